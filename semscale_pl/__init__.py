@@ -1,0 +1,59 @@
+"""Semantic scale imbalance for PyTorch Lightning: measure it, train against it, and find out whether that helped."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from semscale_pl import torchvision_operators
+
+torchvision_operators.install()
+
+__version__ = "0.1.0"
+
+# Public name to the module that defines it. Resolved on first use, so that `semscale help` and a wrong call answer
+# before torch and Lightning are imported.
+_EXPORTS = {
+    "volume": "geometry",
+    "semantic_scale": "geometry",
+    "semantic_scales": "geometry",
+    "class_centres": "geometry",
+    "interclass_weights": "geometry",
+    "semantic_scale_imbalance": "geometry",
+    "sample_volumes": "geometry",
+    "parallelotope_volume": "geometry",
+    "pool_features": "geometry",
+    "scales_to_weights": "imbalance",
+    "normalize_weights": "imbalance",
+    "long_tail_counts": "imbalance",
+    "effective_numbers": "imbalance",
+    "ClassMoments": "moments",
+    "StepInputs": "weighting",
+    "StepTerms": "weighting",
+    "Weighting": "weighting",
+    "WeightingReport": "weighting",
+    "adjusted_logits": "weighting",
+    "terms_of": "weighting",
+    "weighted_mean": "weighting",
+    "FeaturePool": "pool",
+    "ImbalancedClassifier": "modules.classifier",
+    "SemanticScaleReweighting": "callbacks.semantic_scale",
+    "FrequencyReweighting": "callbacks.frequency",
+    "ImbalancedDataModule": "data.datamodule",
+}
+
+__all__ = ["__version__", *_EXPORTS]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use (PEP 562)."""
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the lazy names too."""
+    return sorted({*globals(), *_EXPORTS})

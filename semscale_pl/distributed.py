@@ -1,0 +1,62 @@
+"""Exchange between the ranks of a process group; every function is a no-op where there is none."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def world_size() -> int:
+    """Return the number of ranks, 1 without a process group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Return this process's rank, 0 without a process group."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def row_counts(rows: Tensor) -> list[int]:
+    """Return how many rows each rank holds, in rank order.
+
+    Args:
+        rows: (B, ...) this rank's rows; only its first dimension and device matter.
+    """
+    if world_size() == 1:
+        return [rows.shape[0]]
+    mine = torch.tensor([rows.shape[0]], device=rows.device)
+    counts = [torch.zeros_like(mine) for _ in range(world_size())]
+    dist.all_gather(counts, mine)
+    return [int(count) for count in counts]
+
+
+def global_row_count(rows: Tensor) -> int:
+    """Return the number of rows of all ranks together."""
+    return sum(row_counts(rows))
+
+
+@torch.no_grad()
+def gather_rows(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Concatenate the rows of all ranks, in rank order, also where the ranks hold different numbers of rows.
+
+    Args:
+        tensors: each (B, ...) with the same B on this rank; B may differ between ranks. Detached.
+
+    Returns:
+        The tensors, each (sum of all B, ...), equal on all ranks.
+    """
+    tensors = tuple(tensor.detach() for tensor in tensors)
+    if world_size() == 1:
+        return tensors
+    counts = row_counts(tensors[0])
+    return tuple(_gather_padded(tensor, counts) for tensor in tensors)
+
+
+def _gather_padded(tensor: Tensor, counts: list[int]) -> Tensor:
+    largest = max(counts)
+    padded = tensor.new_zeros((largest, *tensor.shape[1:]))
+    padded[: tensor.shape[0]] = tensor
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded.contiguous())
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])

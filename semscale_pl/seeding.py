@@ -1,0 +1,40 @@
+"""Randomness as a function of named integers, so that a resumed run draws what an uninterrupted one would have drawn."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+def derive_seed(*parts: int) -> int:
+    """Hash integers, such as (seed, epoch, index), to a seed in [0, 2^63).
+
+    The hash is stable across processes, platforms and versions; neighbouring inputs give unrelated seeds.
+
+    Args:
+        parts: any integers; their order matters.
+
+    Example:
+        >>> derive_seed(0, 1, 2) == derive_seed(0, 1, 2), derive_seed(0, 1, 2) == derive_seed(0, 2, 1)
+        (True, False)
+    """
+    text = ",".join(str(int(part)) for part in parts).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run a block with torch's CPU generator seeded, then put the generator back where it was.
+
+    Args:
+        seed: in [0, 2^63).
+    """
+    before = torch.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
