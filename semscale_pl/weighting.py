@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 
 from semscale_pl.distributed import global_row_count, world_size
@@ -22,6 +21,7 @@ class StepInputs:
         indices: (B,) position of each sample in the training split, 0..N-1.
         mixed_labels: (B,) labels of the second image of each pair, or None where nothing was mixed.
         lam: share of the first image in the mixture, in [0, 1].
+        mixed_indices: (B,) position of the second image of each pair, or None where nothing was mixed.
         images: (B, ...) the clean, unmixed images, only where something was mixed.
     """
 
@@ -31,6 +31,7 @@ class StepInputs:
     indices: Tensor
     mixed_labels: Tensor | None = None
     lam: float = 1.0
+    mixed_indices: Tensor | None = None
     images: Tensor | None = None
 
 
@@ -102,6 +103,7 @@ def weighted_mean(per_sample: Tensor, labels: Tensor, terms: StepTerms | None = 
         () loss.
 
     Example:
+        >>> import torch
         >>> weighted_mean(torch.tensor([1.0, 3.0]), torch.tensor([0, 1]), StepTerms(torch.tensor([0.5, 1.0])))
         tensor(1.7500)
     """
@@ -136,8 +138,3 @@ def mixed_mean(first: Tensor, second: Tensor, inputs: StepInputs, terms: StepTer
     return share * weighted_mean(first, inputs.labels, terms) + (1.0 - share) * weighted_mean(
         second, inputs.mixed_labels, terms
     )
-
-
-def as_plain(report: WeightingReport) -> dict[str, Any]:
-    """Turn a report into lists and numbers."""
-    return {**{name: values.tolist() for name, values in report.per_class.items()}, **report.scalars}

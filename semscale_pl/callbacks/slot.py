@@ -1,0 +1,138 @@
+"""What every re-weighting callback shares: filling the module's slot, its schedule, and what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import Tensor
+
+from semscale_pl.imbalance import NORMALIZATIONS
+from semscale_pl.weighting import StepInputs, StepTerms, WeightingReport
+
+
+class SlotReweighting(pl.Callback):
+    """Fill the slot ``pl_module.weighting`` for the time of a fit.
+
+    The stage depends on the epoch alone: 1 in the first epoch, 2 until ``start_epoch``, 3 (weights in force) from then
+    on. With ``ramp_epochs`` the weights move linearly from 1 to their full value over that many epochs.
+
+    Args:
+        start_epoch: first epoch with weights, counted from 0.
+        ramp_epochs: epochs until the weights have their full strength; 0 for at once.
+        normalization: ``sample``, ``class`` or ``none``, see :func:`semscale_pl.imbalance.normalize_weights`.
+
+    Attributes:
+        weights: (C,) class weights in force, all 1 before ``start_epoch``; None before the fit.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(self, start_epoch: int = 0, ramp_epochs: int = 0, normalization: str = "sample") -> None:
+        for name, value in {"start_epoch": start_epoch, "ramp_epochs": ramp_epochs}.items():
+            if not isinstance(value, int) or value < 0:
+                raise ValueError(f"Expected `{name}` to be an integer of at least 0, but got {value!r}.")
+        if normalization not in NORMALIZATIONS:
+            raise ValueError(f"Expected `normalization` to be one of {NORMALIZATIONS}, but got {normalization!r}.")
+        self.start_epoch, self.ramp_epochs, self.normalization = start_epoch, ramp_epochs, normalization
+        self.weights: Tensor | None = None
+        self._module: pl.LightningModule | None = None
+        self._epoch = 0
+        self._last_epoch: int | None = None
+
+    @property
+    def stage(self) -> int:
+        """Stage 1, 2 or 3 of the paper's schedule, by the present epoch."""
+        if self._epoch >= self.start_epoch:
+            return 3
+        return 1 if self._epoch == 0 else 2
+
+    @property
+    def strength(self) -> float:
+        """How much of the weights is in force, in [0, 1]."""
+        if self._epoch < self.start_epoch:
+            return 0.0
+        return min(1.0, (self._epoch - self.start_epoch + 1) / (self.ramp_epochs + 1))
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Refuse, before anything runs, what cannot work."""
+        if stage == "fit":
+            self._refuse_impossible(trainer, pl_module)
+            # Weight averaging runs one more epoch without optimisation for the batch norms; it must change nothing here.
+            self._last_epoch = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Fill the slot; not earlier, since weight averaging copies the module in its set-up."""
+        if getattr(pl_module, "weighting", None) is not None:
+            raise MisconfigurationException(
+                "Expected an empty slot `weighting`, but another re-weighting holds it. Keep one re-weighting a run."
+            )
+        self._module = pl_module
+        self._epoch = trainer.current_epoch
+        pl_module.weighting = self  # type: ignore[assignment]
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Follow the epoch, which alone decides the stage."""
+        self._epoch = trainer.current_epoch
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Take back the slot."""
+        self._release(pl_module)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Take back the slot also where a fit ends early."""
+        self._release(pl_module)
+
+    def __call__(self, inputs: StepInputs) -> StepTerms:
+        """Return this step's class weights; none before ``start_epoch``."""
+        if not self._averaging():
+            self._observe(inputs)
+        if self.strength == 0.0 or self.weights is None:
+            return StepTerms()
+        return StepTerms(class_weights=self._in_force())
+
+    def report(self) -> WeightingReport:
+        """Return the weights in force and the stage."""
+        scalars = {"stage": float(self.stage), "strength": self.strength}
+        return WeightingReport({"weight": self._in_force()} if self.weights is not None else {}, scalars)
+
+    def _observe(self, inputs: StepInputs) -> None:
+        """Take notice of a training step; fixed weights need none."""
+
+    def _in_force(self) -> Tensor:
+        assert self.weights is not None
+        return 1.0 + self.strength * (self.weights - 1.0)
+
+    def _averaging(self) -> bool:
+        return self._last_epoch is not None and self._epoch >= self._last_epoch
+
+    def _release(self, pl_module: pl.LightningModule) -> None:
+        if getattr(pl_module, "weighting", None) is self:
+            pl_module.weighting = None  # type: ignore[assignment]
+        self._module = None
+
+    def _refuse_impossible(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        name = type(self).__name__
+        if not hasattr(pl_module, "weighting"):
+            raise MisconfigurationException(
+                f"Expected the LightningModule to have the slot `weighting`, but {type(pl_module).__name__} has none. "
+                "Set `self.weighting = None` in its __init__ and ask it in training_step."
+            )
+        if not pl_module.automatic_optimization:
+            raise MisconfigurationException(
+                f"Expected automatic optimization with {name}, but {type(pl_module).__name__} optimizes manually."
+            )
+        if sum(isinstance(other, SlotReweighting) for other in _callbacks(trainer)) > 1:
+            raise MisconfigurationException("Expected one re-weighting callback, but got several. Keep one a run.")
+        limit = trainer.max_epochs
+        if limit is not None and 0 <= limit <= self.start_epoch:
+            raise MisconfigurationException(
+                f"Expected `start_epoch` to be below `max_epochs`, but got {self.start_epoch} with {limit} epochs: "
+                "the weights would never be used. Lower `start_epoch` or train longer."
+            )
+
+
+def _callbacks(trainer: pl.Trainer) -> list[Any]:
+    return list(getattr(trainer, "callbacks", []))

@@ -1,0 +1,1 @@
+"""LightningModules with the slot for a re-weighting."""

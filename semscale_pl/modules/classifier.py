@@ -1,0 +1,171 @@
+"""The LightningModule of the project: a backbone, a classifier head, a per-sample loss and the slot between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from semscale_pl.distributed import gather_rows, world_size
+from semscale_pl.losses.base import PerSampleLoss
+from semscale_pl.metrics.report import ClassificationReport
+from semscale_pl.modules.mixing import Mixing
+from semscale_pl.weighting import StepInputs, StepTerms, Weighting, adjusted_logits, mixed_mean, terms_of, weighted_mean
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+SchedulerFactory = Callable[[torch.optim.Optimizer], Any]
+LOGGED = ("top1", "balanced_accuracy", "worst_class_accuracy", "bias", "ece")
+
+
+class ImbalancedClassifier(pl.LightningModule):
+    """Train a classifier on imbalanced data, with a slot for any re-weighting.
+
+    Args:
+        backbone: (B, ...) images to (B, num_features), with the attribute ``num_features``.
+        classifier: head with ``features(x)``, its own input (B, num_features), and ``forward(features)`` to (B, C).
+        loss: per-sample loss.
+        optimizer: called with the parameters; None where the module only evaluates.
+        scheduler: called with the optimizer; stepped once an epoch.
+        num_classes: C.
+        class_counts: images of each class in training, for the many/medium/few groups; taken from the datamodule
+            where it has them.
+        class_names: taken from the datamodule where it has them.
+        mixing: mixup and CutMix, or None.
+        config: plain dict from which the module can be built again; kept in every checkpoint.
+
+    Attributes:
+        weighting: the slot; a re-weighting callback fills it in ``on_fit_start`` and empties it again.
+
+    Reference: Ma et al. (ICLR 2023), section 4.2.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        classifier: nn.Module,
+        loss: PerSampleLoss,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        *,
+        num_classes: int,
+        class_counts: Sequence[int] | None = None,
+        class_names: Sequence[str] | None = None,
+        mixing: Mixing | None = None,
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters({"config": config or {}}, logger=False)
+        self.backbone, self.classifier, self.loss = backbone, classifier, loss
+        self.num_classes, self.class_counts, self.class_names = num_classes, class_counts, class_names
+        self.mixing = mixing
+        self.weighting: Weighting | None = None
+        self._optimizer, self._scheduler = optimizer, scheduler
+        self._updates_loss = type(loss).update is not PerSampleLoss.update
+        self.last_val_results: dict[str, Any] | None = None
+        self.last_test_results: dict[str, Any] | None = None
+        self._make_reports()
+
+    @property
+    def num_features(self) -> int:
+        """Width of the classifier's input."""
+        return int(self.backbone.num_features)  # type: ignore[arg-type]
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the classifier's input (B, num_features): what the pool stores."""
+        return self.classifier.features(self.backbone(images))  # type: ignore[operator]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (B, C)."""
+        return self.classifier(self.features(images))
+
+    def setup(self, stage: str) -> None:
+        """Take class names, counts and sampling frequencies from the datamodule."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        if datamodule is None:
+            return
+        counts = getattr(datamodule, "class_counts", None)
+        if counts is not None:
+            self.class_counts = [int(count) for count in counts]
+        self.class_names = getattr(datamodule, "class_names", self.class_names)
+        frequencies = getattr(datamodule, "class_frequencies", None)
+        if frequencies is not None:
+            self.loss.setup(frequencies)
+        self._make_reports()
+
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """Return the loss of a batch of (images, labels, indices), with the logits for the recorder."""
+        inputs, logits = self._observe(*batch)
+        terms = terms_of(self.weighting, inputs)
+        loss = self._reduce(adjusted_logits(logits, terms), inputs, terms)
+        penalty = self.classifier.penalty()  # type: ignore[operator]
+        if penalty is not None:
+            loss = loss + penalty
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=logits.shape[0], sync_dist=self._ranks())
+        return {"loss": loss, "logits": inputs.logits, "labels": inputs.labels}
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Let a loss that keeps state see the batch, all ranks' rows of it."""
+        if self._updates_loss:
+            self.loss.update(*gather_rows(outputs["logits"], outputs["labels"]))
+
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
+        """Add a batch to the validation report."""
+        self.val_report.update(self(batch[0]), batch[1])
+
+    def test_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
+        """Add a batch to the test report."""
+        self.test_report.update(self(batch[0]), batch[1])
+
+    def on_validation_epoch_end(self) -> None:
+        """Compute, log and keep the validation report."""
+        self.last_val_results = self._finish(self.val_report, "val")
+
+    def on_test_epoch_end(self) -> None:
+        """Compute, log and keep the test report."""
+        self.last_test_results = self._finish(self.test_report, "test")
+
+    def configure_optimizers(self) -> Any:
+        """Build the optimizer and, where one is asked for, the per-epoch scheduler."""
+        if self._optimizer is None:
+            raise ValueError("Expected an `optimizer` for training, but got None. Pass a callable of the parameters.")
+        optimizer = self._optimizer(self.parameters())
+        if self._scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "epoch"}}
+
+    def _observe(self, images: Tensor, labels: Tensor, indices: Tensor) -> tuple[StepInputs, Tensor]:
+        mixed = None if self.mixing is None else self.mixing(images)
+        features = self.features(images if mixed is None else mixed.images)
+        logits = self.classifier(features)
+        seen = (features.detach(), logits.detach(), labels, indices)
+        if mixed is None:
+            return StepInputs(*seen), logits
+        partners = mixed.partners
+        return StepInputs(*seen, labels[partners], mixed.lam, indices[partners], images), logits
+
+    def _reduce(self, logits: Tensor, inputs: StepInputs, terms: StepTerms) -> Tensor:
+        first = self.loss(logits, inputs.labels)
+        if inputs.mixed_labels is None:
+            return weighted_mean(first, inputs.labels, terms)
+        return mixed_mean(first, self.loss(logits, inputs.mixed_labels), inputs, terms)
+
+    def _make_reports(self) -> None:
+        names = None if self.class_names is None else list(self.class_names)
+        self.val_report = ClassificationReport(self.num_classes, self.class_counts, names)
+        self.test_report = ClassificationReport(self.num_classes, self.class_counts, names)
+        for report in (self.val_report, self.test_report):
+            report.to(self.device)
+
+    def _finish(self, report: ClassificationReport, stage: str) -> dict[str, Any]:
+        results = report.compute()
+        report.reset()
+        scalars = {f"{stage}/{name}": float(results[name]) for name in LOGGED if results.get(name) is not None}
+        self.log_dict(scalars, sync_dist=self._ranks())
+        return results
+
+    @staticmethod
+    def _ranks() -> bool:
+        return world_size() > 1
