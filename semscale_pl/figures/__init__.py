@@ -1,0 +1,1 @@
+"""Drawing functions: plain data in, a matplotlib figure out, all in one style."""

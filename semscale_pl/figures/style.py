@@ -1,0 +1,142 @@
+"""The one style of all figures: colour-blind safe, readable in print, drawn without pyplot's global state."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito (2008): told apart with any common colour blindness and in grey.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+COLOUR_MAP = "viridis"
+MISSING = "#D9D9D9"
+MOST_TICKS = 25
+DPI = 150
+
+
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **grid: Any) -> tuple[Figure, list[Axes]]:
+    """Make a figure on its own Agg canvas.
+
+    Args:
+        width: inches.
+        height: inches.
+        rows: of axes.
+        columns: of axes.
+        grid: further arguments of ``Figure.subplots``.
+
+    Returns:
+        The figure and its rows * columns axes, row by row.
+    """
+    figure = empty_figure(width, height)
+    axes = figure.subplots(rows, columns, squeeze=False, **grid)
+    return figure, [tidy(ax) for ax in axes.flat]
+
+
+def empty_figure(width: float, height: float) -> Figure:
+    """Make a figure without axes, width by height inches, on its own Agg canvas."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def tidy(ax: Axes) -> Axes:
+    """Take away what carries no data: upper and right spine, heavy ticks; add a faint grid behind."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(labelsize=8, length=2)
+    ax.grid(axis="y", color="#E5E5E5", linewidth=0.6)
+    ax.set_axisbelow(True)
+    return ax
+
+
+def label_classes(ax: Axes, class_names: Sequence[str], axis: str = "x") -> None:
+    """Name the classes along an axis, at most every k-th where they would not fit.
+
+    Args:
+        ax: with class c at position c.
+        class_names: C names; they are shown as they are, never as formulas.
+        axis: ``x`` or ``y``.
+    """
+    step = max(1, -(-len(class_names) // MOST_TICKS))
+    positions = list(range(0, len(class_names), step))
+    names = [_plain(class_names[position]) for position in positions]
+    if axis == "y":
+        ax.set_yticks(positions, names)
+        return
+    upright = max((len(name) for name in names), default=0) <= 2
+    ax.set_xticks(positions, names, rotation=0 if upright else 90)
+
+
+def logarithmic(ax: Axes) -> None:
+    """Give counts a logarithmic axis on which a single image still shows as a bar."""
+    ax.set_yscale("log")
+    ax.set_ylim(bottom=0.5)
+
+
+def _plain(name: str) -> str:
+    text = str(name) if len(str(name)) <= 18 else f"{str(name)[:17]}…"
+    return text.replace("$", r"\$")
+
+
+def finite(values: Any) -> np.ndarray:
+    """Return values as float64, with NaN for None.
+
+    Example:
+        >>> finite([1, None])
+        array([ 1., nan])
+    """
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().numpy()
+    return np.asarray(values, dtype=np.float64)
+
+
+def as_pixels(figure: Figure) -> np.ndarray:
+    """Draw a figure.
+
+    Returns:
+        (height, width, 3) uint8.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write a figure to a file that is either whole or not there.
+
+    Args:
+        figure: what to draw.
+        path: its ending (.png, .pdf, .svg) chooses the format; missing folders are made.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: the path has no ending.
+    """
+    target = Path(path)
+    if not target.suffix:
+        raise ValueError(f"Expected `path` to end in .png, .pdf or .svg, but got {str(target)!r}.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(suffix=target.suffix, prefix=f".{target.stem}.", dir=target.parent)
+    os.close(handle)
+    try:
+        figure.savefig(temporary)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return target
