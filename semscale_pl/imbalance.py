@@ -1,0 +1,227 @@
+"""Counts and weights of imbalanced classes: long-tailed profiles, effective numbers, class weights and their scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+PROFILES = ("none", "exponential", "step")
+NORMALIZATIONS = ("sample", "class", "none")
+
+
+class ScaleWeights(NamedTuple):
+    """Class weights and what the policy had to do to get them.
+
+    Args:
+        weights: (C,) float64.
+        num_floored: classes whose scale was raised to the floor.
+        num_capped: classes whose weight was lowered to the cap.
+    """
+
+    weights: Tensor
+    num_floored: int
+    num_capped: int
+
+
+def long_tail_counts(class_sizes: Sequence[int], factor: float, profile: str = "exponential") -> list[int]:
+    """Return how many images of each class a long-tailed subset keeps.
+
+    Args:
+        class_sizes: images of each class, in the order head to tail.
+        factor: imbalance factor, largest over smallest share, at least 1.
+        profile: ``exponential`` (n_i factor^(-i/(C-1)), truncated), ``step`` (first half full, second half over the
+            factor) or ``none``.
+
+    Returns:
+        C counts, at least 1 for a class that has images.
+
+    Raises:
+        ValueError: unknown profile, a factor below 1, or a factor without a profile.
+
+    Example:
+        >>> long_tail_counts([500] * 3, 100)
+        [500, 50, 5]
+
+    Reference: Cui et al. (CVPR 2019), section 5.1; Ma et al. (ICLR 2023), Table 5 (each class's own size).
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"Expected `imbalance` to be one of {PROFILES}, but got {profile!r}.")
+    if not factor >= 1:
+        raise ValueError(f"Expected `imbalance_factor` to be at least 1, but got {factor}.")
+    if profile == "none" and factor != 1:
+        raise ValueError(f"Expected `imbalance_factor` 1 with imbalance none, but got {factor}. Choose a profile.")
+    num_classes = len(class_sizes)
+    return [
+        min(size, max(1, int(size * share + 1e-9)))
+        for size, share in zip(class_sizes, _shares(num_classes, factor, profile), strict=True)
+    ]
+
+
+def effective_numbers(counts: Tensor, beta: float) -> Tensor:
+    """Return the effective number of samples E_n = (1 - beta^n) / (1 - beta).
+
+    Args:
+        counts: (C,).
+        beta: in [0, 1]; 0 gives 1, 1 gives n.
+
+    Returns:
+        (C,) float64.
+
+    Raises:
+        ValueError: beta is outside [0, 1].
+
+    Reference: Cui et al. (CVPR 2019), eq. 2.
+    """
+    if not 0.0 <= beta <= 1.0:
+        raise ValueError(f"Expected `beta` to be in [0, 1], but got {beta}.")
+    counts = torch.as_tensor(counts).double()
+    if beta == 1.0:
+        return counts
+    if beta == 0.0:
+        return (counts > 0).double()
+    # expm1 keeps the digits that 1 - beta^n loses for beta near 1
+    return -torch.expm1(counts * torch.log(torch.tensor(beta, dtype=torch.float64))) / (1.0 - beta)
+
+
+def inverse_weights(counts: Tensor) -> Tensor:
+    """Return 1/n of each class (C,), NaN where a class is absent."""
+    counts = torch.as_tensor(counts).double()
+    return torch.where(counts > 0, 1.0 / counts, float("nan"))
+
+
+def sqrt_inverse_weights(counts: Tensor) -> Tensor:
+    """Return 1/sqrt(n) of each class (C,), NaN where a class is absent."""
+    return inverse_weights(counts).sqrt()
+
+
+def class_balanced_weights(counts: Tensor, beta: float) -> Tensor:
+    """Return the inverse effective number of each class (C,), NaN where a class is absent.
+
+    Reference: Cui et al. (CVPR 2019), section 4.
+    """
+    counts = torch.as_tensor(counts)
+    return torch.where(counts > 0, 1.0 / effective_numbers(counts, beta), float("nan"))
+
+
+def normalize_weights(weights: Tensor, frequencies: Tensor, normalization: str = "sample") -> Tensor:
+    """Fix the size of class weights, so that weighting does not change the learning rate in disguise.
+
+    Args:
+        weights: (C,) above 0; NaN for absent classes.
+        frequencies: (C,) probabilities that the sampler draws each class, or counts.
+        normalization: ``sample``: the expected weight of a drawn sample is 1; ``class``: the mean over the classes is 1
+            (the paper's fixed sum); ``none``: as they are.
+
+    Returns:
+        (C,) float64. Absent classes get the mean weight of the present ones and do not count in the normalisation.
+
+    Raises:
+        ValueError: unknown normalisation, or shapes that differ.
+
+    Example:
+        >>> normalize_weights(torch.tensor([1.0, 3.0]), torch.tensor([3, 1]))
+        tensor([0.6667, 2.0000], dtype=torch.float64)
+    """
+    if normalization not in NORMALIZATIONS:
+        raise ValueError(f"Expected `normalization` to be one of {NORMALIZATIONS}, but got {normalization!r}.")
+    if weights.ndim != 1 or weights.shape != frequencies.shape:
+        raise ValueError(
+            f"Expected weights and frequencies of one shape (C,), but got {tuple(weights.shape)} and "
+            f"{tuple(frequencies.shape)}."
+        )
+    weights, frequencies = weights.double(), frequencies.double()
+    present = ~weights.isnan()
+    if not bool(present.any()):
+        return torch.ones_like(weights)
+    known = weights[present]
+    if normalization == "sample":
+        shares = frequencies[present]
+        total = shares.sum()
+        shares = shares / total if float(total) > 0 else torch.full_like(known, 1.0 / known.numel())
+        known = known / (shares * known).sum()
+    elif normalization == "class":
+        known = known / known.mean()
+    result = torch.full_like(weights, float(known.mean()))
+    result[present] = known
+    return result
+
+
+def scales_to_weights(
+    scales: Tensor,
+    frequencies: Tensor,
+    normalization: str = "sample",
+    power: float = 1.0,
+    floor: float = 0.05,
+    max_ratio: float = 100.0,
+) -> Tensor:
+    """Turn semantic scales into class weights S^-power; the one place where NaN and 0 bits get a meaning.
+
+    A scale below ``floor`` times the largest is raised to that (a class of one image has 0 bits), then the power is
+    taken, then weights above ``max_ratio`` times the smallest are cut to that, then they are normalised. An absent class
+    (NaN) gets the mean weight. Where all scales are 0, all weights are equal.
+
+    Args:
+        scales: (C,) at least 0; S, or S' where distances should not count; NaN for absent classes.
+        frequencies: (C,) probabilities that the sampler draws each class, or counts.
+        normalization: see :func:`normalize_weights`.
+        power: at least 0; 1 is the paper's.
+        floor: share of the largest scale, in (0, 1].
+        max_ratio: largest over smallest weight, at least 1.
+
+    Returns:
+        (C,) class weights, float64.
+
+    Raises:
+        ValueError: an argument is out of range, a scale is negative or infinite, or shapes differ.
+
+    Reference: Ma et al. (ICLR 2023), section 4.1.
+    """
+    return weigh_scales(scales, frequencies, normalization, power, floor, max_ratio).weights
+
+
+def weigh_scales(
+    scales: Tensor,
+    frequencies: Tensor,
+    normalization: str = "sample",
+    power: float = 1.0,
+    floor: float = 0.05,
+    max_ratio: float = 100.0,
+) -> ScaleWeights:
+    """Do what :func:`scales_to_weights` does and count the classes that the floor and the cap touched."""
+    _check_policy(scales, power, floor, max_ratio)
+    scales = scales.double()
+    largest = scales.nan_to_num(nan=0.0).max() if scales.numel() else scales.new_zeros(())
+    if float(largest) == 0.0:
+        raw = torch.where(scales.isnan(), scales, 1.0)
+        return ScaleWeights(normalize_weights(raw, frequencies, normalization), 0, 0)
+    lowest = floor * largest
+    floored = scales < lowest
+    raw = torch.where(floored, lowest, scales) ** -power
+    cap = max_ratio * raw[~raw.isnan()].min()
+    capped = raw > cap * (1 + 1e-12)
+    raw = torch.where(capped, cap, raw)
+    return ScaleWeights(normalize_weights(raw, frequencies, normalization), int(floored.sum()), int(capped.sum()))
+
+
+def _shares(num_classes: int, factor: float, profile: str) -> list[float]:
+    if profile == "exponential":
+        return [factor ** (-i / max(1, num_classes - 1)) for i in range(num_classes)]
+    if profile == "step":
+        return [1.0 if i < (num_classes + 1) // 2 else 1.0 / factor for i in range(num_classes)]
+    return [1.0] * num_classes
+
+
+def _check_policy(scales: Tensor, power: float, floor: float, max_ratio: float) -> None:
+    if bool(torch.isinf(scales).any()) or bool((scales < 0).any()):
+        raise ValueError("Expected `scales` to be at least 0 and finite (NaN for absent classes), but got other values.")
+    checks = {
+        "power": (power, power >= 0.0, "at least 0"),
+        "floor": (floor, 0.0 < floor <= 1.0, "in (0, 1]"),
+        "max_ratio": (max_ratio, max_ratio >= 1.0, "at least 1"),
+    }
+    for name, (value, holds, expected) in checks.items():
+        if not holds:
+            raise ValueError(f"Expected `{name}` to be {expected}, but got {value}.")
