@@ -1,0 +1,1 @@
+"""Backbones (images to features) and classifier heads (features to logits)."""
