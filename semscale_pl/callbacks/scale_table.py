@@ -1,0 +1,118 @@
+"""The file scales.csv: a row for every epoch and class, appended as the run goes, cut back when it resumes."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+FIXED = ("epoch", "class_index", "class_name", "n")
+NAME = "scales.csv"
+Values = Sequence[float | int | None]
+
+
+class ScaleTable:
+    """Append per-class values to a CSV file, epoch by epoch.
+
+    An undefined value is an empty cell. A column that first appears in a later epoch is added to the whole file.
+
+    Args:
+        path: of the file; missing folders are made at the first row.
+
+    Attributes:
+        columns: header of the file as it stands.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.columns: list[str] = list(FIXED)
+
+    def cut_back(self, epoch: int, source: Path | None = None) -> None:
+        """Keep only the rows of earlier epochs; a half-written last row goes too.
+
+        Args:
+            epoch: the first epoch that is yet to come.
+            source: file to take the rows from where this table has no file of its own.
+        """
+        origin = self.path if self.path.exists() or source is None else source
+        header, rows = _read(origin)
+        # A row cut in the middle by a kill can only be the last one, which never belongs to a finished epoch.
+        kept = [row for row in rows if len(row) == len(header) and row[0].isdigit() and int(row[0]) < epoch]
+        if kept:
+            self.columns = header
+            self._rewrite(kept)
+        else:
+            self.columns = list(FIXED)
+            self.path.unlink(missing_ok=True)
+
+    def append(self, epoch: int, names: Sequence[str], values: Mapping[str, Values]) -> None:
+        """Write one row for each class and hand them to the operating system.
+
+        Args:
+            epoch: of the rows.
+            names: C class names.
+            values: column to C numbers; None and NaN are undefined.
+        """
+        self._extend([name for name in values if name not in self.columns])
+        fresh = not self.path.exists()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        cells = {column: [_cell(value) for value in column_values] for column, column_values in values.items()}
+        rows = [
+            [str(epoch), str(index), name, *(_at(cells.get(column), index) for column in self.columns[3:])]
+            for index, name in enumerate(names)
+        ]
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([self.columns, *rows] if fresh else rows)
+
+    def history(self, column: str) -> tuple[list[int], list[list[float]]]:
+        """Read one column back.
+
+        Args:
+            column: its name.
+
+        Returns:
+            The epochs, and for each the values of its classes, NaN where undefined.
+        """
+        header, rows = _read(self.path)
+        if column not in header:
+            return [], []
+        place = header.index(column)
+        by_epoch: dict[int, list[float]] = {}
+        for row in rows:
+            by_epoch.setdefault(int(row[0]), []).append(float(row[place]) if row[place] else math.nan)
+        return list(by_epoch), list(by_epoch.values())
+
+    def _extend(self, added: list[str]) -> None:
+        if not added:
+            return
+        self.columns = [*self.columns, *added]
+        if self.path.exists():
+            _, rows = _read(self.path)
+            self._rewrite([row + [""] * len(added) for row in rows])
+
+    def _rewrite(self, rows: list[list[str]]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_name(f".{self.path.name}.partial")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([self.columns, *rows])
+        os.replace(temporary, self.path)
+
+
+def _read(path: Path) -> tuple[list[str], list[list[str]]]:
+    if not path.exists():
+        return list(FIXED), []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    return (rows[0], rows[1:]) if rows else (list(FIXED), [])
+
+
+def _cell(value: float | int | None) -> str:
+    if value is None or math.isnan(value):
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:.10g}"
+
+
+def _at(cells: list[str] | None, index: int) -> str:
+    return cells[index] if cells is not None and index < len(cells) else ""
