@@ -1,0 +1,120 @@
+"""Exit codes, and one clear line for every wrong call or configuration."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
+from omegaconf.errors import OmegaConfBaseException
+
+from semscale_pl.cli.suggestions import closest_key, did_you_mean, dotted_keys
+
+OK, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
+
+
+class WrongCallError(ValueError):
+    """A configuration that cannot work, found before anything heavy is imported."""
+
+
+def complain(message: str) -> int:
+    """Write one line to stderr and return the exit code of a wrong call."""
+    sys.stderr.write(f"semscale: {_one_line(message)}\n")
+    return WRONG_CALL
+
+
+def answers_in_one_line(task: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Let a Hydra task leave with exit code 2 and one line where its configuration is wrong.
+
+    Hydra adds lines of its own to an exception that reaches it, but lets SystemExit through.
+    """
+
+    @functools.wraps(task)
+    def guarded(cfg: Any) -> Any:
+        try:
+            return task(cfg)
+        except Exception as error:
+            message = message_of(error, "train")
+            if message is None:
+                raise
+            raise SystemExit(complain(message)) from error
+
+    return guarded
+
+
+def message_of(error: BaseException, config_name: str) -> str | None:
+    """Return what to tell the user, or None where the error is not about the call.
+
+    Args:
+        error: as caught.
+        config_name: config whose keys are searched for the closest match.
+    """
+    if isinstance(error, WrongCallError):
+        return str(error)
+    if isinstance(error, MissingConfigException):
+        return _missing_option(error)
+    if isinstance(error, InstantiationException):
+        return _instantiation(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _mistyped_key(error, config_name) or _interpolation(error) or str(error)
+    if type(error).__name__ == "MisconfigurationException":  # Lightning's, which must not be imported to be named
+        return str(error)
+    return None
+
+
+def _missing_option(error: MissingConfigException) -> str:
+    wanted = error.missing_cfg_file or ""
+    group, _, name = wanted.rpartition("/")
+    options = sorted(error.options or [])
+    if not options:
+        return f"Found no config `{wanted}`."
+    return f"Unknown option `{name}` of `{group}`.{did_you_mean(name, options)} Options: {', '.join(options)}."
+
+
+def _mistyped_key(error: BaseException, config_name: str) -> str | None:
+    text = str(error)
+    found = re.search(r"Could not (?:override|delete from config\.) '?([^'\n]+?)'?[.\n]", text) or re.search(
+        r"Could not append .*?'?([\w./@]+)'?\n", text
+    )
+    if not isinstance(error, ConfigCompositionException) or found is None:
+        return None
+    cause = error.__cause__
+    if cause is not None and "is not in struct" not in str(cause) and "No match" not in text:
+        return f"Could not set `{found.group(1)}`: {cause}"
+    return f"Unknown key `{found.group(1)}`.{closest_key(found.group(1), _known_keys(config_name))}"
+
+
+def _known_keys(config_name: str) -> list[str]:
+    """Compose the config without overrides; a broken one has nothing to suggest."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    from semscale_pl.cli.paths import config_dir
+
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            tree = OmegaConf.to_container(compose(config_name), resolve=False)
+    except (HydraException, OmegaConfBaseException):
+        return []
+    return [*dotted_keys(tree), *(path.name for path in config_dir().iterdir() if path.is_dir())]
+
+
+def _interpolation(error: BaseException) -> str | None:
+    missing = re.match(r"Missing mandatory value: (\S+)", str(error))
+    return f"Expected a value for `{missing.group(1)}`. Pass {missing.group(1)}=..." if missing else None
+
+
+def _instantiation(error: InstantiationException) -> str:
+    place = re.search(r"full_key: (\S+)", str(error))
+    cause = error.__cause__
+    what = str(cause) if cause is not None and str(cause) else str(error).split("\n")[0]
+    return f"`{place.group(1)}`: {what}" if place else what
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())

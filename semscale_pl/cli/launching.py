@@ -1,0 +1,75 @@
+"""Several processes in one run, alone and under Hydra's multirun.
+
+Lightning's launcher starts the other ranks by executing the command line again. In a plain run that line only has to
+be whole again, command included. Under multirun it would start the whole sweep, so each job that needs several
+processes becomes a plain run in a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+# Set by torchrun, SLURM and Lightning's own launcher in processes that are ranks already.
+_RANK_VARIABLES = ("LOCAL_RANK", "TORCHELASTIC_RUN_ID")
+
+
+def run_folder() -> Path:
+    """Return the folder of the running Hydra job."""
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def needs_own_process(cfg: DictConfig) -> bool:
+    """Tell whether this is a job of a sweep that Lightning would start several processes for."""
+    if not HydraConfig.initialized() or any(name in os.environ for name in _RANK_VARIABLES):
+        return False
+    return HydraConfig.get().mode == RunMode.MULTIRUN and is_distributed(cfg)
+
+
+def is_distributed(cfg: DictConfig) -> bool:
+    """Tell whether a run has several processes."""
+    devices = cfg.trainer.devices
+    return str(cfg.trainer.strategy).startswith("ddp") or devices == "auto" or devices > 1 or cfg.trainer.num_nodes > 1
+
+
+def run_in_own_process(command: str) -> None:
+    """Run the present job of a sweep again, as a plain run in a new process and in the same folder.
+
+    Raises:
+        SystemExit: with the exit code of a process that did not end well.
+    """
+    overrides = list(HydraConfig.get().overrides.task)
+    folder = f"hydra.run.dir={quoted(str(run_folder()))}"
+    done = subprocess.run([sys.executable, "-m", "semscale_pl", command, *overrides, folder], check=False)
+    if done.returncode != 0:
+        raise SystemExit(done.returncode if done.returncode > 0 else 1)
+
+
+@contextmanager
+def repeatable_command_line(command: str) -> Iterator[None]:
+    """Put the command back into `sys.argv` while Lightning may start other ranks from it."""
+    before = sys.argv
+    if HydraConfig.initialized():
+        sys.argv = [before[0], command, *before[1:]]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def quoted(text: str) -> str:
+    """Quote a value for Hydra's override grammar.
+
+    Example:
+        >>> quoted("runs/a=1,b")
+        "'runs/a=1,b'"
+    """
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

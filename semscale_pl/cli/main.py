@@ -1,0 +1,102 @@
+"""The console script: picks the command, hands the rest to Hydra and turns every ending into an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from semscale_pl.cli.errors import FAILED, INTERRUPTED, OK, WRONG_CALL, complain, message_of
+from semscale_pl.cli.suggestions import did_you_mean
+
+# Command to the module that has `CONFIG` (a file of conf/, without .yaml) and `run(cfg)`; and what it does.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "train": ("semscale_pl.cli.train", "train and test one model; -m sweeps over comma-separated values"),
+    "evaluate": ("semscale_pl.cli.evaluate", "test metrics of a checkpoint: semscale evaluate ckpt=PATH"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: command and overrides; those of the process unless given.
+
+    Returns:
+        0 done, 1 failed while running, 2 wrong call or configuration, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if "COMP_LINE" in os.environ:
+        _take_command_out_of_completion()
+    if not arguments:
+        sys.stderr.write(usage())
+        return WRONG_CALL
+    command, overrides = arguments[0], arguments[1:]
+    if command in ("help", "--help", "-h"):
+        sys.stdout.write(usage())
+        return OK
+    if command not in COMMANDS:
+        return complain(f"Unknown command `{command}`.{did_you_mean(command, COMMANDS)} See `semscale help`.")
+    return _guarded(command, overrides)
+
+
+def usage() -> str:
+    """Return the text of `semscale help`."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    lines.append(f"  {'help':<{width}}  this text; `semscale COMMAND --help` shows a command's options")
+    return "\n".join(["usage: semscale COMMAND [KEY=VALUE ...]", "", *lines, ""])
+
+
+def _guarded(command: str, overrides: list[str]) -> int:
+    before = sys.argv
+    try:
+        return _run(command, overrides)
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        return INTERRUPTED
+    except SystemExit as end:
+        return _code_of(end)
+    except Exception as error:
+        message = message_of(error, command)
+        if message is None:
+            raise
+        return complain(message)
+    finally:
+        sys.argv = before
+
+
+def _run(command: str, overrides: list[str]) -> int:
+    import hydra
+    from hydra._internal.utils import get_args_parser
+
+    from semscale_pl.cli.paths import config_dir
+
+    _, unknown = get_args_parser().parse_known_args(overrides)
+    if unknown:
+        return complain(f"Unknown option `{unknown[0]}`. Settings are KEY=VALUE; see `semscale {command} --help`.")
+    module = import_module(COMMANDS[command][0])
+    # Hydra reads sys.argv, and would otherwise print a configuration error itself and exit with 1.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = [sys.argv[0] if sys.argv else "semscale", *overrides]
+    hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=module.CONFIG)(module.run)()
+    return OK
+
+
+def _code_of(end: SystemExit) -> int:
+    if end.code is None:
+        return OK
+    return end.code if isinstance(end.code, int) else FAILED
+
+
+def _take_command_out_of_completion() -> None:
+    """Let Hydra complete `semscale train opt<TAB>` as if `semscale opt` had been typed."""
+    line = os.environ["COMP_LINE"]
+    parts = line.split(maxsplit=2)
+    if len(parts) < 2 or parts[1] not in COMMANDS:
+        return
+    shorter = " ".join([parts[0], *parts[2:]]) + (" " if len(parts) == 2 else "")
+    point = int(os.environ.get("COMP_POINT", len(line)))
+    os.environ["COMP_LINE"] = shorter
+    os.environ["COMP_POINT"] = str(max(0, point - (len(line) - len(shorter))))

@@ -1,0 +1,87 @@
+"""Where a result comes from and what it cost: versions, commit, device, memory."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+import semscale_pl
+
+PACKAGES = {"torchvision": "torchvision", "lightning": "pytorch-lightning", "torchmetrics": "torchmetrics"}
+
+
+def versions() -> dict[str, str | None]:
+    """Return the versions of what computed a result."""
+    found = {"semscale_pl": semscale_pl.__version__, "python": platform.python_version(), "torch": torch.__version__}
+    packages = {**PACKAGES, "numpy": "numpy"}
+    return {**found, **{name: _version(package) for name, package in packages.items()}}
+
+
+@functools.cache
+def commit(folder: Path | None = None) -> str | None:
+    """Describe the commit of the package's source; None where it is not under git.
+
+    Args:
+        folder: of the source; the package's own by default.
+
+    Returns:
+        The nearest tag, or the abbreviated commit, with ``-dirty`` where files were changed.
+    """
+    source = Path(semscale_pl.__file__).parent if folder is None else folder
+    # An installed copy may lie inside somebody else's repository: only files that git tracks have its commit.
+    if _git(source, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return None
+    return _git(source, "describe", "--always", "--dirty", "--tags")
+
+
+def device_name(device: torch.device) -> str:
+    """Name the processor that a model lies on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return _processor() if device.type == "cpu" else device.type
+
+
+def peak_memory() -> dict[str, int | None]:
+    """Return the most memory in bytes that this process held, and that its tensors held on a GPU."""
+    gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+    return {"process_bytes": _peak_process_bytes(), "gpu_bytes": gpu}
+
+
+def _peak_process_bytes() -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,107 @@
+"""`semscale train`: one run from its configuration, with its checkpoints, tables and record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from semscale_pl.cli.checks import check_train
+from semscale_pl.cli.errors import answers_in_one_line
+from semscale_pl.cli.launching import needs_own_process, repeatable_command_line, run_folder, run_in_own_process
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from semscale_pl.modules.classifier import ImbalancedClassifier
+
+CONFIG = "train"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run leaves in memory.
+
+    Args:
+        trainer: after fit and test.
+        module: the last model.
+        datamodule: of the run.
+        last: test results of the last epoch's model.
+        best: test results of the epoch that the validation part selected; None without one.
+        run_dir: the folder of the run.
+    """
+
+    trainer: pl.Trainer
+    module: ImbalancedClassifier
+    datamodule: Any
+    last: dict[str, Any]
+    best: dict[str, Any] | None
+    run_dir: Path
+
+
+@answers_in_one_line
+def run(cfg: DictConfig) -> None:
+    """Check the configuration, then train in this process or, for a distributed job of a sweep, in one of its own."""
+    check_train(cfg)
+    if needs_own_process(cfg):
+        run_in_own_process(CONFIG)
+        return
+    with repeatable_command_line(CONFIG):
+        train(cfg, run_folder())
+
+
+def train(cfg: DictConfig, run_dir: Path) -> TrainResult:
+    """Train, test and record one model.
+
+    Args:
+        cfg: composed from conf/train.yaml.
+        run_dir: where checkpoints, tables and the record go.
+
+    Returns:
+        The objects of the run.
+
+    Raises:
+        KeyboardInterrupt: the run was interrupted; the last finished epoch's checkpoint is in ``run_dir``.
+    """
+    import pytorch_lightning as pl
+
+    from semscale_pl.cli import building
+
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    datamodule = building.build_datamodule(cfg)
+    module = building.build_module(
+        cfg, datamodule.num_classes, datamodule.class_names, [int(count) for count in datamodule.class_counts]
+    )
+    callbacks = building.build_callbacks(cfg, run_dir, datamodule.has_validation)
+    trainer = building.build_trainer(cfg, callbacks, building.build_loggers(cfg, run_dir), run_dir)
+    _fit(trainer, module, datamodule, cfg.ckpt_path)
+    last, best = _test(trainer, module, datamodule, run_dir)
+    return TrainResult(trainer, module, datamodule, last, best, run_dir)
+
+
+def _fit(trainer: pl.Trainer, module: ImbalancedClassifier, datamodule: Any, ckpt_path: str | None) -> None:
+    try:
+        trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+    except SystemExit as end:
+        # Lightning turns Ctrl-C into an orderly end with exit code 1.
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from end
+        raise
+
+
+def _test(
+    trainer: pl.Trainer, module: ImbalancedClassifier, datamodule: Any, run_dir: Path
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Test the selected model first, so that the run ends with the last one in memory."""
+    best: dict[str, Any] | None = None
+    selected = run_dir / "checkpoints" / "best.ckpt"
+    if datamodule.has_validation and selected.is_file():
+        last_state = {name: value.clone() for name, value in module.state_dict().items()}
+        trainer.test(module, datamodule=datamodule, ckpt_path=str(selected), weights_only=True, verbose=False)
+        best = module.last_test_results
+        module.load_state_dict(last_state)
+    trainer.test(module, datamodule=datamodule, verbose=False)
+    assert module.last_test_results is not None
+    return module.last_test_results, best
