@@ -1,0 +1,151 @@
+"""Everything a test run tells about a classifier on imbalanced data, as one metric with one exchange between ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics.utilities import dim_zero_cat
+
+from semscale_pl.metrics import average_precision as ap
+from semscale_pl.metrics.calibration import NUM_BINS, calibration_bins, expected_calibration_error
+from semscale_pl.metrics.class_tally import ClassTally, mean_of_defined, plain, plain_list, ratio
+from semscale_pl.metrics.group_accuracy import check_counts, group_accuracies, rank_groups, shot_groups
+from semscale_pl.metrics.model_bias import model_bias
+
+# Up to here the report keeps all scores and the full confusion matrix (1,000 classes: 8 MB, and 4 kB a row).
+LARGE = 1000
+GROUPS = ("many", "medium", "few", "head", "middle", "tail")
+
+
+class ClassificationReport(ClassTally):
+    """Overall, grouped and per-class results; `compute` returns plain Python values that strict JSON can hold.
+
+    All values are fractions in [0, 1] but the bias; None stands for what is undefined: an empty group, the accuracy of
+    a class without test rows, the precision of a class never predicted. Above 1,000 classes the confusion matrix is
+    None, and average precision comes from histograms of 512 bins.
+
+    Args:
+        num_classes: C.
+        class_counts: training images of each class; None leaves the groups undefined.
+        class_names: names of the classes, handed through to the result.
+        kwargs: passed on to `torchmetrics.Metric`.
+
+    Raises:
+        ValueError: another number of counts or names than classes.
+
+    Example:
+        >>> import torch
+        >>> report = ClassificationReport(2, class_counts=[200, 5])
+        >>> report.update(torch.tensor([[2.0, 0.0], [2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1, 1]))
+        >>> results = report.compute()
+        >>> results["balanced_accuracy"], results["few"], results["medium"], results["confusion_matrix"]
+        (0.75, 0.5, None, [[1, 0], [1, 1]])
+
+    Reference: Ma et al. (ICLR 2023), section 5 and appendix H2.
+    """
+
+    bins: Tensor
+    num_nonfinite: Tensor
+    confusion: Tensor
+    histograms: Tensor
+    probabilities: list[Tensor]
+    labels: list[Tensor]
+
+    def __init__(
+        self,
+        num_classes: int,
+        class_counts: Sequence[int] | Tensor | None = None,
+        class_names: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_classes, **kwargs)
+        self.class_counts = None if class_counts is None else check_counts(class_counts, num_classes)
+        self.class_names = None if class_names is None else [str(name) for name in class_names]
+        if self.class_names is not None and len(self.class_names) != num_classes:
+            raise ValueError(f"Expected `class_names` to be {num_classes} names, but got {len(self.class_names)}.")
+        self.is_large = num_classes > LARGE
+        self.add_state("bins", torch.zeros(3, NUM_BINS, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("num_nonfinite", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self._add_large_states() if self.is_large else self._add_exact_states()
+
+    def _add_exact_states(self) -> None:
+        square = torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64)
+        self.add_state("confusion", square, dist_reduce_fx="sum")
+        self.add_state("probabilities", [], dist_reduce_fx="cat")
+        self.add_state("labels", [], dist_reduce_fx="cat")
+
+    def _add_large_states(self) -> None:
+        empty = torch.zeros(2, self.num_classes, ap.NUM_BINS, dtype=torch.int64)
+        self.add_state("histograms", empty, dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            logits: (B, C).
+            labels: (B,) integers in [0, C).
+        """
+        super().update(logits, labels)
+        self.num_nonfinite += (~logits.isfinite()).any(dim=1).sum()
+        probabilities = logits.detach().float().softmax(dim=1).nan_to_num(0.0)
+        self.bins += calibration_bins(probabilities, labels)
+        if self.is_large:
+            self.histograms += ap.score_histograms(probabilities, labels)
+            return
+        pairs = labels * self.num_classes + logits.argmax(dim=1)
+        self.confusion.view(-1).scatter_add_(0, pairs, torch.ones_like(pairs))
+        self.probabilities.append(probabilities)
+        self.labels.append(labels)
+
+    def compute(self) -> dict[str, Any]:
+        """Return the results.
+
+        Returns:
+            ``num_samples``, ``num_nonfinite`` (rows with a logit that is NaN or infinite; then calibration and average
+            precision are None), ``top1`` (over rows), ``balanced_accuracy`` (mean over the classes with rows),
+            ``worst_class_accuracy``, ``mean_precision`` (over the classes with rows, 0 for one never predicted),
+            ``mean_average_precision``, ``bias``, ``ece``, the groups ``many``, ``medium``, ``few``, ``head``,
+            ``middle``, ``tail``, ``per_class`` (lists ``accuracy``, ``precision``, ``average_precision``,
+            ``num_samples``, ``num_predicted``), ``confusion_matrix`` (rows are true classes), ``class_names``,
+            ``class_counts``.
+        """
+        accuracies, precisions = self.class_accuracies(), ratio(self.correct, self.predicted)
+        precisions_or_zero = torch.where(self.seen > 0, precisions.nan_to_num(0.0), torch.nan)
+        average_precisions = self._average_precisions()
+        return {
+            "num_samples": int(self.seen.sum()),
+            "num_nonfinite": int(self.num_nonfinite),
+            "top1": plain(ratio(self.correct.sum(), self.seen.sum())),
+            "balanced_accuracy": mean_of_defined(accuracies),
+            "worst_class_accuracy": plain(accuracies.nan_to_num(torch.inf).min()),
+            "mean_precision": mean_of_defined(precisions_or_zero),
+            "mean_average_precision": mean_of_defined(average_precisions),
+            "bias": model_bias(accuracies),
+            "ece": None if self.num_nonfinite > 0 else expected_calibration_error(self.bins),
+            **self._groups(accuracies),
+            "per_class": {
+                "accuracy": plain_list(accuracies),
+                "precision": plain_list(precisions),
+                "average_precision": plain_list(average_precisions),
+                "num_samples": self.seen.tolist(),
+                "num_predicted": self.predicted.tolist(),
+            },
+            "confusion_matrix": None if self.is_large else self.confusion.tolist(),
+            "class_names": self.class_names,
+            "class_counts": self.class_counts,
+        }
+
+    def _groups(self, accuracies: Tensor) -> dict[str, float | None]:
+        if self.class_counts is None:
+            return dict.fromkeys(GROUPS)
+        return group_accuracies(accuracies, {**shot_groups(self.class_counts), **rank_groups(self.class_counts)})
+
+    def _average_precisions(self) -> Tensor:
+        if self.num_nonfinite > 0 or self.seen.sum() == 0:
+            return torch.full((self.num_classes,), torch.nan, dtype=torch.float64)
+        if self.is_large:
+            return ap.binned_average_precision(self.histograms[0], self.histograms[1])
+        return ap.class_average_precisions(dim_zero_cat(self.probabilities), dim_zero_cat(self.labels))
