@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import socket
 import struct
 import time
 import warnings
@@ -250,6 +251,16 @@ def _read_wandb(path: Path) -> list[Any]:
     return records
 
 
+def _listen_for_calls(monkeypatch: pytest.MonkeyPatch) -> socket.socket:
+    """Lead every call to the outside to a socket of the test; nobody calling there means no network access."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    for name in ("WANDB_BASE_URL", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, address)
+    return listener
+
+
 def test_an_offline_wandb_run_holds_scalars_tables_and_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,6 +268,7 @@ def test_an_offline_wandb_run_holds_scalars_tables_and_pictures(
         monkeypatch.setenv(name, value)
     for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "cache"))
+    listener = _listen_for_calls(monkeypatch)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from pytorch_lightning.loggers import WandbLogger
@@ -264,6 +276,8 @@ def test_an_offline_wandb_run_holds_scalars_tables_and_pictures(
         logger = WandbLogger(save_dir=str(tmp_path), offline=True, project="test")
         _fit(tmp_path, TinyModule(), RunRecorder(tmp_path, pictures_every_n_epochs=4), logger=logger)
         logger.experiment.finish()
+    with listener, pytest.raises(BlockingIOError):
+        listener.accept()
     (file,) = tmp_path.rglob("run-*.wandb")
     records = _read_wandb(file)
     history = [
