@@ -2,42 +2,68 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 
-def check_features(features: Tensor, name: str = "features") -> None:
+def check_features(features: Tensor, name: str = "features", *, min_rows: int = 0) -> None:
     """Refuse anything but a finite floating-point matrix with at least one column.
 
     Args:
         features: (m, d).
         name: what to call it in the message.
+        min_rows: fewest rows allowed.
 
     Raises:
         TypeError: not a tensor, or not floating point.
-        ValueError: another number of dimensions, no columns, NaN or infinity.
+        ValueError: another number of dimensions, too few rows, no columns, NaN or infinity.
+
+    Example:
+        >>> check_features(torch.ones(3))
+        Traceback (most recent call last):
+        ValueError: Expected `features` of shape (samples, features), but got shape (3,).
     """
-    if not isinstance(features, Tensor):
-        raise TypeError(f"Expected `{name}` to be a torch.Tensor, but got {type(features).__name__}.")
-    if not features.is_floating_point():
-        raise TypeError(f"Expected `{name}` to be floating point, but got {features.dtype}. Convert it with .float().")
+    check_floating(features, name)
     if features.ndim != 2 or features.shape[1] == 0:
         raise ValueError(f"Expected `{name}` of shape (samples, features), but got shape {tuple(features.shape)}.")
+    if features.shape[0] < min_rows:
+        raise ValueError(f"Expected `{name}` to have at least {min_rows} row, but got shape {tuple(features.shape)}.")
     check_finite(features, name)
 
 
+def check_floating(values: Tensor, name: str) -> None:
+    """Refuse anything but a tensor of real floating-point numbers.
+
+    Raises:
+        TypeError: not a tensor, or of another type.
+    """
+    if not isinstance(values, Tensor):
+        raise TypeError(
+            f"Expected `{name}` to be a torch.Tensor, but got {type(values).__name__}. Use torch.as_tensor first."
+        )
+    if not values.is_floating_point():
+        raise TypeError(f"Expected `{name}` to be floating point, but got {values.dtype}. Convert it with .float().")
+
+
 def check_finite(values: Tensor, name: str) -> None:
-    """Refuse NaN and infinity, saying how many rows hold them.
+    """Refuse NaN and infinity, saying how many entries and rows hold them.
 
     Raises:
         ValueError: a value is not finite.
     """
     # A sum is finite only where every term is, unless it overflows: cheap first, exact only then.
-    if bool(torch.isfinite(values.sum(dtype=torch.float64) if values.numel() else values.new_zeros(()))):
+    if bool(values.detach().sum(dtype=torch.float64).isfinite()):
         return
-    bad = int((~torch.isfinite(values.flatten(1) if values.ndim > 1 else values[:, None])).any(dim=1).sum())
-    if bad:
-        raise ValueError(f"Expected `{name}` to be finite, but {bad} of {values.shape[0]} rows hold NaN or infinity.")
+    num_nan, num_infinite = int(values.isnan().sum()), int(values.isinf().sum())
+    if num_nan or num_infinite:
+        rows = int((~values.isfinite()).reshape(values.shape[0], -1).any(dim=1).sum())
+        raise ValueError(
+            f"Expected `{name}` to be finite, but got {num_nan} NaN and {num_infinite} infinite entries in {rows} of "
+            f"{values.shape[0]} rows. Drop those rows, or find out where training diverged."
+        )
 
 
 def check_labels(labels: Tensor, num_rows: int, num_classes: int) -> None:
@@ -59,11 +85,24 @@ def check_labels(labels: Tensor, num_rows: int, num_classes: int) -> None:
         raise ValueError(f"Expected `num_classes` to be at least 1, but got {num_classes}.")
     if labels.shape != (num_rows,):
         raise ValueError(f"Expected `labels` of shape ({num_rows},), one a row, but got shape {tuple(labels.shape)}.")
-    if num_rows and (int(labels.min()) < 0 or int(labels.max()) >= num_classes):
+    if num_rows == 0:
+        return
+    low, high = torch.stack(labels.aminmax()).tolist()
+    if low < 0 or high >= num_classes:
         raise ValueError(
-            f"Expected `labels` in [0, {num_classes}), but got values from {int(labels.min())} to {int(labels.max())}. "
+            f"Expected `labels` in [0, {num_classes}), but got values from {low} to {high}. "
             "Raise `num_classes` or map the labels to 0..C-1."
         )
+
+
+def check_choice(value: str, choices: Sequence[str], name: str) -> None:
+    """Refuse a name that is none of the choices.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if value not in choices:
+        raise ValueError(f"Expected `{name}` to be one of {tuple(choices)}, but got {value!r}.")
 
 
 def resolve_ratio(ratio: float | str, dim: int) -> float:
@@ -74,8 +113,8 @@ def resolve_ratio(ratio: float | str, dim: int) -> float:
     """
     if ratio == "dim":
         return float(dim)
-    if isinstance(ratio, str) or not ratio > 0:
-        raise ValueError(f'Expected `ratio` to be "dim" or a number above 0, but got {ratio!r}.')
+    if isinstance(ratio, str) or not 0 < ratio < math.inf:
+        raise ValueError(f'Expected `ratio` to be "dim" or a finite number above 0, but got {ratio!r}.')
     return float(ratio)
 
 
@@ -85,5 +124,5 @@ def check_unit(unit: float) -> None:
     Raises:
         ValueError: not above 0.
     """
-    if not unit > 0:
-        raise ValueError(f"Expected `unit` to be above 0, but got {unit}.")
+    if not 0 < unit < math.inf:
+        raise ValueError(f"Expected `unit` to be a finite number above 0, but got {unit}.")
