@@ -1,0 +1,291 @@
+"""The storage pool Q of historical features: one slot for each training sample, or the paper's queue."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from semscale_pl.moments import ClassMoments
+
+Mode = Literal["indexed", "fifo"]
+_STORAGE_DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float64": torch.float64,
+}
+_WARN_ABOVE_BYTES = 4 * 2**30
+
+
+class FeaturePool(nn.Module):
+    """Hold the newest features of the training samples, and their class moments, in step.
+
+    ``indexed`` keeps one slot for each training index: always the newest feature of every sample, and no class can
+    vanish. ``fifo`` is the paper's queue: the newest ``capacity`` rows, in which a rare class can go missing a while.
+    What leaves is subtracted from the moments exactly as it was stored, what enters is added as stored, after rounding
+    to the storage dtype; the cost of a push does not depend on the capacity. Rounding in the moments does not pile up:
+    they are summed anew from the contents every ``rebuild_every`` passes.
+
+    The pool must not be a submodule of a module under DDP, which would broadcast it before each forward.
+
+    Args:
+        capacity: number of slots, in ``indexed`` mode the number N of training samples.
+        num_features: width d of the features.
+        num_classes: C.
+        mode: ``indexed`` or ``fifo``.
+        storage_dtype: ``float32``, ``float16``, ``bfloat16`` or ``float64``, as a dtype or its name.
+        validate_args: whether to check the values of features, labels and indices, which waits for the device.
+        rebuild_every: rows pushed, in multiples of ``capacity``, between two rebuilds of the moments; 0 for never.
+
+    Attributes:
+        features: (capacity, d) in the storage dtype.
+        labels: (capacity,) int64, -1 until written.
+        num_pushed: () int64, rows offered so far; in ``fifo`` mode also the cursor.
+        moments: the :class:`~semscale_pl.moments.ClassMoments` of the written rows.
+
+    Raises:
+        ValueError: an argument is out of range or not one of the choices.
+
+    Example:
+        >>> pool = FeaturePool(capacity=3, num_features=1, num_classes=2)
+        >>> pool.push(torch.tensor([[0.0], [2.0]]), torch.tensor([0, 0]), torch.tensor([2, 0]))
+        >>> pool.class_counts(), pool.is_full
+        (tensor([2, 0]), False)
+
+    Reference: Ma et al. (ICLR 2023), section 4.2 and Algorithm 2.
+    """
+
+    features: Tensor
+    labels: Tensor
+    num_pushed: Tensor
+
+    def __init__(
+        self,
+        capacity: int,
+        num_features: int,
+        num_classes: int,
+        mode: Mode | str = "indexed",
+        storage_dtype: torch.dtype | str = torch.float32,
+        *,
+        validate_args: bool = True,
+        rebuild_every: int = 10,
+    ) -> None:
+        super().__init__()
+        if mode not in get_args(Mode):
+            raise ValueError(f"Expected `mode` to be one of {get_args(Mode)}, but got {mode!r}.")
+        if capacity < 1:
+            raise ValueError(f"Expected `capacity` to be at least 1, but got {capacity}.")
+        if rebuild_every < 0:
+            raise ValueError(f"Expected `rebuild_every` to be at least 0, but got {rebuild_every}.")
+        self.mode, self.validate_args, self.rebuild_every = mode, validate_args, rebuild_every
+        self.moments = ClassMoments(num_classes, num_features)
+        dtype = _storage_dtype(storage_dtype)
+        self.register_buffer("features", torch.zeros(capacity, num_features, dtype=dtype))
+        self.register_buffer("labels", torch.full((capacity,), -1, dtype=torch.int64))
+        self.register_buffer("num_pushed", torch.zeros((), dtype=torch.int64))
+        if self.memory_bytes > _WARN_ABOVE_BYTES:
+            warnings.warn(f"This feature pool takes {self.memory_bytes / 2**30:.1f} GiB per process.", stacklevel=2)
+
+    @property
+    def capacity(self) -> int:
+        """Number of slots."""
+        return self.features.shape[0]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every slot has been written."""
+        return int(self.moments.counts.sum()) == self.capacity
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of all buffers, those of the moments included."""
+        return sum(buffer.numel() * buffer.element_size() for buffer in self.buffers())
+
+    @torch.no_grad()
+    def push(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> None:
+        """Take a batch in; of rows with the same index the last one wins, an oversized batch keeps its newest rows.
+
+        Args:
+            features: (B, d) floating point, any dtype; rounded to the storage dtype.
+            labels: (B,) integers in [0, C).
+            indices: (B,) integers in [0, capacity), the position of each sample in the training split; needed in
+                ``indexed`` mode and ignored in ``fifo`` mode.
+
+        Raises:
+            TypeError: a dtype is wrong.
+            ValueError: a shape or value is wrong, or ``indices`` are missing.
+        """
+        if self.mode == "fifo":
+            indices = None
+        self._check_shapes(features, labels, indices)
+        features = features.detach().to(self.features)
+        labels = labels.to(self.labels)
+        if self.validate_args:
+            self._check_values(features, labels, indices)
+        if indices is None:
+            rows, slots = self._queue_slots(len(labels))
+        else:
+            rows, slots = _last_rows(indices.to(self.labels))
+        with torch.autocast(self.features.device.type, enabled=False):
+            self._write(slots, features[rows], labels[rows])
+            self._count(len(labels))
+
+    def scales(
+        self,
+        estimator: Literal["plain", "shrunk"] | str = "plain",
+        ratio: float | Literal["dim"] = "dim",
+        unit: float = 1.0,
+    ) -> Tensor:
+        """Return the semantic scale of each class, (C,) float64 bits; NaN if absent, 0 for one row.
+
+        Args:
+            estimator: ``plain`` or ``shrunk`` (OAS) covariance.
+            ratio: ``dim`` for d/m, a float r for r/m.
+            unit: length of the ruler, in units of the features.
+        """
+        with torch.autocast(self.features.device.type, enabled=False):
+            return self.moments.scales(estimator, ratio, unit)
+
+    def centres(self) -> Tensor:
+        """Return the class means, (C, d) float64, NaN rows where absent."""
+        return self.moments.centres()
+
+    def class_counts(self) -> Tensor:
+        """Return the number of rows of each class in the pool, (C,) int64."""
+        return self.moments.counts.clone()
+
+    def rms_deviation(self) -> Tensor:
+        """Return the root mean square deviation of a feature from the pool's mean, () float64; 0 for an empty pool.
+
+        The mean runs over all rows and all d features.
+        """
+        counts = self.moments.counts.to(torch.float64)
+        total = counts.sum().clamp_min(1.0)
+        centres = self.centres().nan_to_num(0.0)
+        mean = counts @ centres / total
+        between = (centres - mean).square() * counts.unsqueeze(1)
+        return ((self.moments.variances().sum() + between.sum()) / (total * self.moments.num_features)).sqrt()
+
+    def contents(self) -> tuple[Tensor, Tensor]:
+        """Return the written rows.
+
+        Returns:
+            features (n, d) in the storage dtype and labels (n,), by slot in ``indexed`` mode, oldest first in ``fifo``.
+        """
+        if self.mode == "indexed":
+            written = (self.labels >= 0).nonzero().squeeze(1)
+        else:
+            pushed = int(self.num_pushed)
+            kept = min(pushed, self.capacity)
+            written = torch.arange(pushed - kept, pushed, device=self.labels.device) % self.capacity
+        return self.features[written], self.labels[written]
+
+    @torch.no_grad()
+    def rebuild(self) -> None:
+        """Sum the moments anew from the contents."""
+        self.moments.refill(*self.contents())
+
+    @torch.no_grad()
+    def check(self) -> float:
+        """Compare the moments with a rebuild from the contents.
+
+        Returns:
+            The largest absolute deviation among counts, class means and covariances (1/m); infinite where a class
+            is present in only one of the two. The pool does not change.
+        """
+        fresh = ClassMoments(self.moments.num_classes, self.moments.num_features).to(self.features.device)
+        fresh.refill(*self.contents())
+        pairs = zip(_summary(self.moments), _summary(fresh), strict=True)
+        return max(float((kept - rebuilt).abs().max().nan_to_num(torch.inf)) for kept, rebuilt in pairs)
+
+    def get_extra_state(self) -> dict[str, str]:
+        """Return what a checkpoint must agree on besides the sizes."""
+        return {"mode": self.mode, "storage_dtype": str(self.features.dtype)}
+
+    def set_extra_state(self, state: dict[str, str]) -> None:
+        """Refuse a checkpoint of a pool of another kind, whose moments would not fit its contents."""
+        if state != self.get_extra_state():
+            raise ValueError(
+                f"Expected the state of a pool with {self.get_extra_state()}, but got {state}. "
+                "Resume with the settings of the first run."
+            )
+
+    def _queue_slots(self, num_rows: int) -> tuple[Tensor, Tensor]:
+        kept = min(num_rows, self.capacity)
+        rows = torch.arange(num_rows - kept, num_rows, device=self.labels.device)
+        return rows, (self.num_pushed + rows) % self.capacity
+
+    def _write(self, slots: Tensor, features: Tensor, labels: Tensor) -> None:
+        old_features, old_labels = self.features[slots], self.labels[slots]
+        written = old_labels >= 0
+        self.moments.replace(old_features[written], old_labels[written], features, labels)
+        self.features[slots] = features
+        self.labels[slots] = labels
+
+    def _count(self, num_rows: int) -> None:
+        before = int(self.num_pushed)
+        self.num_pushed += num_rows
+        period = self.rebuild_every * self.capacity
+        if period and (before + num_rows) // period > before // period:
+            self.rebuild()
+
+    def _check_shapes(self, features: Tensor, labels: Tensor, indices: Tensor | None) -> None:
+        width = self.moments.num_features
+        if features.ndim != 2 or features.shape[1] != width:
+            raise ValueError(f"Expected `features` to be of shape (B, {width}), but got {tuple(features.shape)}.")
+        if not features.is_floating_point():
+            raise TypeError(f"Expected `features` to be floating point, but got {features.dtype}.")
+        if indices is None and self.mode == "indexed":
+            raise ValueError("Expected `indices` in an indexed pool, but got None. Pass them, or use `mode='fifo'`.")
+        for name, values in (("labels", labels), ("indices", indices)):
+            if values is None:
+                continue
+            if values.shape != features.shape[:1]:
+                shape = tuple(values.shape)
+                raise ValueError(f"Expected `{name}` to be of shape ({features.shape[0]},), but got {shape}.")
+            if values.dtype == torch.bool or values.is_floating_point() or values.is_complex():
+                raise TypeError(f"Expected `{name}` to be integers, but got {values.dtype}.")
+
+    def _check_values(self, features: Tensor, labels: Tensor, indices: Tensor | None) -> None:
+        if not bool(features.isfinite().all()):
+            raise ValueError(
+                f"Expected `features` to be finite in {features.dtype}, but got NaN or infinity. "
+                "Look for divergence, or use a wider `storage_dtype`."
+            )
+        _check_range("labels", labels, self.moments.num_classes)
+        if indices is not None:
+            _check_range("indices", indices, self.capacity)
+
+
+def _storage_dtype(dtype: torch.dtype | str) -> torch.dtype:
+    found = _STORAGE_DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if found is None or found not in _STORAGE_DTYPES.values():
+        raise ValueError(f"Expected `storage_dtype` to be one of {tuple(_STORAGE_DTYPES)}, but got {dtype!r}.")
+    return found
+
+
+def _check_range(name: str, values: Tensor, end: int) -> None:
+    if values.numel() == 0:
+        return
+    low, high = (int(value) for value in values.aminmax())
+    if low < 0 or high >= end:
+        raise ValueError(f"Expected `{name}` to be in [0, {end}), but got values from {low} to {high}.")
+
+
+def _last_rows(indices: Tensor) -> tuple[Tensor, Tensor]:
+    """Return which rows to keep, the last of each index, and their indices."""
+    order = torch.argsort(indices, stable=True)
+    slots = indices[order]
+    last = torch.ones_like(slots, dtype=torch.bool)
+    last[:-1] = slots[1:] != slots[:-1]
+    return order[last], slots[last]
+
+
+def _summary(moments: ClassMoments) -> tuple[Tensor, Tensor, Tensor]:
+    counts = moments.counts.to(torch.float64)
+    present = counts > 0
+    covariances = moments.scatter() / counts.clamp_min(1.0)[:, None, None]
+    return counts, torch.where(present.unsqueeze(1), moments.centres(), 0.0), covariances
