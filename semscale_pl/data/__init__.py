@@ -1,0 +1,1 @@
+"""Datasets, long-tailed subsets, samplers, transforms and the datamodule that joins them."""

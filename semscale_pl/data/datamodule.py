@@ -1,0 +1,263 @@
+"""One datamodule for every dataset: long-tailed subset, carved validation part, sampling, loaders, exact resume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from semscale_pl.data.batching import EpochSampler, EvaluationBatchSampler, GlobalBatchSampler, loader_generator
+from semscale_pl.data.indexed import IndexedDataset, collate
+from semscale_pl.data.longtail import carve_validation, check_imbalance, index_hash, long_tail_indices
+from semscale_pl.data.samplers import InstanceSampling, Sampling
+from semscale_pl.data.source import ImageSet, Source
+from semscale_pl.data.transforms import Augmentation, ModelInput
+from semscale_pl.seeding import derive_seed
+
+
+class ImbalancedDataModule(pl.LightningDataModule):
+    """Labelled images, made long-tailed, as batches (images, labels, indices).
+
+    `index` is the position 0..N-1 in the final training split. Set `use_distributed_sampler=False` on the Trainer: the
+    loaders cut their batches for the ranks themselves.
+
+    Args:
+        source: where the images come from.
+        name: of the dataset, for records.
+        root: folder of all datasets.
+        download: whether a missing dataset may be fetched.
+        num_classes: checked against the data where given.
+        channels: of the model's input, 1 or 3; None keeps the images' own.
+        image_size: height and width of the model's input in pixels; None keeps the images' own.
+        mean: per channel, of values in [0, 1].
+        std: per channel, of values in [0, 1].
+        crop_share: central share of evaluation images (ImageNet: 0.875).
+        imbalance: profile "none", "exponential" or "step".
+        imbalance_factor: largest over smallest class, at least 1.
+        class_order: "label" or "permuted".
+        subset_rule: "seeded", "first" or "cao_seed0".
+        validation_per_class: samples of each class to hold out of the long-tailed training data; or
+        validation_fraction: share of each class to hold out. One sample of a class always stays in training.
+        sampler: which classes an epoch shows how often; None is instance sampling.
+        augmentation: random change of a decoded training image; None for none.
+        batch_size: samples of a training batch of all ranks together, so that two ranks equal one process.
+        eval_batch_size: samples of an evaluation batch of all ranks together; None is `batch_size`.
+        drop_last: drop an incomplete last training batch.
+        num_workers: of each loader.
+        prefetch_factor: batches that each worker keeps ready; None is torch's default.
+        persistent_workers: keep workers between epochs.
+        pin_memory: for faster copies to a GPU.
+        seed: of order and augmentation.
+        subset_seed: of the choice of images; None is `seed`.
+    """
+
+    train_dataset: IndexedDataset
+    eval_train_dataset: IndexedDataset
+    val_dataset: IndexedDataset | None
+    test_dataset: IndexedDataset
+    num_classes: int
+    class_names: list[str]
+    class_counts: Tensor
+    train_size: int
+    index_hash: str
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        name: str = "custom",
+        root: str = "data",
+        download: bool = False,
+        num_classes: int | None = None,
+        channels: int | None = None,
+        image_size: int | None = None,
+        mean: Sequence[float] = (0.0,),
+        std: Sequence[float] = (1.0,),
+        crop_share: float = 1.0,
+        imbalance: str = "none",
+        imbalance_factor: float = 1.0,
+        class_order: str = "label",
+        subset_rule: str = "seeded",
+        validation_per_class: int = 0,
+        validation_fraction: float = 0.0,
+        sampler: Sampling | None = None,
+        augmentation: Augmentation | None = None,
+        batch_size: int = 128,
+        eval_batch_size: int | None = None,
+        drop_last: bool = False,
+        num_workers: int = 0,
+        prefetch_factor: int | None = None,
+        persistent_workers: bool = False,
+        pin_memory: bool = False,
+        seed: int = 0,
+        subset_seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        check_imbalance(imbalance_factor, imbalance)
+        _check_validation(validation_per_class, validation_fraction)
+        for what, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
+            if size is not None and size < 1:
+                raise ValueError(f"Expected `{what}` to be at least 1, but got {size}. It counts all ranks' samples.")
+        self.source, self.name, self.root, self.download = source, name, Path(root), download
+        self.expected_classes = num_classes
+        self.model_input = ModelInput(image_size, channels, mean, std, crop_share)
+        self.imbalance, self.imbalance_factor = imbalance, imbalance_factor
+        self.class_order, self.subset_rule = class_order, subset_rule
+        self.validation_per_class, self.validation_fraction = validation_per_class, validation_fraction
+        self.sampling = sampler if sampler is not None else InstanceSampling()
+        self.augmentation = augmentation
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size or batch_size
+        self.drop_last = drop_last
+        workers = {"persistent_workers": persistent_workers, "prefetch_factor": prefetch_factor} if num_workers else {}
+        self.loader_options: dict[str, Any] = {"num_workers": num_workers, "pin_memory": pin_memory, **workers}
+        self.seed, self.subset_seed = seed, seed if subset_seed is None else subset_seed
+        self._resumed_epoch = 0
+        self._ready = False
+
+    def prepare_data(self) -> None:
+        """Fetch what is missing, where allowed."""
+        self.source.prepare(self.root, self.download)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Choose the training subset and build the datasets of all stages; a second call does nothing.
+
+        Args:
+            stage: ignored: metrics of any stage need the training counts.
+        """
+        if self._ready:
+            return
+        train = self._load("train")
+        self.class_names, self.num_classes = train.class_names, len(train.class_names)
+        if self.expected_classes not in (None, self.num_classes):
+            raise ValueError(
+                f"Expected `num_classes` to be {self.num_classes}, as in the data, but got {self.expected_classes}. "
+                "Correct dataset.num_classes."
+            )
+        rows, held_out = self._choose_rows(train)
+        augmentation_seed = derive_seed(self.seed, 1)
+        self.train_dataset = IndexedDataset(train, rows, self.model_input, self.augmentation, augmentation_seed)
+        self.eval_train_dataset = IndexedDataset(train, rows, self.model_input)
+        self.class_counts = torch.bincount(self.train_dataset.labels, minlength=self.num_classes)
+        self.train_size, self.index_hash = len(rows), index_hash(rows)
+        self.val_dataset = self._validation_dataset(train, held_out)
+        test = self._load("test")
+        self.test_dataset = IndexedDataset(test, torch.arange(len(test.labels)), self.model_input)
+        self._ready = True
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there is a validation part."""
+        return self.val_dataset is not None
+
+    @property
+    def class_frequencies(self) -> Tensor:
+        """Probability q_c that the sampler draws class c in the current epoch, (C,) float64."""
+        epoch = self.trainer.current_epoch if self.trainer is not None else self._resumed_epoch
+        return self.sampling.class_frequencies(self.class_counts, epoch)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return the training loader, set to the epoch that comes next."""
+        sampler = EpochSampler(self.sampling, self.train_dataset.labels, self.class_counts, derive_seed(self.seed, 0))
+        # Lightning builds the first iterator, whose workers prefetch at once, before it calls `set_epoch`.
+        sampler.set_epoch(self._next_epoch())
+        return self._loader(self.train_dataset, GlobalBatchSampler(sampler, self.batch_size, self.drop_last))
+
+    def eval_train_dataloader(self) -> DataLoader[Any]:
+        """Return the training subset in order, with the evaluation transform."""
+        return self._evaluation_loader(self.eval_train_dataset)
+
+    def val_dataloader(self) -> Any:
+        """Return the validation loader, an empty list without a validation part."""
+        return [] if self.val_dataset is None else self._evaluation_loader(self.val_dataset)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Return the test loader."""
+        return self._evaluation_loader(self.test_dataset)
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Return the test loader."""
+        return self.test_dataloader()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the epoch to go on with and the name of the training subset."""
+        return {"epoch": self._next_epoch(), "index_hash": self.index_hash}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the epoch of a checkpoint; refuse to go on training on another subset.
+
+        Args:
+            state_dict: what `state_dict` returned.
+        """
+        self._resumed_epoch = int(state_dict["epoch"])
+        fitting = self.trainer is None or self.trainer.state.fn == "fit"
+        if fitting and self._ready and state_dict["index_hash"] != self.index_hash:
+            raise ValueError(
+                f"Expected the checkpoint's training subset, {state_dict['index_hash']}, but got {self.index_hash}. "
+                "Resume with the same dataset, imbalance_factor and subset_seed."
+            )
+
+    def _next_epoch(self) -> int:
+        if self.trainer is None or self.trainer.state.fn != "fit":
+            return self._resumed_epoch
+        # `processed`, not `current_epoch`: it has been raised when checkpoints are written at the end of an epoch.
+        return max(self._resumed_epoch, self.trainer.fit_loop.epoch_progress.current.processed)
+
+    def _load(self, split: str) -> ImageSet:
+        images = self.source.load(split, self.root, self.subset_seed)
+        if images is None:
+            raise ValueError(f"Expected the source to have a {split!r} split, but got none. Give it one.")
+        return images
+
+    def _choose_rows(self, train: ImageSet) -> tuple[Tensor, Tensor]:
+        rows = long_tail_indices(
+            train.labels,
+            self.num_classes,
+            self.imbalance_factor,
+            self.imbalance,
+            seed=self.subset_seed,
+            class_order=self.class_order,
+            subset_rule=self.subset_rule,
+        )
+        kept, held_out = carve_validation(
+            train.labels[rows],
+            self.num_classes,
+            per_class=self.validation_per_class,
+            fraction=self.validation_fraction,
+            seed=self.subset_seed,
+        )
+        return rows[kept], rows[held_out]
+
+    def _validation_dataset(self, train: ImageSet, held_out: Tensor) -> IndexedDataset | None:
+        if len(held_out):
+            return IndexedDataset(train, held_out, self.model_input)
+        official = self.source.load("val", self.root, self.subset_seed)
+        if official is None:
+            return None
+        return IndexedDataset(official, torch.arange(len(official.labels)), self.model_input)
+
+    def _evaluation_loader(self, dataset: IndexedDataset) -> DataLoader[Any]:
+        return self._loader(dataset, EvaluationBatchSampler(len(dataset), self.eval_batch_size))
+
+    def _loader(self, dataset: IndexedDataset, batches: Sampler[Any]) -> DataLoader[Any]:
+        generator = loader_generator(derive_seed(self.seed, 2))
+        return DataLoader(
+            dataset, batch_sampler=batches, collate_fn=collate, generator=generator, **self.loader_options
+        )
+
+
+def _check_validation(per_class: int, fraction: float) -> None:
+    if per_class < 0 or not 0 <= fraction < 1:
+        raise ValueError(
+            f"Expected `validation_per_class` to be at least 0 and `validation_fraction` in [0, 1), but got "
+            f"{per_class} and {fraction}. 0 carves nothing."
+        )
+    if per_class and fraction:
+        raise ValueError(
+            f"Expected one of `validation_per_class` and `validation_fraction` to be 0, but got {per_class} and "
+            f"{fraction}. Set one of them."
+        )

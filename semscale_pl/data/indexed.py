@@ -1,0 +1,95 @@
+"""Samples as (image, label, index), with augmentation that is a function of seed, epoch and index alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from semscale_pl.data.source import ImageSet
+from semscale_pl.data.transforms import Augmentation, ModelInput
+from semscale_pl.seeding import derive_seed, seeded
+
+Key = int | tuple[int, int]
+Sample = tuple[Tensor, Tensor, Tensor]
+
+
+class IndexedDataset(Dataset[Sample]):
+    """Some rows of an image set; sample i is (image, label, i) with i in 0..N-1.
+
+    A key is an index, or (index, epoch): the epoch travels with the index, so that neither prefetching nor persistent
+    workers can augment with a wrong one.
+
+    Args:
+        source: images and labels.
+        rows: (N,) positions in `source`.
+        model_input: turns a decoded image into the model's input.
+        augmentation: random change of a decoded image, drawing from torch's generator only; None for none.
+        seed: of the augmentation.
+    """
+
+    def __init__(
+        self,
+        source: ImageSet,
+        rows: Tensor,
+        model_input: ModelInput,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.images = source.images
+        self.rows = rows
+        self.labels = source.labels[rows]
+        self.model_input = model_input
+        self.augmentation = augmentation
+        self.seed = seed
+        # Tensors of a small float dataset are normalised once instead of in every batch.
+        self._ready = None
+        if isinstance(self.images, Tensor) and self.images.is_floating_point() and augmentation is None:
+            self._ready = model_input(self.images[rows])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: Key) -> Sample:
+        index, epoch = key if isinstance(key, tuple) else (key, 0)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"Expected `key` to be in 0..{len(self) - 1}, but got {index}. The dataset ends there.")
+        index = index % len(self)
+        return self._image(index, epoch), self.labels[index], torch.tensor(index)
+
+    def __getitems__(self, keys: Sequence[Key]) -> Sample | list[Sample]:
+        """Return a whole batch, gathered by one indexing operation where the images are tensors without augmentation.
+
+        Args:
+            keys: of the batch.
+
+        Returns:
+            A finished batch, or a list of samples; `collate` takes both.
+        """
+        if not isinstance(self.images, Tensor) or self.augmentation is not None:
+            return [self[key] for key in keys]
+        indices = torch.tensor([key[0] if isinstance(key, tuple) else key for key in keys])
+        if self._ready is not None:
+            return self._ready[indices], self.labels[indices], indices
+        return self.model_input(self.images[self.rows[indices]]), self.labels[indices], indices
+
+    def _image(self, index: int, epoch: int) -> Tensor:
+        if self._ready is not None:
+            return self._ready[index]
+        image = self.images[int(self.rows[index])]
+        if self.augmentation is not None:
+            with seeded(derive_seed(self.seed, epoch, index)):
+                image = self.augmentation(image)
+        return self.model_input(image)
+
+
+def collate(samples: Any) -> Any:
+    """Stack a list of samples; a batch that is already stacked passes through.
+
+    Args:
+        samples: what `IndexedDataset.__getitems__` returned.
+    """
+    return samples if isinstance(samples, tuple) else default_collate(samples)

@@ -1,0 +1,172 @@
+"""Which images of a dataset stay: long-tailed subsets, stratified parts, and a hash that names the choice."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Subset
+
+from semscale_pl.imbalance import long_tail_counts
+from semscale_pl.seeding import derive_seed
+
+PROFILES = ("none", "exponential", "step")
+SUBSET_RULES = ("seeded", "first", "cao_seed0")
+CLASS_ORDERS = ("label", "permuted")
+
+# Separate streams of one seed, so that the choice of images, of classes and of validation images are independent.
+_SUBSET, _ORDER, _CARVE, _SPLIT = 1, 2, 3, 4
+
+
+def index_hash(indices: Tensor) -> str:
+    """Name a choice of images by 16 hexadecimal digits: SHA-256 over the indices as little-endian int64.
+
+    Args:
+        indices: (N,) positions in the full dataset; their order matters.
+
+    Example:
+        >>> index_hash(torch.tensor([0, 1, 2]))
+        'ab25350e3e65efeb'
+    """
+    return hashlib.sha256(indices.cpu().numpy().astype("<i8").tobytes()).hexdigest()[:16]
+
+
+def long_tail_indices(
+    labels: Tensor,
+    num_classes: int,
+    factor: float,
+    profile: str = "exponential",
+    *,
+    seed: int = 0,
+    class_order: str = "label",
+    subset_rule: str = "seeded",
+) -> Tensor:
+    """Choose a long-tailed subset: class i keeps int(size_i * factor^(-i / (C-1))) of its own images, at least one.
+
+    Args:
+        labels: (N,) class of each image, in 0..C-1.
+        num_classes: C.
+        factor: largest over smallest class, at least 1, for classes of equal size.
+        profile: "exponential", "step" (the second half of the classes divided by `factor`) or "none".
+        seed: chooses the images (rule "seeded") and the order of the classes (order "permuted").
+        class_order: "label": class 0 is the head; "permuted": a seeded order.
+        subset_rule: "seeded"; "first": the first images of each class; "cao_seed0": the choice of LDAM-DRW, that is
+            numpy's legacy generator with seed 0, shuffled class by class.
+
+    Returns:
+        (M,) positions, ascending.
+
+    Raises:
+        ValueError: for an unknown name, a factor below 1, or a factor other than 1 with profile "none".
+
+    Reference: Cao et al. (NeurIPS 2019), section 4.1; for classes of unequal size Ma et al. (ICLR 2023), section 5.
+    """
+    check_imbalance(factor, profile)
+    _check_name("class_order", class_order, CLASS_ORDERS)
+    _check_name("subset_rule", subset_rule, SUBSET_RULES)
+    sizes = torch.bincount(labels, minlength=num_classes)
+    order = torch.arange(num_classes)
+    if class_order == "permuted":
+        order = torch.randperm(num_classes, generator=_generator(seed, _ORDER))
+    kept = long_tail_counts(sizes[order].tolist(), factor, profile)
+    counts = torch.zeros(num_classes, dtype=torch.int64)
+    counts[order] = torch.tensor(kept, dtype=torch.int64)
+    return _choose(labels, torch.minimum(counts, sizes).tolist(), seed, subset_rule)
+
+
+def long_tail(dataset: Dataset[Any], labels: Tensor, factor: float, **options: Any) -> Subset[Any]:
+    """Make any labelled dataset long-tailed.
+
+    Args:
+        dataset: N samples.
+        labels: (N,) class of each sample.
+        factor: largest over smallest class, at least 1.
+        options: as of `long_tail_indices`.
+
+    Returns:
+        The dataset's subset; its `indices` are positions in the dataset.
+    """
+    return Subset(dataset, long_tail_indices(labels, int(labels.max()) + 1, factor, **options).tolist())
+
+
+def carve_validation(
+    labels: Tensor, num_classes: int, *, per_class: int = 0, fraction: float = 0.0, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Take a validation part out of each class, leaving at least one sample of every class for training.
+
+    Args:
+        labels: (N,) class of each training sample.
+        num_classes: C.
+        per_class: samples to take of each class; or
+        fraction: share of each class to take, rounded to the nearest sample.
+        seed: chooses the samples.
+
+    Returns:
+        Positions of the training part and of the validation part, each ascending.
+    """
+    sizes = torch.bincount(labels, minlength=num_classes).tolist()
+    wanted = [per_class if per_class else round(size * fraction) for size in sizes]
+    taken = [max(0, min(want, size - 1)) for want, size in zip(wanted, sizes, strict=True)]
+    validation = _choose(labels, taken, derive_seed(seed, _CARVE), "seeded")
+    return _complement(validation, len(labels)), validation
+
+
+def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Split each class in two parts.
+
+    Args:
+        labels: (N,) class of each sample.
+        fraction: share of each class in the first part, rounded to the nearest sample.
+        seed: chooses the samples.
+
+    Returns:
+        Positions of the first and of the second part, each ascending.
+    """
+    sizes = torch.bincount(labels).tolist()
+    first = _choose(labels, [round(size * fraction) for size in sizes], derive_seed(seed, _SPLIT), "seeded")
+    return first, _complement(first, len(labels))
+
+
+def check_imbalance(factor: float, profile: str) -> None:
+    """Raise ValueError for a profile and a factor that do not fit together."""
+    _check_name("imbalance", profile, PROFILES)
+    if not factor >= 1 or not np.isfinite(factor):
+        raise ValueError(f"Expected `imbalance_factor` to be at least 1, but got {factor}. It is n_max / n_min.")
+    if profile == "none" and factor != 1:
+        raise ValueError(
+            f"Expected `imbalance_factor` to be 1 with imbalance=none, but got {factor}. "
+            "Set imbalance=exponential or imbalance=step, or leave the factor at 1."
+        )
+
+
+def _check_name(what: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"Expected `{what}` to be one of {', '.join(allowed)}, but got {value!r}. Choose one of them.")
+
+
+def _choose(labels: Tensor, counts: list[int], seed: int, rule: str) -> Tensor:
+    legacy = np.random.RandomState(0)
+    chosen = []
+    for label, count in enumerate(counts):
+        members = torch.nonzero(labels == label).flatten()
+        if rule == "seeded":
+            members = members[torch.randperm(len(members), generator=_generator(seed, _SUBSET, label))]
+        elif rule == "cao_seed0":
+            shuffled = members.numpy().copy()
+            legacy.shuffle(shuffled)
+            members = torch.from_numpy(shuffled)
+        chosen.append(members[:count])
+    return torch.cat(chosen).sort().values
+
+
+def _complement(rows: Tensor, size: int) -> Tensor:
+    kept = torch.ones(size, dtype=torch.bool)
+    kept[rows] = False
+    return torch.nonzero(kept).flatten()
+
+
+def _generator(*parts: int) -> torch.Generator:
+    return torch.Generator().manual_seed(derive_seed(*parts))
