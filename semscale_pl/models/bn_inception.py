@@ -40,8 +40,8 @@ class Widths(NamedTuple):
         return self.one + self.three + self.double + self.proj
 
 
-# The table prints 576 output channels for 4c and 1,024 for 4e, but the widths of its rows add up to 608 and 1,056, which
-# the published ports have too.
+# The table prints 576 output channels for 4c and 1,024 for 4e, but the widths of its rows add up to 608 and 1,056,
+# as in the published ports.
 MODULES = OrderedDict(
     inception_3a=Widths(64, 64, 64, 64, 96, "avg", 32),
     inception_3b=Widths(64, 64, 96, 64, 96, "avg", 64),
