@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -65,7 +66,7 @@ def effective_numbers(counts: Tensor, beta: float) -> Tensor:
 
     Args:
         counts: (C,).
-        beta: in [0, 1]; 0 gives 1, 1 gives n.
+        beta: in [0, 1]; 0 gives 1, 1 gives n. Records of a run use (N-1)/N, N being the number of training images.
 
     Returns:
         (C,) float64.
@@ -73,7 +74,11 @@ def effective_numbers(counts: Tensor, beta: float) -> Tensor:
     Raises:
         ValueError: beta is outside [0, 1].
 
-    Reference: Cui et al. (CVPR 2019), eq. 2.
+    Example:
+        >>> effective_numbers(torch.tensor([1, 2, 1000]), 0.5)
+        tensor([1.0000, 1.5000, 2.0000], dtype=torch.float64)
+
+    Reference: Cui et al. (CVPR 2019), eq. 2; Ma et al. (ICLR 2023), section 2.
     """
     if not 0.0 <= beta <= 1.0:
         raise ValueError(f"Expected `beta` to be in [0, 1], but got {beta}.")
@@ -116,10 +121,11 @@ def normalize_weights(weights: Tensor, frequencies: Tensor, normalization: str =
             (the paper's fixed sum); ``none``: as they are.
 
     Returns:
-        (C,) float64. Absent classes get the mean weight of the present ones and do not count in the normalisation.
+        (C,) float64. Absent classes (NaN weight or frequency 0) get the mean weight of the present ones and do not
+        count in the normalization. Without any present class all weights are 1.
 
     Raises:
-        ValueError: unknown normalisation, or shapes that differ.
+        ValueError: unknown normalization, or shapes that differ.
 
     Example:
         >>> normalize_weights(torch.tensor([1.0, 3.0]), torch.tensor([3, 1]))
@@ -133,20 +139,17 @@ def normalize_weights(weights: Tensor, frequencies: Tensor, normalization: str =
             f"{tuple(frequencies.shape)}."
         )
     weights, frequencies = weights.double(), frequencies.double()
-    present = ~weights.isnan()
-    if not bool(present.any()):
-        return torch.ones_like(weights)
-    known = weights[present]
+    present = _present(weights, frequencies)
+    known = torch.where(present, weights, 0.0)
+    num_present = present.sum()
     if normalization == "sample":
-        shares = frequencies[present]
-        total = shares.sum()
-        shares = shares / total if float(total) > 0 else torch.full_like(known, 1.0 / known.numel())
-        known = known / (shares * known).sum()
+        shares = torch.where(present, frequencies, 0.0)
+        known = known * (shares.sum() / (shares * known).sum())
     elif normalization == "class":
-        known = known / known.mean()
-    result = torch.full_like(weights, float(known.mean()))
-    result[present] = known
-    return result
+        known = known * (num_present / known.sum())
+    result = torch.where(present, known, known.sum() / num_present)
+    # Without a present class, 0/0: nothing tells the classes apart.
+    return torch.where(num_present > 0, result, 1.0)
 
 
 def scales_to_weights(
@@ -160,8 +163,8 @@ def scales_to_weights(
     """Turn semantic scales into class weights S^-power; the one place where NaN and 0 bits get a meaning.
 
     A scale below ``floor`` times the largest is raised to that (a class of one image has 0 bits), then the power is
-    taken, then weights above ``max_ratio`` times the smallest are cut to that, then they are normalised. An absent class
-    (NaN) gets the mean weight. Where all scales are 0, all weights are equal.
+    taken, then weights above ``max_ratio`` times the smallest are cut to that, then they are normalized. An absent
+    class (NaN, or frequency 0) gets the mean weight. Where all scales are 0, all weights are equal.
 
     Args:
         scales: (C,) at least 0; S, or S' where distances should not count; NaN for absent classes.
@@ -176,6 +179,10 @@ def scales_to_weights(
 
     Raises:
         ValueError: an argument is out of range, a scale is negative or infinite, or shapes differ.
+
+    Example:
+        >>> scales_to_weights(torch.tensor([4.0, 2.0]), torch.tensor([3, 1]))
+        tensor([0.8000, 1.6000], dtype=torch.float64)
 
     Reference: Ma et al. (ICLR 2023), section 4.1.
     """
@@ -193,17 +200,27 @@ def weigh_scales(
     """Do what :func:`scales_to_weights` does and count the classes that the floor and the cap touched."""
     _check_policy(scales, power, floor, max_ratio)
     scales = scales.double()
-    largest = scales.nan_to_num(nan=0.0).max() if scales.numel() else scales.new_zeros(())
-    if float(largest) == 0.0:
-        raw = torch.where(scales.isnan(), scales, 1.0)
-        return ScaleWeights(normalize_weights(raw, frequencies, normalization), 0, 0)
-    lowest = floor * largest
-    floored = scales < lowest
-    raw = torch.where(floored, lowest, scales) ** -power
-    cap = max_ratio * raw[~raw.isnan()].min()
-    capped = raw > cap * (1 + 1e-12)
-    raw = torch.where(capped, cap, raw)
-    return ScaleWeights(normalize_weights(raw, frequencies, normalization), int(floored.sum()), int(capped.sum()))
+    absent = scales.isnan()
+    if scales.shape == frequencies.shape:  # if not, normalize_weights says so
+        absent = ~_present(scales, frequencies)
+    scales = torch.where(absent, 0.0, scales)
+    largest = scales.max()
+    # Relative to the largest, so that a high power does not overflow; without any extent all classes are alike.
+    relative = torch.where(largest > 0, scales / largest, 1.0)
+    floored = (relative < floor) & ~absent
+    raw = relative.clamp_min(floor).pow(-power)
+    cap = max_ratio * torch.where(absent, math.inf, raw).min()
+    capped = (raw > cap * (1.0 + 1e-12)) & ~absent
+    raw = torch.where(absent, math.nan, raw.minimum(cap))
+    if normalization == "none":
+        raw = raw * torch.where(largest > 0, largest, 1.0).pow(-power)
+    num_floored, num_capped = torch.stack([floored.sum(), capped.sum()]).tolist()
+    return ScaleWeights(normalize_weights(raw, frequencies, normalization), num_floored, num_capped)
+
+
+def _present(values: Tensor, frequencies: Tensor) -> Tensor:
+    """Tell which classes count: their value is known and the sampler draws them."""
+    return ~values.isnan() & (frequencies > 0)
 
 
 def _shares(num_classes: int, factor: float, profile: str) -> list[float]:
@@ -215,10 +232,16 @@ def _shares(num_classes: int, factor: float, profile: str) -> list[float]:
 
 
 def _check_policy(scales: Tensor, power: float, floor: float, max_ratio: float) -> None:
-    if bool(torch.isinf(scales).any()) or bool((scales < 0).any()):
-        raise ValueError("Expected `scales` to be at least 0 and finite (NaN for absent classes), but got other values.")
+    if scales.ndim != 1 or scales.shape[0] == 0:
+        raise ValueError(f"Expected `scales` of shape (C,), but got {tuple(scales.shape)}.")
+    wrong = scales.isinf() | (scales < 0)
+    if bool(wrong.any()):
+        raise ValueError(
+            "Expected `scales` to be finite and at least 0 (NaN for absent classes), but got "
+            f"{int(wrong.sum())} others, the first for class {int(wrong.int().argmax())}."
+        )
     checks = {
-        "power": (power, power >= 0.0, "at least 0"),
+        "power": (power, 0.0 <= power < math.inf, "a finite number of at least 0"),
         "floor": (floor, 0.0 < floor <= 1.0, "in (0, 1]"),
         "max_ratio": (max_ratio, max_ratio >= 1.0, "at least 1"),
     }

@@ -1,0 +1,241 @@
+"""Statistics of result tables: Student intervals, paired differences, Holm, correlations with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+
+class Interval(NamedTuple):
+    """A mean with its Student interval; the bounds are None for fewer than two values.
+
+    Args:
+        mean: of the values.
+        half_width: half the width of the interval.
+        low: lower bound.
+        high: upper bound.
+        n: number of values.
+    """
+
+    mean: float
+    half_width: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+class PairedDifference(NamedTuple):
+    """A mean difference over pairs with its Student interval; what two pairs cannot tell is None.
+
+    Args:
+        mean: of the differences, value minus baseline.
+        half_width: half the width of the interval.
+        low: lower bound.
+        high: upper bound.
+        p_value: two-sided, of the paired t-test.
+        n: number of pairs.
+    """
+
+    mean: float
+    half_width: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    n: int
+
+
+class Correlation(NamedTuple):
+    """A correlation coefficient with its interval; None where it is undefined.
+
+    Args:
+        value: coefficient in [-1, 1]; None for a constant input or fewer than three finite pairs.
+        low: lower bound; None for fewer than four pairs.
+        high: upper bound.
+        n: number of finite pairs.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+    """Return the mean of independent values, such as one a seed, with its Student interval.
+
+    Args:
+        values: (n,) finite numbers, n >= 1.
+        level: of confidence, in (0, 1).
+
+    Returns:
+        mean and interval.
+
+    Raises:
+        ValueError: no values, values that are not finite, or a level outside (0, 1).
+
+    Example:
+        >>> interval = mean_interval([1.0, 2.0, 3.0])
+        >>> round(interval.mean, 3), round(interval.half_width, 3)
+        (2.0, 2.484)
+    """
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"Expected `level` to be in (0, 1), but got {level}.")
+    array = _finite(values, "values")
+    count, mean = len(array), float(array.mean())
+    if count < 2:
+        return Interval(mean, None, None, None, count)
+    half_width = float(stats.t.ppf(0.5 + level / 2.0, count - 1) * array.std(ddof=1) / math.sqrt(count))
+    return Interval(mean, half_width, mean - half_width, mean + half_width, count)
+
+
+def paired_difference(values: Sequence[float], baseline: Sequence[float], level: float = 0.95) -> PairedDifference:
+    """Return the mean difference of two methods that share their seeds, with interval and two-sided p-value.
+
+    Args:
+        values: (n,) finite results of the method, one a seed.
+        baseline: (n,) finite results of the baseline, for the same seeds in the same order.
+        level: of confidence, in (0, 1).
+
+    Returns:
+        difference, value minus baseline. Equal differences in all pairs have p = 0, or p = 1 where they are all 0.
+
+    Raises:
+        ValueError: different lengths, no pairs, or values that are not finite.
+
+    Example:
+        >>> difference = paired_difference([2.0, 3.0, 5.0], [1.0, 1.0, 2.0])
+        >>> round(difference.mean, 3), round(difference.p_value, 4)
+        (2.0, 0.0742)
+    """
+    first, second = _finite(values, "values"), _finite(baseline, "baseline")
+    if len(first) != len(second):
+        raise ValueError(f"Expected `values` and `baseline` of one length, but got {len(first)} and {len(second)}.")
+    differences = first - second
+    mean, half_width, low, high, count = mean_interval(differences.tolist(), level)
+    p_value = None
+    if count >= 2:
+        error = float(differences.std(ddof=1)) / math.sqrt(count)
+        equal = 1.0 if mean == 0.0 else 0.0
+        p_value = float(2.0 * stats.t.sf(abs(mean) / error, count - 1)) if error > 0.0 else equal
+    return PairedDifference(mean, half_width, low, high, p_value, count)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust the p-values of a family of tests so that the chance of any false discovery keeps its level.
+
+    Args:
+        p_values: (k,) in [0, 1].
+
+    Returns:
+        (k,) adjusted p-values in the order given.
+
+    Raises:
+        ValueError: a p-value outside [0, 1].
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+
+    Reference: Holm (Scandinavian Journal of Statistics 1979).
+    """
+    if not all(0.0 <= p <= 1.0 for p in p_values):
+        raise ValueError(f"Expected `p_values` in [0, 1], but got {list(p_values)}.")
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for place, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        # An adjusted value is never below that of a smaller p.
+        largest = max(largest, min(1.0, (len(p_values) - place) * float(p_values[index])))
+        adjusted[index] = largest
+    return adjusted
+
+
+def pearson(x: Sequence[float], y: Sequence[float], level: float = 0.95) -> Correlation:
+    """Return Pearson's correlation with Fisher's interval.
+
+    Args:
+        x: (n,) numbers; pairs with NaN or infinity are dropped.
+        y: (n,) numbers.
+        level: of confidence, in (0, 1).
+
+    Returns:
+        coefficient and interval.
+
+    Raises:
+        ValueError: different lengths, or a level outside (0, 1).
+
+    Example:
+        >>> pearson([1, 2, 3], [5, 5, 5]).value is None
+        True
+    """
+    first, second = _pairs(x, y)
+    return _correlation(first, second, level, lambda value: 1.0)
+
+
+def spearman(x: Sequence[float], y: Sequence[float], level: float = 0.95) -> Correlation:
+    """Return Spearman's rank correlation with the interval of Bonett and Wright.
+
+    Args:
+        x: (n,) numbers; pairs with NaN or infinity are dropped. Ties share their mean rank.
+        y: (n,) numbers.
+        level: of confidence, in (0, 1).
+
+    Returns:
+        coefficient and interval.
+
+    Raises:
+        ValueError: different lengths, or a level outside (0, 1).
+
+    Example:
+        >>> round(spearman([1, 2, 3, 4], [1, 4, 9, 16]).value, 6)
+        1.0
+
+    Reference: Bonett and Wright (Psychometrika 2000), eq. 5.
+    """
+    first, second = (stats.rankdata(part) for part in _pairs(x, y))
+    return _correlation(first, second, level, lambda value: 1.0 + value * value / 2.0)
+
+
+def _correlation(x: np.ndarray, y: np.ndarray, level: float, variance: Callable[[float], float]) -> Correlation:
+    """Correlate; ``variance`` is that of atanh(r) times n - 3, given r."""
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"Expected `level` to be in (0, 1), but got {level}.")
+    count = len(x)
+    if count < 3:
+        return Correlation(None, None, None, count)
+    x, y = (_unit_deviation(values) for values in (x, y))
+    if not (x.any() and y.any()):
+        return Correlation(None, None, None, count)
+    value = float(np.clip(x @ y, -1.0, 1.0))
+    if count < 4:
+        return Correlation(value, None, None, count)
+    if abs(value) == 1.0:
+        return Correlation(value, value, value, count)
+    reach = float(stats.norm.ppf(0.5 + level / 2.0)) * math.sqrt(variance(value) / (count - 3))
+    return Correlation(value, math.tanh(math.atanh(value) - reach), math.tanh(math.atanh(value) + reach), count)
+
+
+def _unit_deviation(values: np.ndarray) -> np.ndarray:
+    """Return the deviations from the mean, of length 1; zeros where they are no more than rounding."""
+    deviations = values - values.mean()
+    largest = np.abs(deviations).max()
+    if largest <= 1e-13 * np.abs(values).max():
+        return np.zeros_like(deviations)
+    return deviations / largest / np.linalg.norm(deviations / largest)
+
+
+def _pairs(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    first, second = (np.asarray([math.nan if v is None else v for v in values], dtype=np.float64) for values in (x, y))
+    if len(first) != len(second):
+        raise ValueError(f"Expected `x` and `y` of one length, but got {len(first)} and {len(second)}.")
+    finite = np.isfinite(first) & np.isfinite(second)
+    return first[finite], second[finite]
+
+
+def _finite(values: Sequence[float], name: str) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or len(array) == 0 or not np.isfinite(array).all():
+        raise ValueError(f"Expected `{name}` to be at least one finite number in a flat sequence, but got {values!r}.")
+    return array
