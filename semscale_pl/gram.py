@@ -97,4 +97,7 @@ def singular_values(features: Tensor, scale: float = 1.0, center: bool = True) -
         triangle = torch.linalg.qr(stacked, mode="r").R if stacked.shape[0] > stacked.shape[1] else stacked
     if triangle is None:
         raise ValueError("Expected at least one sample and one feature, but got an empty matrix.")
-    return torch.linalg.svdvals(triangle)
+    values = torch.linalg.svdvals(triangle)
+    if center and features.shape[0] <= features.shape[1]:
+        values[-1] = 0.0  # m centred rows span at most m - 1 dimensions; what is found in the last one is rounding
+    return values

@@ -46,7 +46,7 @@ def bits_of_grams(grams: Tensor, counts: Tensor, dim: int, estimator: str = "pla
     nats = 0.5 * dim * lifts.log1p() + halves
     # An error E of I + G moves log det by tr((I + G)^-1 E), and rounding makes E about eps times the trace.
     error = torch.finfo(torch.float64).eps * (1.0 + traces) * pivots.pow(-2).sum(1)
-    return nats / math.log(2.0), is_small | ((failed == 0) & (error <= _TOLERANCE * nats))
+    return nats / math.log(2.0), is_small | ((failed == 0) & (error < _TOLERANCE * nats))
 
 
 def bits_of_singular_values(values: Tensor, counts: Tensor, dim: int, estimator: str = "plain") -> Tensor:
