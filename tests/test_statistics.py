@@ -1,0 +1,193 @@
+"""Intervals, paired tests and correlations against scipy; Holm by hand; coverage by simulation."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from semscale_pl.statistics import holm, mean_interval, paired_difference, pearson, spearman
+
+SETTINGS = settings(max_examples=40, deadline=None)
+
+
+def sample(n: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=n)
+
+
+@pytest.mark.parametrize("n", [2, 3, 10])
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.99])
+def test_mean_interval_is_students(n: int, level: float) -> None:
+    values = 70 + sample(n)
+    interval = mean_interval(values.tolist(), level)
+    low, high = stats.t.interval(level, n - 1, loc=values.mean(), scale=stats.sem(values))
+    assert (interval.low, interval.high) == pytest.approx((low, high))
+    assert interval.mean == pytest.approx(values.mean())
+    assert interval.half_width == pytest.approx((high - low) / 2)
+    assert interval.n == n
+
+
+def test_one_value_has_a_mean_and_no_interval() -> None:
+    assert mean_interval([3.5]) == (3.5, None, None, None, 1)
+
+
+@pytest.mark.parametrize("values", [[], [1.0, math.nan], [math.inf], [[1.0, 2.0]]])
+def test_mean_interval_refuses_what_has_no_mean(values: list[float]) -> None:
+    with pytest.raises(ValueError, match="`values` to be at least one finite number in a flat sequence"):
+        mean_interval(values)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 95.0])
+def test_levels_outside_0_and_1_are_refused(level: float) -> None:
+    text = re.escape(f"`level` to be in (0, 1), but got {level}")
+    for call in (
+        lambda: mean_interval([1.0, 2.0], level),
+        lambda: paired_difference([1.0, 2.0], [0.0, 0.0], level),
+        lambda: pearson([1.0, 2.0], [0.0, 1.0], level),
+    ):
+        with pytest.raises(ValueError, match=text):
+            call()
+
+
+@pytest.mark.parametrize("n", [2, 3, 6])
+def test_paired_difference_is_the_paired_t_test(n: int) -> None:
+    values, baseline = sample(n) + 0.5, sample(n, seed=1)
+    result = paired_difference(values.tolist(), baseline.tolist())
+    expected = stats.ttest_rel(values, baseline)
+    interval = expected.confidence_interval(0.95)
+    assert result.p_value == pytest.approx(expected.pvalue)
+    assert (result.low, result.high) == pytest.approx((interval.low, interval.high))
+    assert result.mean == pytest.approx((values - baseline).mean())
+    assert result.half_width == pytest.approx((interval.high - interval.low) / 2)
+    assert result.n == n
+
+
+def test_pairing_removes_what_seeds_have_in_common() -> None:
+    seeds = 10 * sample(6)
+    gain = 0.5 + 0.1 * sample(6, seed=1)
+    assert paired_difference((seeds + gain).tolist(), seeds.tolist()).p_value < 0.001
+    assert stats.ttest_ind(seeds + gain, seeds).pvalue > 0.5
+
+
+def test_differences_without_spread_and_single_pairs() -> None:
+    assert paired_difference([1.0, 2.0], [1.0, 2.0]) == (0.0, 0.0, 0.0, 0.0, 1.0, 2)
+    assert paired_difference([2.0, 3.0], [1.0, 2.0]).p_value == 0.0
+    assert paired_difference([2.0], [0.5]) == (1.5, None, None, None, None, 1)
+
+
+def test_paired_difference_refuses_other_lengths() -> None:
+    with pytest.raises(ValueError, match="of one length, but got 3 and 2"):
+        paired_difference([1.0, 2.0, 3.0], [1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    "p_values, expected",
+    [
+        ([], []),
+        ([0.02], [0.02]),
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
+        ([0.5, 0.6, 0.9], [1.0, 1.0, 1.0]),
+        ([0.02, 0.02, 0.02], [0.06, 0.06, 0.06]),
+        ([0.0, 1.0], [0.0, 1.0]),
+    ],
+)
+def test_holm_by_hand(p_values: list[float], expected: list[float]) -> None:
+    assert holm(p_values) == pytest.approx(expected)
+
+
+@SETTINGS
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=10))
+def test_holm_rejects_what_the_step_down_procedure_rejects(p_values: list[float]) -> None:
+    level = 0.05
+    rejected, order = [False] * len(p_values), np.argsort(p_values, kind="stable")
+    for place, index in enumerate(order):
+        if p_values[index] * (len(p_values) - place) > level:
+            break
+        rejected[index] = True
+    assert [p <= level for p in holm(p_values)] == rejected
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.1, math.nan])
+def test_holm_refuses_what_is_no_probability(p: float) -> None:
+    with pytest.raises(ValueError, match=re.escape("`p_values` in [0, 1]")):
+        holm([0.5, p])
+
+
+@pytest.mark.parametrize("n", [4, 10, 100])
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_pearson_is_scipys(n: int, level: float) -> None:
+    x = sample(n)
+    y = 0.5 * x + sample(n, seed=1)
+    result, expected = pearson(x.tolist(), y.tolist(), level), stats.pearsonr(x, y)
+    interval = expected.confidence_interval(level)
+    assert result.value == pytest.approx(expected.statistic)
+    assert (result.low, result.high) == pytest.approx((interval.low, interval.high))
+    assert result.n == n
+
+
+@pytest.mark.parametrize("n", [4, 10, 100])
+def test_spearman_is_scipys_with_the_interval_of_bonett_and_wright(n: int) -> None:
+    x = np.round(2 * sample(n))  # ties
+    y = 0.5 * x + sample(n, seed=1)
+    result, value = spearman(x.tolist(), y.tolist()), stats.spearmanr(x, y).statistic
+    reach = 1.959963984540054 * math.sqrt((1 + value**2 / 2) / (n - 3))
+    assert result.value == pytest.approx(value)
+    assert (result.low, result.high) == pytest.approx(
+        (math.tanh(math.atanh(value) - reach), math.tanh(math.atanh(value) + reach))
+    )
+
+
+@pytest.mark.parametrize("correlate, truth", [(pearson, 0.6), (spearman, 6 / math.pi * math.asin(0.3))])
+def test_intervals_cover_the_truth_as_often_as_they_say(correlate: object, truth: float) -> None:
+    rng, covered, trials = np.random.default_rng(0), 0, 600
+    for _ in range(trials):
+        x = rng.normal(size=40)
+        y = 0.6 * x + 0.8 * rng.normal(size=40)
+        result = correlate(x.tolist(), y.tolist())
+        covered += result.low <= truth <= result.high
+    # 95 % with a standard error of 0.9 %
+    assert 0.92 < covered / trials < 0.98
+
+
+def test_spearman_sees_order_alone() -> None:
+    x = sample(20)
+    y = x + sample(20, seed=1)
+    assert spearman(np.exp(5 * x).tolist(), y.tolist()) == pytest.approx(spearman(x.tolist(), y.tolist()))
+
+
+@pytest.mark.parametrize("correlate", [pearson, spearman])
+def test_pairs_with_a_gap_are_dropped(correlate: object) -> None:
+    x, y = sample(8).tolist(), sample(8, seed=1).tolist()
+    gaps = correlate([*x, math.nan, 1.0, None, 2.0], [*y, 1.0, math.inf, 3.0, math.nan])
+    assert gaps == correlate(x, y)
+    assert gaps.n == 8
+
+
+@pytest.mark.parametrize("correlate", [pearson, spearman])
+def test_what_is_undefined_is_none(correlate: object) -> None:
+    assert correlate([], []) == (None, None, None, 0)
+    assert correlate([1.0, 2.0], [1.0, 2.0]) == (None, None, None, 2)
+    assert correlate([1.0, 2.0, 3.0, 4.0], [0.1] * 4) == (None, None, None, 4)
+    assert correlate([0.1] * 7, [0.1 * i for i in range(7)]) == (None, None, None, 7)  # 0.1 has no exact mean
+    three = correlate([1.0, 2.0, 3.0], [1.0, 3.0, 2.0])
+    assert three.value == pytest.approx(0.5)
+    assert (three.low, three.high) == (None, None)
+
+
+@pytest.mark.parametrize("correlate", [pearson, spearman])
+@pytest.mark.parametrize("slope", [2.0, -0.1, 1e200, -1e-200])
+def test_a_line_is_perfectly_correlated(correlate: object, slope: float) -> None:
+    x = [0.3, 1.1, 1.9, 7.7, 9.2]
+    result = correlate(x, [slope * value for value in x])
+    assert result.value == pytest.approx(math.copysign(1.0, slope))
+    assert result.low == pytest.approx(result.high, abs=1e-6)
+
+
+def test_correlations_refuse_other_lengths() -> None:
+    with pytest.raises(ValueError, match="`x` and `y` of one length, but got 3 and 2"):
+        pearson([1.0, 2.0, 3.0], [1.0, 2.0])
