@@ -27,7 +27,7 @@ def shot_groups(class_counts: Sequence[int]) -> dict[str, list[int]]:
         >>> shot_groups([500, 100, 20, 19])
         {'many': [0], 'medium': [1, 2], 'few': [3]}
 
-    Reference: Liu et al. (CVPR 2019), section 4.1 (ImageNet-LT).
+    Reference: Liu et al. (CVPR 2019), section 4 (ImageNet-LT).
     """
     labels = range(len(class_counts))
     return {
@@ -95,7 +95,7 @@ class GroupAccuracy(ClassTally):
         class_counts: training images of each class.
         kwargs: passed on to `torchmetrics.Metric`.
 
-    Reference: Liu et al. (CVPR 2019), section 4.1.
+    Reference: Liu et al. (CVPR 2019), section 4.
     """
 
     def __init__(self, num_classes: int, class_counts: Sequence[int] | Tensor, **kwargs: Any) -> None:

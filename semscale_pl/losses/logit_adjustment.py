@@ -1,0 +1,69 @@
+"""Logit adjustment: the class prior added to the logits in the loss, or taken off them at evaluation."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from semscale_pl.losses.base import PerSampleLoss
+from semscale_pl.losses.checks import check_not_negative
+from semscale_pl.losses.functional import adjust_logits, balanced_softmax, cross_entropy
+
+
+def posthoc_logits(logits: Tensor, frequencies: Tensor, tau: float = 1.0) -> Tensor:
+    """Take ``tau log q`` off the logits of a model trained with plain cross-entropy.
+
+    Args:
+        logits: (B, C).
+        frequencies: (C,) counts or probabilities of training; a class with 0 counts as a rarest one.
+        tau: strength; 0 leaves the logits as they are.
+
+    Returns:
+        (B, C).
+
+    Example:
+        >>> import torch
+        >>> posthoc_logits(torch.tensor([[1.0, 0.5]]), torch.tensor([0.9, 0.1])).argmax().item()
+        1
+
+    Reference: Menon et al. (ICLR 2021), eq. 9.
+    """
+    return adjust_logits(logits, frequencies, -tau)
+
+
+class LogitAdjusted(PerSampleLoss):
+    """Logit-adjusted cross-entropy, or plain cross-entropy whose logits are adjusted at evaluation alone.
+
+    In the loss, with tau = 1, it is Balanced Softmax. Both forms aim at the balanced error; they are equal in theory
+    and differ by up to a point in practice.
+
+    Args:
+        tau: strength of the prior.
+        posthoc: train plain cross-entropy and let `evaluation_logits` take the prior off.
+
+    Example:
+        >>> import torch
+        >>> loss = LogitAdjusted(tau=2.0)
+        >>> loss.setup(torch.tensor([3.0, 1.0]))
+        >>> loss(torch.zeros(1, 2), torch.tensor([1])).exp()
+        tensor([10.])
+
+    Reference: Menon et al. (ICLR 2021), eq. 9 (post-hoc) and eq. 10 (loss).
+    """
+
+    def __init__(self, tau: float = 1.0, posthoc: bool = False) -> None:
+        super().__init__()
+        self.tau = check_not_negative("tau", tau)
+        self.posthoc = posthoc
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return (B,) losses."""
+        frequencies = self.require_frequencies(logits)
+        if self.posthoc:
+            return cross_entropy(logits, labels)
+        return balanced_softmax(logits, labels, frequencies, self.tau)
+
+    def evaluation_logits(self, logits: Tensor) -> Tensor:
+        """Return the logits (B, C), without the prior where it was not in the loss."""
+        if not self.posthoc:
+            return logits
+        return posthoc_logits(logits, self.require_frequencies(logits), self.tau)
