@@ -63,10 +63,13 @@ def build_loggers(cfg: DictConfig, run_dir: Path) -> list[Logger]:
     return [finish(entry, save_dir=run_dir) for entry in entries(cfg.logger)]
 
 
-def build_trainer(cfg: DictConfig, callbacks: list[pl.Callback], loggers: list[Logger], run_dir: Path) -> pl.Trainer:
+def build_trainer(
+    cfg: DictConfig, callbacks: list[pl.Callback], loggers: list[Logger], run_dir: Path, has_validation: bool
+) -> pl.Trainer:
     """Build the trainer."""
     return instantiate(
         cfg.trainer,
+        limit_val_batches=1.0 if has_validation else 0,
         callbacks=callbacks,
         logger=loggers,
         default_root_dir=str(run_dir),

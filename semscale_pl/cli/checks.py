@@ -8,9 +8,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from semscale_pl.cli.errors import WrongCallError
+from semscale_pl.cli.paths import config_dir
 from semscale_pl.cli.rules import RULES
+from semscale_pl.cli.suggestions import did_you_mean
 
 _ABSENT = object()
+# Keys of a training run that are not groups.
+_PLAIN_KEYS = ("seed", "subset_seed", "imbalance_factor", "ckpt_path")
 
 
 def check_values(cfg: DictConfig) -> None:
@@ -32,6 +36,7 @@ def check_train(cfg: DictConfig) -> None:
     Raises:
         WrongCallError: naming what cannot work.
     """
+    _check_top_level(cfg)
     OmegaConf.resolve(cfg.copy())  # a broken interpolation or a missing value speaks up here
     check_values(cfg)
     _check_schedule(cfg)
@@ -63,6 +68,14 @@ def check_file(key: str, path: Any, needed: bool = False) -> None:
         return
     if path is None or not Path(str(path)).is_file():
         raise WrongCallError(f"Expected `{key}` to be a checkpoint file, but there is none at {path!r}.")
+
+
+def _check_top_level(cfg: DictConfig) -> None:
+    """Refuse a key that `+key=value` added and nothing reads."""
+    known = {*_PLAIN_KEYS, *(path.name for path in config_dir().iterdir() if path.is_dir())}
+    for key in cfg:
+        if str(key) not in known:
+            raise WrongCallError(f"Unknown key `{key}`.{did_you_mean(str(key), known)} Nothing reads it.")
 
 
 def _check_schedule(cfg: DictConfig) -> None:

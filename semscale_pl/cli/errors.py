@@ -9,8 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from semscale_pl.cli.paths import config_dir
 from semscale_pl.cli.suggestions import closest_key, did_you_mean, dotted_keys
 
 OK, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
@@ -68,7 +70,7 @@ def message_of(error: BaseException, config_name: str) -> str | None:
 def _missing_option(error: MissingConfigException) -> str:
     wanted = error.missing_cfg_file or ""
     group, _, name = wanted.rpartition("/")
-    options = sorted(error.options or [])
+    options = sorted(set(error.options or []) - {"base"})  # what the options of a group share
     if not options:
         return f"Found no config `{wanted}`."
     return f"Unknown option `{name}` of `{group}`.{did_you_mean(name, options)} Options: {', '.join(options)}."
@@ -76,24 +78,27 @@ def _missing_option(error: MissingConfigException) -> str:
 
 def _mistyped_key(error: BaseException, config_name: str) -> str | None:
     text = str(error)
-    found = re.search(r"Could not (?:override|delete from config\.) '?([^'\n]+?)'?[.\n]", text) or re.search(
-        r"Could not append .*?'?([\w./@]+)'?\n", text
-    )
+    found = re.search(r"(?:Could not (?:override|delete(?: from config\.)?)|An item is already at) '([^'\n]+)'", text)
     if not isinstance(error, ConfigCompositionException) or found is None:
         return None
-    cause = error.__cause__
-    if cause is not None and "is not in struct" not in str(cause) and "No match" not in text:
-        return f"Could not set `{found.group(1)}`: {cause}"
-    return f"Unknown key `{found.group(1)}`.{closest_key(found.group(1), _known_keys(config_name))}"
+    key = found.group(1)
+    if found.group(0).startswith("An item"):
+        return f"`{key}` exists already. Set it without the `+`."
+    return f"Unknown key `{key}`.{_elsewhere(key) or closest_key(key, _known_keys(config_name))}"
+
+
+def _elsewhere(key: str) -> str:
+    """Name the options of a group that have the key which the chosen option lacks."""
+    group, _, rest = key.partition(".")
+    files = sorted((config_dir() / group).glob("*.yaml")) if rest and "/" not in group else []
+    options = [file.stem for file in files if rest in set(dotted_keys(OmegaConf.to_container(OmegaConf.load(file))))]
+    return f" The chosen `{group}` has none; these have: {', '.join(options)}." if options else ""
 
 
 def _known_keys(config_name: str) -> list[str]:
     """Compose the config without overrides; a broken one has nothing to suggest."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
-    from omegaconf import OmegaConf
-
-    from semscale_pl.cli.paths import config_dir
 
     GlobalHydra.instance().clear()
     try:

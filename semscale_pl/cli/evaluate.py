@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from semscale_pl.cli.checks import check_evaluate
+from semscale_pl.cli.checks import check_evaluate as check
 from semscale_pl.cli.errors import WrongCallError, answers_in_one_line
 from semscale_pl.cli.launching import run_folder
 
@@ -32,7 +32,7 @@ SHOWN = (
 @answers_in_one_line
 def run(cfg: DictConfig) -> None:
     """Check the call, evaluate, print the table and write metrics.json."""
-    check_evaluate(cfg)
+    check(cfg)
     results = evaluate(cfg)
     _show(results)
     _write(run_folder() / "metrics.json", {"checkpoint": str(Path(cfg.ckpt).resolve()), "test": results})

@@ -9,8 +9,10 @@ from importlib import import_module
 
 from semscale_pl.cli.errors import FAILED, INTERRUPTED, OK, WRONG_CALL, complain, message_of
 from semscale_pl.cli.suggestions import did_you_mean
+from semscale_pl.cli.sweeps import FLAGS, check_sweep, is_sweep
 
-# Command to the module that has `CONFIG` (a file of conf/, without .yaml) and `run(cfg)`; and what it does.
+# Command to the module that has `CONFIG` (a file of conf/, without .yaml), `check(cfg)` and `run(cfg)`; and what
+# it does.
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("semscale_pl.cli.train", "train and test one model; -m sweeps over comma-separated values"),
     "evaluate": ("semscale_pl.cli.evaluate", "test metrics of a checkpoint: semscale evaluate ckpt=PATH"),
@@ -73,12 +75,16 @@ def _run(command: str, overrides: list[str]) -> int:
 
     from semscale_pl.cli.paths import config_dir
 
+    # argparse would not find a positional argument that follows the flag.
+    overrides = sorted(overrides, key=lambda argument: argument not in FLAGS)
     _, unknown = get_args_parser().parse_known_args(overrides)
     if unknown:
         return complain(f"Unknown option `{unknown[0]}`. Settings are KEY=VALUE; see `semscale {command} --help`.")
     module = import_module(COMMANDS[command][0])
     # Hydra reads sys.argv, and would otherwise print a configuration error itself and exit with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    if is_sweep(overrides):
+        check_sweep(module.CONFIG, overrides, module.check)
     sys.argv = [sys.argv[0] if sys.argv else "semscale", *overrides]
     hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=module.CONFIG)(module.run)()
     return OK

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from semscale_pl.cli.checks import check_train
+from semscale_pl.cli.checks import check_train as check
 from semscale_pl.cli.errors import answers_in_one_line
 from semscale_pl.cli.launching import needs_own_process, repeatable_command_line, run_folder, run_in_own_process
 
@@ -44,12 +47,21 @@ class TrainResult:
 @answers_in_one_line
 def run(cfg: DictConfig) -> None:
     """Check the configuration, then train in this process or, for a distributed job of a sweep, in one of its own."""
-    check_train(cfg)
+    check(cfg)
     if needs_own_process(cfg):
         run_in_own_process(CONFIG)
         return
+    _quiet()
     with repeatable_command_line(CONFIG):
-        train(cfg, run_folder())
+        result = train(cfg, run_folder())
+    if result.trainer.is_global_zero:
+        print(f"balanced accuracy {result.last['balanced_accuracy']:.4f} on the test set; record in {result.run_dir}")
+
+
+def _quiet() -> None:
+    """Keep the terminal for what the user asked to see."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=r".isinstance\(treespec, LeafSpec\)", category=FutureWarning)
 
 
 def train(cfg: DictConfig, run_dir: Path) -> TrainResult:
@@ -69,21 +81,29 @@ def train(cfg: DictConfig, run_dir: Path) -> TrainResult:
 
     from semscale_pl.cli import building
 
+    started = time.perf_counter()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     datamodule = building.build_datamodule(cfg)
     module = building.build_module(
         cfg, datamodule.num_classes, datamodule.class_names, [int(count) for count in datamodule.class_counts]
     )
     callbacks = building.build_callbacks(cfg, run_dir, datamodule.has_validation)
-    trainer = building.build_trainer(cfg, callbacks, building.build_loggers(cfg, run_dir), run_dir)
+    loggers = building.build_loggers(cfg, run_dir)
+    trainer = building.build_trainer(cfg, callbacks, loggers, run_dir, datamodule.has_validation)
     _fit(trainer, module, datamodule, cfg.ckpt_path)
     last, best = _test(trainer, module, datamodule, run_dir)
-    return TrainResult(trainer, module, datamodule, last, best, run_dir)
+    result = TrainResult(trainer, module, datamodule, last, best, run_dir)
+    if trainer.is_global_zero:
+        _record(result, cfg, time.perf_counter() - started)
+    return result
 
 
 def _fit(trainer: pl.Trainer, module: ImbalancedClassifier, datamodule: Any, ckpt_path: str | None) -> None:
     try:
-        trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+        with warnings.catch_warnings():
+            # A resumed run goes on in its own folder.
+            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+            trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
     except SystemExit as end:
         # Lightning turns Ctrl-C into an orderly end with exit code 1.
         if isinstance(end.__context__, KeyboardInterrupt):
@@ -105,3 +125,19 @@ def _test(
     trainer.test(module, datamodule=datamodule, verbose=False)
     assert module.last_test_results is not None
     return module.last_test_results, best
+
+
+def _record(result: TrainResult, cfg: DictConfig, seconds: float) -> None:
+    from semscale_pl.cli.building import plain_config
+    from semscale_pl.cli.record import diagnose, write_record
+
+    write_record(
+        result.run_dir,
+        config=plain_config(cfg),
+        results={"last": result.last, "selected": result.best},
+        datamodule=result.datamodule,
+        module=result.module,
+        scales=diagnose(result.module, result.datamodule),
+        seconds=seconds,
+        completed_epochs=result.trainer.current_epoch,
+    )

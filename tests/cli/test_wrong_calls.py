@@ -1,0 +1,106 @@
+"""Every wrong call is answered by exit code 2 and one line that says what to do, before torch is imported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from semscale_pl.cli.main import main
+
+# Arguments, and what the line has to contain.
+CALLS: dict[str, tuple[str, ...]] = {
+    "trian": ("Unknown command `trian`", "Did you mean `train`"),
+    "frobnicate": ("Unknown command `frobnicate`", "semscale help"),
+    "train seeed=1": ("Unknown key `seeed`", "Did you mean `seed`"),
+    "train optimizer.lrr=0.1": ("Unknown key `optimizer.lrr`", "Did you mean `optimizer.lr`"),
+    "train optimzer=sgd": ("Unknown key `optimzer`", "Did you mean `optimizer`"),
+    "train max_epochs=3": ("Unknown key `max_epochs`", "Did you mean `trainer.max_epochs`"),
+    "train +foo=1": ("Unknown key `foo`",),
+    "train ~foo": ("Unknown key `foo`",),
+    "train +seed=1": ("`seed` exists already",),
+    "train loss=focall": ("Unknown option `focall` of `loss`", "Did you mean `focal`", "balanced_softmax"),
+    "train dataset=qqq": ("Unknown option `qqq` of `dataset`", "digits_lt"),
+    "train trainer=tpu": ("Unknown option `tpu` of `trainer`", "ddp_cpu"),
+    "train reweighting.alpha=2": ("Unknown key `reweighting.alpha`", "semantic_scale"),
+    "train seed=-1": ("`seed`", "-1"),
+    "train seed=abc": ("`seed`", "'abc'"),
+    "train seed=[1": ("no viable alternative",),
+    "train seed": ("missing EQUAL",),
+    "train --frob": ("Unknown option `--frob`",),
+    "train imbalance_factor=0.5": ("`imbalance_factor` to be a number of at least 1", "0.5"),
+    "train imbalance=none imbalance_factor=10": ("`imbalance_factor` to be 1 with imbalance=none",),
+    "train dataset.batch_size=0": ("`dataset.batch_size`", "at least 1"),
+    "train dataset.num_workers=-1": ("`dataset.num_workers`", "at least 0"),
+    "train optimizer.lr=0": ("`optimizer.lr` to be a number above 0",),
+    "train optimizer.lr=fast": ("`optimizer.lr`", "'fast'"),
+    "train trainer.max_epochs=0": ("`trainer.max_epochs`", "at least 1"),
+    "train trainer.max_epochs=1.5": ("`trainer.max_epochs` to be an integer", "1.5"),
+    "train trainer.max_epochs=5,6": ("Ambiguous value",),
+    "train trainer.devices=0": ("`trainer.devices`", '"auto"'),
+    "train trainer.precision=fp17": ("`trainer.precision`", "bf16-mixed"),
+    "train trainer.precision=16-mixed": ("`trainer.precision` to be one that a CPU has",),
+    "train ckpt_path=nowhere.ckpt": ("`ckpt_path`", "nowhere.ckpt"),
+    "train reweighting=semantic_scale trainer.max_epochs=5": ("`reweighting.start_epoch` to be below", "5 epochs"),
+    "train reweighting=semantic_scale reweighting.alpha=0.5": ("`reweighting.alpha`", "at least 1"),
+    "train reweighting=semantic_scale reweighting.floor=0": ("`reweighting.floor`", "(0, 1]"),
+    "train reweighting=semantic_scale reweighting.pool=lifo": ("`reweighting.pool`", "indexed, fifo"),
+    "train reweighting=semantic_scale reweighting.normalization=sum": ("`reweighting.normalization`", "sample"),
+    "train reweighting=class_balanced reweighting.beta=1": ("`reweighting.beta`", "[0, 1)"),
+    "train reweighting=semantic_scale reweighting.mixed=skip mixing=mixup": ("`mixing.probability` below 1",),
+    "train loss=focal loss.gamma=-1": ("`loss.gamma`", "at least 0"),
+    "train -m loss=ce,focall": ("Unknown option `focall` of `loss`",),
+    "train -m seed=0,-1": ("`seed`", "-1"),
+    "train subset_seed=${sed}": ("sed",),
+    "train hydra/launcher=qqq": ("Unknown option `qqq` of `hydra/launcher`", "joblib"),
+    "evaluate": ("Pass ckpt=",),
+    "evaluate ckpt=nowhere.ckpt": ("`ckpt`", "nowhere.ckpt"),
+    "evaluate ckpt_path=x": ("Unknown key `ckpt_path`", "Did you mean"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_one_line_and_exit_code_2(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    assert main(call.split()) == 2
+    lines = capfd.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    for part in CALLS[call]:
+        assert part in lines[0]
+
+
+def test_a_file_that_is_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    (tmp_path / "text.ckpt").write_text("not a checkpoint")
+    assert main(["evaluate", "ckpt=text.ckpt"]) == 2
+    assert "cannot read text.ckpt" in capfd.readouterr().err
+
+
+def test_answers_before_torch_is_imported_and_within_three_seconds(tmp_path: Path) -> None:
+    script = (
+        "import json, sys, time; from semscale_pl.cli.main import main; times = []\n"
+        "for call in json.loads(sys.argv[1]):\n"
+        "    start = time.perf_counter(); code = main(call.split()); times.append(time.perf_counter() - start)\n"
+        "    assert code == 2, call\n"
+        "heavy = sorted({'torch', 'pytorch_lightning', 'wandb'} & set(sys.modules))\n"
+        "assert not heavy, heavy\n"
+        "assert max(times) < 3, times\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(list(CALLS))],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == ""
