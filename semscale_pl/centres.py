@@ -10,6 +10,9 @@ from torch import Tensor
 from semscale_pl.gram import num_lines
 from semscale_pl.validation import check_features, check_labels
 
+# Of a block of distances: few enough that little is computed on both sides of the diagonal.
+_MOST_ROWS = 128
+
 
 @torch.no_grad()
 def class_centres(features: Tensor, labels: Tensor, num_classes: int) -> Tensor:
@@ -67,15 +70,18 @@ def centre_distances(centres: Tensor) -> Tensor:
         raise ValueError(f"Expected `centres` of shape (classes, features), but got shape {tuple(centres.shape)}.")
     present = ~centres.isnan().any(dim=1)
     known = centres[present].double()
-    divisor = max(1, known.shape[0] - 1)
-    # Differences, not the faster expansion |a|^2 + |b|^2 - 2ab: two equal centres are exactly 0 apart.
-    parts = [
-        torch.cdist(part, known, compute_mode="donot_use_mm_for_euclid_dist").sum(1) / divisor
-        for part in known.split(num_lines(known.shape[0]))
-    ]
-    distances = torch.full((centres.shape[0],), math.nan, dtype=torch.float64, device=centres.device)
-    distances[present] = torch.cat(parts)
-    return distances
+    sums = torch.zeros_like(known[:, 0])
+    size = min(_MOST_ROWS, num_lines(known.shape[0]))
+    for start in range(0, known.shape[0], size):
+        # Differences, not the faster expansion |a|^2 + |b|^2 - 2ab: two equal centres are exactly 0 apart. A distance
+        # to a later block counts for both ends, so that half of them suffice.
+        rows, rest = known[start : start + size], known[start:]
+        distances = torch.cdist(rows, rest, compute_mode="donot_use_mm_for_euclid_dist")
+        sums[start : start + size] += distances.sum(1)
+        sums[start + size :] += distances[:, size:].sum(0)
+    means = torch.full((centres.shape[0],), math.nan, dtype=torch.float64, device=centres.device)
+    means[present] = sums / max(1, known.shape[0] - 1)
+    return means
 
 
 @torch.no_grad()

@@ -67,3 +67,10 @@ def test_imbalance_is_the_relative_scale_times_the_weight() -> None:
     assert semantic_scale_imbalance(scales, weights).tolist() == pytest.approx([0.5, 0.25, math.nan, 0.0], nan_ok=True)
     zeros = torch.tensor([0.0, math.nan, 0.0])
     assert semantic_scale_imbalance(zeros, torch.ones(3)).tolist() == pytest.approx([0.0, math.nan, 0.0], nan_ok=True)
+
+
+@pytest.mark.parametrize("num_classes", [2, 127, 128, 129, 300])
+def test_distances_in_blocks_are_those_of_all_pairs(num_classes: int) -> None:
+    centres = gaussian(num_classes, 3)
+    pairs = (centres[:, None] - centres[None]).square().sum(2).sqrt()
+    torch.testing.assert_close(centre_distances(centres), pairs.sum(1) / (num_classes - 1), rtol=1e-12, atol=0.0)
