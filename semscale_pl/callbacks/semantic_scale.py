@@ -104,7 +104,11 @@ class SemanticScaleReweighting(SlotReweighting):
     @property
     def scales(self) -> Tensor | None:
         """(C,) semantic scales S' of the pool, in bits."""
-        return None if self.pool is None else self.pool.scales(estimator=self.estimator, ratio=self.ratio, unit=self._unit())
+        return (
+            None
+            if self.pool is None
+            else self.pool.scales(estimator=self.estimator, ratio=self.ratio, unit=self._unit())
+        )
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Check the run and make the pool, in this process and not in the one that built the callback."""
@@ -233,7 +237,9 @@ class SemanticScaleReweighting(SlotReweighting):
         return interclass, semantic_scale_imbalance(scales, interclass)
 
     def _update_weights(self) -> None:
-        assert self.pool is not None and self._split is not None and self.scales is not None
+        assert self.pool is not None
+        assert self._split is not None
+        assert self.scales is not None
         _, imbalance = self._imbalance(self.scales)
         frequencies = self._split.frequencies
         if frequencies is None:

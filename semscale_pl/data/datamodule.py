@@ -39,7 +39,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
         crop_share: central share of evaluation images (ImageNet: 0.875).
         imbalance: profile "none", "exponential" or "step".
         imbalance_factor: largest over smallest class, at least 1.
-        class_order: "label" or "permuted".
+        class_order: "label", "reversed" or "permuted".
         subset_rule: "seeded", "first" or "cao_seed0".
         validation_per_class: samples of each class to hold out of the long-tailed training data; or
         validation_fraction: share of each class to hold out. One sample of a class always stays in training.
@@ -129,8 +129,12 @@ class ImbalancedDataModule(pl.LightningDataModule):
         Args:
             stage: ignored: metrics of any stage need the training counts.
         """
-        if self._ready:
-            return
+        if not self._ready:
+            self._build()
+        if self.trainer is not None and not self.has_validation:
+            self.trainer.limit_val_batches = 0  # Lightning warns of an empty loader, and asks for one every epoch
+
+    def _build(self) -> None:
         train = self._load("train")
         self.class_names, self.num_classes = train.class_names, len(train.class_names)
         if self.expected_classes not in (None, self.num_classes):

@@ -30,8 +30,8 @@ class ImbalancedClassifier(pl.LightningModule):
         optimizer: called with the parameters; None where the module only evaluates.
         scheduler: called with the optimizer; stepped once an epoch.
         num_classes: C.
-        class_counts: images of each class in training, for the many/medium/few groups; taken from the datamodule
-            where it has them.
+        class_counts: (C,) images of each class in training, for the loss and the many/medium/few groups; a datamodule
+            that knows better is asked at set-up. Needed here for weight averaging (EMA, SWA).
         class_names: taken from the datamodule where it has them.
         mixing: mixup and CutMix, or None.
         config: plain dict from which the module can be built again; kept in every checkpoint.
@@ -66,6 +66,9 @@ class ImbalancedClassifier(pl.LightningModule):
         self._updates_loss = type(loss).update is not PerSampleLoss.update
         self.last_val_results: dict[str, Any] | None = None
         self.last_test_results: dict[str, Any] | None = None
+        if class_counts is not None:
+            # Before any set-up: weight averaging copies the module there and expects the same buffers ever after.
+            loss.setup(torch.as_tensor(class_counts))
         self._make_reports()
 
     @property

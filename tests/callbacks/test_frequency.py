@@ -1,0 +1,55 @@
+"""Count-based weights in the slot: their values, their schedule, what they refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from semscale_pl.callbacks.frequency import FrequencyReweighting
+from semscale_pl.weighting import StepInputs, StepTerms
+
+Build = Callable[..., Any]
+
+
+class Watched(FrequencyReweighting):
+    """Keeps the weights of every epoch."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.seen: dict[int, StepTerms] = {}
+
+    def __call__(self, inputs: StepInputs) -> StepTerms:
+        self.seen[self._epoch] = super().__call__(inputs)
+        return self.seen[self._epoch]
+
+
+@pytest.mark.parametrize("normalization", ["sample", "class", "none"])
+@pytest.mark.parametrize("scheme", ["inverse", "sqrt_inverse", "class_balanced"])
+def test_values(scheme: Any, normalization: str, digits: Build, classifier: Build, trainer: Build) -> None:
+    callback, data = Watched(scheme=scheme, beta=0.99, normalization=normalization), digits()
+    trainer(callback).fit(classifier(), datamodule=data)
+    counts = data.class_counts.numpy().astype(np.float64)
+    raw = {"inverse": 1 / counts, "sqrt_inverse": counts**-0.5, "class_balanced": 0.01 / (1 - 0.99**counts)}[scheme]
+    scale = {"sample": (counts / counts.sum() * raw).sum(), "class": raw.mean(), "none": 1.0}[normalization]
+    weights = callback.seen[0].class_weights
+    assert weights is not None
+    np.testing.assert_allclose(weights.numpy(), raw / scale, rtol=1e-10)
+
+
+def test_a_deferred_ramp(digits: Build, classifier: Build, trainer: Build) -> None:
+    callback = Watched(start_epoch=1, ramp_epochs=2)
+    trainer(callback, max_epochs=4).fit(classifier(), datamodule=digits())
+    assert callback.seen[0] == StepTerms()
+    assert callback.weights is not None
+    for epoch, strength in ((1, 1 / 3), (2, 2 / 3), (3, 1.0)):
+        torch.testing.assert_close(callback.seen[epoch].class_weights, 1 + strength * (callback.weights - 1))
+
+
+@pytest.mark.parametrize("options", [{"scheme": "cube"}, {"beta": 1.0}, {"beta": -0.1}], ids=str)
+def test_arguments_out_of_range(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="Expected `"):
+        FrequencyReweighting(**options)
