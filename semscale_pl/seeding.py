@@ -1,4 +1,4 @@
-"""Randomness as a function of named integers, so that a resumed run draws what an uninterrupted one would have drawn."""
+"""Randomness as a function of named integers, so that a resumed run draws what an unbroken one drew."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def _load_compiled_part(folder: str) -> None:
 
 
 class _BeforeTorchvision(MetaPathFinder):
-    """Registers the operators in the moment before torchvision is first imported, so that this costs no import of torch."""
+    """Registers the operators right before torchvision is first imported: the package itself imports no torch."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None

@@ -60,7 +60,7 @@ class SlotReweighting(pl.Callback):
         """Refuse, before anything runs, what cannot work."""
         if stage == "fit":
             self._refuse_impossible(trainer, pl_module)
-            # Weight averaging runs one more epoch without optimisation for the batch norms; it must change nothing here.
+            # Weight averaging runs one more epoch, for the batch norms alone; it must change nothing here.
             self._last_epoch = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
