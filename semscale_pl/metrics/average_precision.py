@@ -82,6 +82,13 @@ def class_average_precisions(probabilities: Tensor, labels: Tensor) -> Tensor:
     return torch.stack([average_precision(column, labels == c) for c, column in enumerate(columns)])
 
 
+def hold_place(probabilities: list[Tensor], labels: list[Tensor], num_classes: int, device: torch.device) -> None:
+    """Give lists without a batch one of no rows: a rank without rows must join the exchange with matching shapes."""
+    if not isinstance(probabilities, Tensor) and not probabilities:
+        probabilities.append(torch.zeros(0, num_classes, device=device))
+        labels.append(torch.zeros(0, dtype=torch.int64, device=device))
+
+
 def _area(hits: Tensor, rows: Tensor) -> Tensor:
     if hits.shape[-1] == 0:
         return torch.tensor(torch.nan, dtype=torch.float64)
@@ -114,6 +121,11 @@ class AveragePrecision(Metric):
         check_rows(logits, labels, self.num_classes)
         self.probabilities.append(logits.detach().float().softmax(dim=1))
         self.labels.append(labels)
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Exchange the scores between ranks, also where one has none."""
+        hold_place(self.probabilities, self.labels, self.num_classes, self.device)
+        super().sync(*args, **kwargs)
 
     def compute(self) -> list[float | None]:
         """Return a fraction in [0, 1] for each class, None for a class without rows."""

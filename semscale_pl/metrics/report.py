@@ -100,6 +100,12 @@ class ClassificationReport(ClassTally):
         self.probabilities.append(probabilities)
         self.labels.append(labels)
 
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Exchange the states between ranks, also where one has seen no rows."""
+        if not self.is_large:
+            ap.hold_place(self.probabilities, self.labels, self.num_classes, self.device)
+        super().sync(*args, **kwargs)
+
     def compute(self) -> dict[str, Any]:
         """Return the results.
 
