@@ -15,7 +15,7 @@ from semscale_pl.seeding import derive_seed
 
 PROFILES = ("none", "exponential", "step")
 SUBSET_RULES = ("seeded", "first", "cao_seed0")
-CLASS_ORDERS = ("label", "permuted")
+CLASS_ORDERS = ("label", "reversed", "permuted")
 
 # Separate streams of one seed, so that the choice of images, of classes and of validation images are independent.
 _SUBSET, _ORDER, _CARVE, _SPLIT = 1, 2, 3, 4
@@ -52,7 +52,7 @@ def long_tail_indices(
         factor: largest over smallest class, at least 1, for classes of equal size.
         profile: "exponential", "step" (the second half of the classes divided by `factor`) or "none".
         seed: chooses the images (rule "seeded") and the order of the classes (order "permuted").
-        class_order: "label": class 0 is the head; "permuted": a seeded order.
+        class_order: "label": class 0 is the head; "reversed": the last class is; "permuted": a seeded order.
         subset_rule: "seeded"; "first": the first images of each class; "cao_seed0": the choice of LDAM-DRW, that is
             numpy's legacy generator with seed 0, shuffled class by class.
 
@@ -69,6 +69,8 @@ def long_tail_indices(
     _check_name("subset_rule", subset_rule, SUBSET_RULES)
     sizes = torch.bincount(labels, minlength=num_classes)
     order = torch.arange(num_classes)
+    if class_order == "reversed":
+        order = order.flip(0)
     if class_order == "permuted":
         order = torch.randperm(num_classes, generator=_generator(seed, _ORDER))
     kept = long_tail_counts(sizes[order].tolist(), factor, profile)
