@@ -12,6 +12,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from semscale_pl.metrics import AveragePrecision, CalibrationError, ClassificationReport, GroupAccuracy, ModelBias
 from semscale_pl.metrics.average_precision import average_precision, binned_average_precision, score_histograms
+from semscale_pl.metrics.calibration import calibration_bins, expected_calibration_error
 from semscale_pl.metrics.group_accuracy import rank_groups, shot_groups
 from semscale_pl.metrics.model_bias import model_bias
 
@@ -47,6 +48,15 @@ def test_calibration_error_agrees_with_torchmetrics(bins: int) -> None:
     metric.update(logits, labels)
     expected = multiclass_calibration_error(logits.softmax(dim=1), labels, 12, n_bins=bins, norm="l1")
     assert metric.compute() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_confidence_on_the_edge_of_two_bins_falls_where_torchmetrics_puts_it() -> None:
+    probabilities = torch.tensor([[0.5, 0.25, 0.25], [0.45, 0.3, 0.25], [0.55, 0.25, 0.2]])
+    labels = torch.tensor([0, 1, 1])
+    bins = calibration_bins(probabilities, labels, num_bins=10)
+    assert bins[0].tolist() == [0, 0, 0, 0, 1, 2, 0, 0, 0, 0]
+    expected = multiclass_calibration_error(probabilities, labels, 3, n_bins=10, norm="l1")
+    assert expected_calibration_error(bins) == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_calibration_error_by_hand() -> None:
