@@ -208,8 +208,10 @@ class ImbalancedDataModule(pl.LightningDataModule):
     def _next_epoch(self) -> int:
         if self.trainer is None or self.trainer.state.fn != "fit":
             return self._resumed_epoch
-        # `processed`, not `current_epoch`: it has been raised when checkpoints are written at the end of an epoch.
-        return max(self._resumed_epoch, self.trainer.fit_loop.epoch_progress.current.processed)
+        # `processed`, not `current_epoch`: it has been raised when checkpoints are written at the end of an epoch, and
+        # a resumed trainer has restored it before it asks for the loader.
+        progress: Any = self.trainer.fit_loop.epoch_progress.current
+        return int(progress.processed)
 
     def _load(self, split: str) -> ImageSet:
         images = self.source.load(split, self.root, self.subset_seed)

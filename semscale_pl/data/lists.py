@@ -1,0 +1,149 @@
+"""Datasets given as lists of files with labels: text (OLTR), JSON (BBN, BagofTricks) and CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from semscale_pl.data.files import ImageFiles
+from semscale_pl.data.longtail import stratified_split
+from semscale_pl.data.source import DatasetNotFound, ImageSet
+
+Entries = list[tuple[str, str]]
+
+
+class Lists:
+    """Images named by list files.
+
+    A `.txt` line is `path label`; a `.json` file is `{"annotations": [{"fpath": ..., "category_id": ...}, ...]}`; a
+    `.csv` file has a header and the two columns named below.
+
+    Args:
+        folder: of the images, below the root or absolute.
+        lists: split ("train", "val", "test") to its list file or files; or the one split "all", which is then cut in a
+            training and a test part by class.
+        train_fraction: share of each class for training, with "all".
+        image_column: of a CSV list.
+        label_column: of a CSV list.
+        class_names: names in the order of the classes; None takes the labels found, integers as numbers.
+        class_names_file: text file with a class per line (`wordnet-id name` or `name`), in the order of the classes.
+        address: where to get the data, for the message when it is missing.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        lists: Mapping[str, str | Sequence[str] | None],
+        *,
+        train_fraction: float = 0.5,
+        image_column: str = "filename",
+        label_column: str = "label",
+        class_names: Sequence[str] | None = None,
+        class_names_file: str | None = None,
+        address: str = "its owner",
+    ) -> None:
+        self.folder, self.address, self.train_fraction = folder, address, train_fraction
+        self.lists = {
+            split: [names] if isinstance(names, str) else list(names) for split, names in lists.items() if names
+        }
+        if set(self.lists) != {"all"} and not {"train", "test"} <= set(self.lists) <= {"train", "val", "test"}:
+            raise ValueError(
+                f"Expected `lists` to name train, test and perhaps val, or all, but got {sorted(self.lists)}. "
+                "Give each split its list file."
+            )
+        self.columns = (image_column, label_column)
+        self.class_names = None if class_names is None else [str(name) for name in class_names]
+        self.class_names_file = class_names_file
+
+    def prepare(self, root: Path, download: bool) -> None:
+        """Check that lists and folder are there; nothing is fetched."""
+        needed = [root / name for names in self.lists.values() for name in names]
+        needed += [root / self.class_names_file] if self.class_names_file else []
+        for path in [*needed, root / self.folder]:
+            if not path.exists():
+                raise DatasetNotFound(
+                    f"{path.resolve()} was not found. Get it from {self.address} and put it there (dataset.root or "
+                    "SEMSCALE_DATA)."
+                )
+
+    def load(self, split: str, root: Path, seed: int) -> ImageSet | None:
+        """Return a split; with the one list "all", "train" and "test" are cut by `seed`."""
+        pooled = "all" in self.lists
+        if (pooled and split not in ("train", "test")) or (not pooled and split not in self.lists):
+            return None
+        self.prepare(root, False)
+        # Labels found anywhere count, so that all splits agree on the classes.
+        found = {part: self._entries(part, root) for part in self.lists}
+        names = self._names(root, {label for entries in found.values() for _, label in entries})
+        entries = found["all" if pooled else split]
+        labels = _encode([label for _, label in entries], names)
+        rows = torch.arange(len(entries))
+        if pooled:
+            rows = stratified_split(labels, self.train_fraction, seed)[0 if split == "train" else 1]
+        files = ImageFiles(root / self.folder / entries[row][0] for row in rows.tolist())
+        shown = [name.split(" ", 1)[-1] for name in self._file_names(root)] if self.class_names_file else names
+        return ImageSet(files, labels[rows], shown)
+
+    def _entries(self, split: str, root: Path) -> Entries:
+        return [entry for name in self.lists[split] for entry in read_list(root / name, *self.columns)]
+
+    def _names(self, root: Path, found: set[str]) -> list[str]:
+        if self.class_names is not None:
+            return self.class_names
+        if self.class_names_file:
+            return [str(number) for number in range(len(self._file_names(root)))]
+        if all(label.isdigit() for label in found):
+            return [str(number) for number in range(max(map(int, found)) + 1)]
+        return sorted(found)
+
+    def _file_names(self, root: Path) -> list[str]:
+        return (root / str(self.class_names_file)).read_text().splitlines()
+
+
+def read_list(path: Path, image_column: str = "filename", label_column: str = "label") -> Entries:
+    """Read pairs of path and label from a text, JSON or CSV list.
+
+    Args:
+        path: of the list; its suffix tells the form.
+        image_column: of a CSV list.
+        label_column: of a CSV list.
+
+    Returns:
+        (path, label) pairs in the list's order, labels as text.
+
+    Raises:
+        ValueError: for a form or a line that is not understood.
+    """
+    if path.suffix == ".txt":
+        return [_split_line(path, number, line) for number, line in enumerate(path.read_text().splitlines(), 1) if line]
+    if path.suffix == ".json":
+        annotations = json.loads(path.read_text())["annotations"]
+        return [(entry["fpath"], str(entry["category_id"])) for entry in annotations]
+    if path.suffix != ".csv":
+        raise ValueError(f"Expected a list to end in .txt, .json or .csv, but got {path}. Convert it.")
+    with path.open(newline="") as stream:
+        reader = csv.DictReader(stream)
+        missing = {image_column, label_column} - set(reader.fieldnames or [])
+        if missing:
+            raise ValueError(f"Expected columns {sorted(missing)} in {path}, but got {reader.fieldnames}. Name others.")
+        # A single label is also written as a Python list, for example "['N']" in ODIR-5K.
+        return [(row[image_column], row[label_column].strip("[]'\" ")) for row in reader]
+
+
+def _split_line(path: Path, number: int, line: str) -> tuple[str, str]:
+    name, _, label = line.rstrip().rpartition(" ")
+    if not name:
+        raise ValueError(f"Expected `path label` in line {number} of {path}, but got {line!r}. Correct the list.")
+    return name, label
+
+
+def _encode(labels: list[str], names: list[str]) -> torch.Tensor:
+    number = {name: position for position, name in enumerate(names)}
+    unknown = sorted(set(labels) - set(number))
+    if unknown:
+        raise ValueError(f"Expected labels to be among {len(names)} classes, but got {unknown[:3]}. Name every class.")
+    return torch.tensor([number[label] for label in labels], dtype=torch.int64)

@@ -1,0 +1,124 @@
+"""Sources made of other things: any torch datasets, and a source cut to equal classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semscale_pl.data.source import ImageSet, Source
+
+
+class TorchDatasets:
+    """Any torch datasets of (image, label), given as objects (by `_target_` in a config).
+
+    Args:
+        train: labels are taken from its `targets` or `labels`, or else by reading every sample once.
+        test: likewise.
+        val: likewise; None for none.
+        class_names: C names; None takes the training set's `classes`, or numbers.
+    """
+
+    def __init__(self, train: Any, test: Any, val: Any = None, class_names: Sequence[str] | None = None) -> None:
+        self.splits = {"train": train, "val": val, "test": test}
+        self.class_names = None if class_names is None else [str(name) for name in class_names]
+
+    def prepare(self, root: Path, download: bool) -> None:
+        """Do nothing: the datasets exist already."""
+
+    def load(self, split: str, root: Path, seed: int) -> ImageSet | None:
+        """Return a split."""
+        dataset = self.splits.get(split)
+        if dataset is None:
+            return None
+        return ImageSet(_FirstItems(dataset), labels_of(dataset), self._names())
+
+    def _names(self) -> list[str]:
+        if self.class_names is not None:
+            return self.class_names
+        names = getattr(self.splits["train"], "classes", None)
+        if names is not None:
+            return [str(name) for name in names]
+        largest = max(int(labels_of(dataset).max()) for dataset in self.splits.values() if dataset is not None)
+        return [str(number) for number in range(largest + 1)]
+
+
+class Balanced:
+    """Another source, each split cut to its smallest class.
+
+    Args:
+        source: any source.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def prepare(self, root: Path, download: bool) -> None:
+        """Prepare the other source."""
+        self.source.prepare(root, download)
+
+    def load(self, split: str, root: Path, seed: int) -> ImageSet | None:
+        """Return a split with as many images of every class as its smallest has, chosen by `seed`."""
+        images = self.source.load(split, root, seed)
+        if images is None:
+            return None
+        rows = balanced_indices(images.labels, len(images.class_names), seed)
+        return ImageSet(_Chosen(images.images, rows), images.labels[rows], images.class_names)
+
+
+def balanced_indices(labels: Tensor, num_classes: int, seed: int) -> Tensor:
+    """Choose as many samples of every class as the smallest class has.
+
+    Args:
+        labels: (N,) class of each sample.
+        num_classes: C.
+        seed: chooses the samples.
+
+    Returns:
+        (M,) positions, ascending.
+    """
+    smallest = int(torch.bincount(labels, minlength=num_classes).min())
+    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    chosen = [shuffled[labels[shuffled] == label][:smallest] for label in range(num_classes)]
+    return torch.cat(chosen).sort().values
+
+
+def labels_of(dataset: Any) -> Tensor:
+    """Return the labels of a torch dataset, (N,) int64.
+
+    Args:
+        dataset: with `targets` or `labels`, or samples (image, label).
+    """
+    for name in ("targets", "labels"):
+        if hasattr(dataset, name):
+            return torch.as_tensor(getattr(dataset, name), dtype=torch.int64)
+    return torch.tensor([int(dataset[index][1]) for index in range(len(dataset))], dtype=torch.int64)
+
+
+class _FirstItems(Sequence[Any]):
+    """The images of (image, label) samples."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.dataset[index][0]
+
+
+class _Chosen(Sequence[Any]):
+    """Some of a sequence's items."""
+
+    def __init__(self, items: Any, rows: Tensor) -> None:
+        self.items, self.rows = items, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.items[int(self.rows[index])]
