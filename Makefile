@@ -1,41 +1,38 @@
-# Every target sets up what it lacks: a virtual environment in .venv with the package and its development extra.
-.DEFAULT_GOAL := help
+# Each target does the set-up it lacks.
 PYTHON ?= python3
 BIN := .venv/bin
-READY := .venv/.installed
+INSTALLED := .venv/.installed
 
-.PHONY: help setup demo test test-all lint format bench clean
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint types clean
 
-help: ## show this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
 
-setup: $(READY) ## create .venv and install the package, editable, under constraints.txt
+setup: $(INSTALLED) ## make .venv and install the package with its development extra
 
-$(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
-	@touch $(READY)
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
 
-demo: $(READY) ## train eight methods on long-tailed real digits, five seeds each (CPU, about three minutes)
+demo: $(INSTALLED) ## eight methods on long-tailed digits, about 3 minutes on a CPU; table and figure in runs/demo/
 	$(BIN)/semscale demo
 
-test: $(READY) ## run the tests without the long ones
-	$(BIN)/python -m pytest
+test: $(INSTALLED) ## the test suite without its long tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-test-all: $(READY) ## run all tests
-	$(BIN)/python -m pytest -m ''
+test-all: $(INSTALLED) ## the whole test suite
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ""
 
-lint: $(READY) ## check style, format and types
+lint: $(INSTALLED) ## style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(READY) ## put the code into the house's format
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
+types: $(INSTALLED) ## types alone
+	$(BIN)/mypy
 
-bench: $(READY) ## time a step of the pool against recomputing every scale
-	$(BIN)/python -m semscale_pl.benchmarks.pool_step
-
-clean: ## remove caches and the virtual environment; results in runs/ stay
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+clean: ## remove the virtual environment and the caches; runs/ stays
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,158 @@
+"""From finished cells to the statistics of a table: intervals, paired differences on equal seeds, Holm's p."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from semscale_pl.statistics import Interval, PairedDifference, holm, mean_interval, paired_difference
+from semscale_pl.tables.cells import Cell, Measure, Table, Variant
+
+Metrics = Mapping[str, Any]
+Values = Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One row minus another in one column, paired by seed; ``p_holm`` is adjusted within its family of comparisons."""
+
+    row: str
+    reference: str
+    column: str
+    paired: PairedDifference
+    p_holm: float | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row, column and measure: the values by seed, their interval, the difference to the baseline."""
+
+    row: str
+    column: str
+    measure: Measure
+    values: Values
+    interval: Interval | None
+    difference: Difference | None = None
+    paper: float | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The statistics of a table."""
+
+    table: Table
+    entries: tuple[Entry, ...]
+    contrasts: tuple[Difference, ...]
+
+    def entry(self, row: str, column: str, measure: Measure) -> Entry:
+        """Return one entry."""
+        return next(e for e in self.entries if (e.row, e.column, e.measure) == (row, column, measure))
+
+
+def summarize(table: Table, results: Iterable[tuple[Cell, Metrics | None]]) -> Summary:
+    """Compute the statistics of a table.
+
+    Args:
+        table: what was run.
+        results: each cell with its metrics; None for a cell that has none.
+
+    Returns:
+        Entries in the order rows, columns, measures. Holm's family is one measure: all its comparisons with the
+        baseline over all columns; the contrasts are a family of their own.
+    """
+    finished = [(cell, metrics) for cell, metrics in results if metrics is not None]
+    entries: list[Entry] = []
+    for measure in table.measures:
+        entries += _entries_of(table, finished, measure)
+    order = {
+        (row.name, column.name): i for i, (row, column) in enumerate((r, c) for r in table.rows for c in table.columns)
+    }
+    entries.sort(key=lambda entry: order[entry.row, entry.column])
+    return Summary(table, tuple(entries), _contrasts(table, finished))
+
+
+def value_at(metrics: Metrics, key: str) -> float | None:
+    """Look up a number by its dotted path; None where it is absent, null or not finite.
+
+    Args:
+        metrics: nested mappings.
+        key: such as ``results.last.balanced_accuracy``.
+
+    Returns:
+        The number.
+
+    Example:
+        >>> value_at({"results": {"last": {"tail": 0.5}}}, "results.last.tail")
+        0.5
+    """
+    node: Any = metrics
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    if isinstance(node, bool) or not isinstance(node, int | float) or not math.isfinite(node):
+        return None
+    return float(node)
+
+
+def values_of(finished: Sequence[tuple[Cell, Metrics]], row: str, column: str, measure: Measure) -> dict[int, float]:
+    """Return seed to value, scaled as the measure says, of one row and column; undefined values are left out."""
+    found = {}
+    for cell, metrics in finished:
+        if (cell.row, cell.column) == (row, column) and (value := value_at(metrics, measure.key)) is not None:
+            found[cell.seed] = measure.scale * value
+    return dict(sorted(found.items()))
+
+
+def difference(row: str, reference: str, column: str, values: Values, others: Values) -> Difference | None:
+    """Compare two rows on the seeds that both have; None without such a seed."""
+    seeds = [seed for seed in values if seed in others]
+    if not seeds:
+        return None
+    paired = paired_difference([values[seed] for seed in seeds], [others[seed] for seed in seeds])
+    return Difference(row, reference, column, paired)
+
+
+def adjust(differences: Sequence[Difference | None]) -> list[Difference | None]:
+    """Adjust the p-values of one family; comparisons without a p-value stay out of it."""
+    known = [found for found in differences if found is not None and found.paired.p_value is not None]
+    adjusted = iter(holm([found.paired.p_value for found in known if found.paired.p_value is not None]))
+    return [
+        replace(found, p_holm=next(adjusted)) if found is not None and found.paired.p_value is not None else found
+        for found in differences
+    ]
+
+
+def _entries_of(table: Table, finished: Sequence[tuple[Cell, Metrics]], measure: Measure) -> list[Entry]:
+    entries, differences = [], []
+    for column in table.columns:
+        baseline = values_of(finished, table.baseline, column.name, measure)
+        for row in table.rows:
+            values = values_of(finished, row.name, column.name, measure)
+            interval = mean_interval(list(values.values())) if values else None
+            compared = measure.paired and row.name != table.baseline
+            differences.append(
+                difference(row.name, table.baseline, column.name, values, baseline) if compared else None
+            )
+            entries.append(Entry(row.name, column.name, measure, values, interval, paper=_paper(row, column, measure)))
+    return [replace(entry, difference=found) for entry, found in zip(entries, adjust(differences), strict=True)]
+
+
+def _paper(row: Variant, column: Variant, measure: Measure) -> float | None:
+    figures = dict(row.paper)
+    return figures.get(f"{column.name}/{measure.name}", figures.get(column.name, figures.get(measure.name)))
+
+
+def _contrasts(table: Table, finished: Sequence[tuple[Cell, Metrics]]) -> tuple[Difference, ...]:
+    found = [
+        difference(
+            row,
+            reference,
+            column.name,
+            values_of(finished, row, column.name, table.focus),
+            values_of(finished, reference, column.name, table.focus),
+        )
+        for column in table.columns
+        for row, reference in table.contrasts
+    ]
+    return tuple(entry for entry in adjust(found) if entry is not None)

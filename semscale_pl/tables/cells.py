@@ -1,0 +1,234 @@
+"""What a table consists of: rows, columns and seeds read from YAML, enumerated into cells of Hydra overrides."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+TRAIN = "semscale_pl.cli.train:train"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row or one column: a name, the overrides that make it, and the paper's figures where it has some."""
+
+    name: str
+    overrides: tuple[str, ...] = ()
+    paper: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One quantity of a table: the dotted ``key`` into ``metrics.json`` and how to show it."""
+
+    name: str
+    key: str
+    scale: float = 1.0
+    digits: int = 2
+    unit: str = ""
+    paired: bool = False
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run of a table."""
+
+    row: str
+    column: str
+    seed: int
+    overrides: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """Return the cell's name for people."""
+        column = f" · {self.column}" if self.column else ""
+        return f"{self.row}{column} · seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A whole table as its YAML states it, with one profile applied."""
+
+    name: str
+    title: str
+    rows: tuple[Variant, ...]
+    columns: tuple[Variant, ...]
+    seeds: tuple[int, ...]
+    measures: tuple[Measure, ...]
+    baseline: str
+    base: tuple[str, ...] = ()
+    contrasts: tuple[tuple[str, str], ...] = ()
+    profile: str = ""
+    note: str = ""
+    train: str = TRAIN
+    config_dir: str | None = None
+    config_name: str = "train"
+
+    @property
+    def focus(self) -> Measure:
+        """Return the measure that the comparison is about: the first paired one, or else the first."""
+        return next((measure for measure in self.measures if measure.paired), self.measures[0])
+
+    def cells(self, overrides: Sequence[str] = ()) -> list[Cell]:
+        """Enumerate rows x columns x seeds, seeds outermost so that an interrupted table is balanced.
+
+        Args:
+            overrides: further Hydra overrides of every cell; later ones win.
+
+        Returns:
+            The cells; the overrides of a cell are base, column, row, ``overrides``, seed, in this order.
+        """
+        return [
+            Cell(
+                row.name, column.name, seed, (*self.base, *column.overrides, *row.overrides, *overrides, f"seed={seed}")
+            )
+            for seed in self.seeds
+            for column in self.columns
+            for row in self.rows
+        ]
+
+
+def load_table(path: str | Path, profile: str | None = None) -> Table:
+    """Read a table from YAML.
+
+    Args:
+        path: the file; see ``experiments/demo.yaml`` for all keys.
+        profile: name of one of the file's ``profiles``, whose keys replace the file's own, except for ``base``, which
+            is appended; None takes the file as it is, or its ``default_profile``.
+
+    Returns:
+        The table.
+
+    Raises:
+        ValueError: the file is missing or misses something, or there is no such profile.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ValueError(f"Expected a table's YAML file, but there is no {str(file)!r}. See experiments/.")
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"Expected {str(file)!r} to be YAML, but got: {' '.join(str(error).split())}") from None
+    if not isinstance(content, Mapping):
+        raise ValueError(f"Expected {str(file)!r} to hold a mapping, but got {type(content).__name__}.")
+    return parse_table({"name": file.stem, **content}, profile, file.parent)
+
+
+def parse_table(content: Mapping[str, Any], profile: str | None = None, folder: Path | None = None) -> Table:
+    """Check a table's mapping and build the table from it.
+
+    Args:
+        content: as in the YAML file.
+        profile: see :func:`load_table`.
+        folder: what a relative ``config_dir`` is relative to.
+
+    Returns:
+        The table.
+
+    Raises:
+        ValueError: a key is unknown, missing or out of range.
+    """
+    merged, profile = _with_profile(dict(content), profile)
+    _check_keys(merged)
+    rows = tuple(_variant(entry, "rows") for entry in merged["rows"])
+    columns = tuple(_variant(entry, "columns") for entry in merged.get("columns") or [{"name": ""}])
+    config_dir = merged.get("config_dir")
+    table = Table(
+        name=str(merged["name"]),
+        title=str(merged.get("title", merged["name"])),
+        rows=rows,
+        columns=columns,
+        seeds=checked_seeds(merged["seeds"]),
+        measures=tuple(_measure(entry) for entry in merged["measures"]),
+        baseline=str(merged.get("baseline", rows[0].name if rows else "")),
+        base=_overrides(merged.get("base"), "base"),
+        contrasts=tuple((str(row), str(reference)) for row, reference in merged.get("contrasts", ())),
+        profile=profile,
+        note=" ".join(str(merged.get("note", "")).split()),
+        train=str(merged.get("train", TRAIN)),
+        config_dir=str((folder or Path()) / config_dir) if config_dir else None,
+        config_name=str(merged.get("config_name", "train")),
+    )
+    _check_names(table)
+    return table
+
+
+def checked_seeds(seeds: Any) -> tuple[int, ...]:
+    """Return seeds as a tuple.
+
+    Raises:
+        ValueError: they are not a list of different non-negative whole numbers.
+
+    Example:
+        >>> checked_seeds([0, 1])
+        (0, 1)
+    """
+    whole = isinstance(seeds, Sequence) and not isinstance(seeds, str) and all(type(s) is int and s >= 0 for s in seeds)
+    if not whole or not seeds or len(set(seeds)) != len(seeds):
+        raise ValueError(f"Expected `seeds` to be a list of different non-negative integers, but got {seeds!r}.")
+    return tuple(seeds)
+
+
+def _with_profile(content: dict[str, Any], profile: str | None) -> tuple[dict[str, Any], str]:
+    profiles = content.pop("profiles", None) or {}
+    chosen = profile or content.pop("default_profile", None)
+    content.pop("default_profile", None)
+    if chosen is None:
+        return content, ""
+    if chosen not in profiles:
+        raise ValueError(f"Expected `profile` to be one of {sorted(profiles)}, but got {chosen!r}.")
+    changes = dict(profiles[chosen] or {})
+    base = [*(content.get("base") or []), *(changes.pop("base", None) or [])]
+    return {**content, **changes, "base": base}, str(chosen)
+
+
+def _check_keys(content: Mapping[str, Any]) -> None:
+    known = {*Table.__dataclass_fields__} - {"profile"}
+    if unknown := sorted(set(content) - known):
+        raise ValueError(f"Expected the table's keys to be among {sorted(known)}, but got {unknown}.")
+    for key in ("rows", "seeds", "measures"):
+        if not content.get(key):
+            raise ValueError(f"Expected the table to have `{key}`, but got {content.get(key)!r}.")
+
+
+def _variant(entry: Any, where: str) -> Variant:
+    if not isinstance(entry, Mapping) or "name" not in entry or set(entry) - {"name", "overrides", "paper"}:
+        raise ValueError(f"Expected `{where}` to hold mappings of name, overrides and paper, but got {entry!r}.")
+    paper = tuple((str(key), float(value)) for key, value in (entry.get("paper") or {}).items())
+    return Variant(str(entry["name"]), _overrides(entry.get("overrides"), where), paper)
+
+
+def _overrides(entries: Any, where: str) -> tuple[str, ...]:
+    entries = entries or []
+    if not isinstance(entries, list) or not all(isinstance(entry, str) and "=" in entry for entry in entries):
+        raise ValueError(f"Expected the overrides of `{where}` to be a list of key=value, but got {entries!r}.")
+    return tuple(entries)
+
+
+def _measure(entry: Any) -> Measure:
+    known = set(Measure.__dataclass_fields__)
+    if not isinstance(entry, Mapping) or not {"name", "key"} <= set(entry) <= known:
+        raise ValueError(f"Expected `measures` to hold mappings of {sorted(known)}, but got {entry!r}.")
+    return Measure(**entry)
+
+
+def _check_names(table: Table) -> None:
+    if not _NAME.fullmatch(table.name):
+        raise ValueError(
+            f"Expected the table's `name` to be letters, digits, '-', '_' and '.', but got {table.name!r}."
+        )
+    for where, entries in (("rows", table.rows), ("columns", table.columns), ("measures", table.measures)):
+        names = [entry.name for entry in entries]
+        if len(set(names)) != len(names):
+            raise ValueError(f"Expected the names of `{where}` to differ, but got {names}.")
+    rows = {row.name for row in table.rows}
+    for name in (table.baseline, *(name for pair in table.contrasts for name in pair)):
+        if name not in rows:
+            raise ValueError(f"Expected `baseline` and `contrasts` to name rows, but got {name!r}.")
