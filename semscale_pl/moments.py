@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from semscale_pl.geometry import scales_from_moments
 
-_CLASSES_AT_ONCE = 128  # covariances of 64 x 64 float64 that stay in a CPU's cache
+_CLASSES_AT_ONCE = 64  # 2 MiB of covariances at d = 64, which stay in a CPU's cache
 _ROWS_AT_ONCE = 16384
 
 
