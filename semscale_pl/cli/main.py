@@ -16,6 +16,8 @@ from semscale_pl.cli.sweeps import FLAGS, check_sweep, is_sweep
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("semscale_pl.cli.train", "train and test one model; -m sweeps over comma-separated values"),
     "evaluate": ("semscale_pl.cli.evaluate", "test metrics of a checkpoint: semscale evaluate ckpt=PATH"),
+    "predict": ("semscale_pl.cli.predict", "classes of your images as CSV: semscale predict ckpt=PATH images=FOLDER"),
+    "export": ("semscale_pl.cli.export", "a model as one file: semscale export ckpt=PATH format=onnx|torchscript"),
 }
 
 

@@ -130,6 +130,11 @@ class ImbalancedClassifier(pl.LightningModule):
         """Compute, log and keep the test report."""
         self.last_test_results = self._finish(self.test_report, "test")
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the class names, so that a checkpoint predicts without the training data."""
+        names = self.class_names if self.class_names is not None else range(self.num_classes)
+        checkpoint["class_names"] = [str(name) for name in names]
+
     def configure_optimizers(self) -> Any:
         """Build the optimizer and, where one is asked for, the per-epoch scheduler."""
         if self._optimizer is None:
