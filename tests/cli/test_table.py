@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from semscale_pl.cli import demo, table
+from semscale_pl.tables import cache
+
+FAKE = Path(__file__).parent.parent / "tables"
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A table's file with one row that works and one that does as it is told, in a fresh working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(FAKE))
+    # Somebody may edit the package while its tests run.
+    monkeypatch.setattr(cache, "source_hash", lambda: "fixed")
+    (tmp_path / "train.yaml").write_text("seed: 0\nbehaviour: ok\nlevel: 0.5\n")
+    content = {
+        "rows": [{"name": "A"}, {"name": "B", "overrides": ["level=0.6"]}],
+        "seeds": [0, 1],
+        "measures": [{"name": "accuracy", "key": "results.last.accuracy", "paired": True}],
+        "train": "fake_training:train",
+        "config_dir": ".",
+    }
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_saves_prints_and_publishes(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert table.main([str(file), "jobs=1", "publish=true"]) == 0
+    output = capsys.readouterr()
+    assert "A has" not in output.out
+    assert "B has the highest mean accuracy" in output.out
+    assert "[4/4]" in output.err
+    saved = tmp_path / "runs" / "tables" / "small"
+    names = {path.name for path in saved.iterdir() if path.is_file()}
+    assert names == {"table.md", "table.csv", "table.tex", "table.json", "figure.png"}
+    cells = json.loads((tmp_path / "experiments" / "results" / "small" / "cells.json").read_text())["cells"]
+    assert [(cell["row"], cell["seed"], cell["record"]["seed"]) for cell in cells] == [
+        ("A", 0, 0),
+        ("B", 0, 0),
+        ("A", 1, 1),
+        ("B", 1, 1),
+    ]
+    assert table.main([str(file), "jobs=1"]) == 0
+    assert "[" not in capsys.readouterr().err
+
+
+def test_a_failed_cell_exits_with_1_and_is_not_published(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(file.read_text().replace("level=0.6", "behaviour=fail"))
+    assert table.main([str(file), "jobs=1", "publish=true", "seeds=0"]) == 1
+    output = capsys.readouterr()
+    assert "FAILED B · seed 0: RuntimeError: no such luck" in output.out
+    assert "log.txt" in output.err
+    assert not Path("experiments").exists()
+    assert json.loads(Path("runs/tables/small/table.json").read_text())["failures"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.yaml"], "there is no"),
+        (["small.yaml", "jobs=0"], "jobs"),
+        (["small.yaml", "jobs=two"], "jobs"),
+        (["small.yaml", "seeds=a"], "seeds"),
+        (["small.yaml", "seeds=1,1"], "different"),
+        (["small.yaml", "seed=1"], "seeds="),
+        (["small.yaml", "publish=yes"], "publish"),
+        (["small.yaml", "profile=big"], "profile"),
+        (["small.yaml", "nonsense"], "KEY=VALUE"),
+        (["small.yaml", "leevl=1"], "leevl"),
+    ],
+)
+def test_wrong_calls(file: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert table.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not Path("runs").exists()
+
+
+def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert table.main([]) == 2
+    assert table.main(["--help"]) == 0
+    assert demo.main(["--help"]) == 0
+    assert demo.main(["trainer.max_epochs=2", "seeds=0"]) == 2
+    assert "start_epoch" in capsys.readouterr().err
+
+
+def test_finds_a_shipped_table_by_name() -> None:
+    assert table.find_table("digits_study").name == "digits_study.yaml"
+    assert table.find_table("experiments/digits_study.yaml").is_file()
+
+
+def test_interrupt_ends_with_130_and_goes_on_later(file: Path, tmp_path: Path) -> None:
+    file.write_text(file.read_text().replace("level=0.6", "behaviour=hang"))
+    code = "import sys; from semscale_pl.cli.table import main; sys.exit(main(sys.argv[1:]))"
+    paths = os.pathsep.join([str(FAKE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(file), "jobs=2", "seeds=0"],
+        env={**os.environ, "PYTHONPATH": paths},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    end = time.monotonic() + 30
+    while not ((done := list(tmp_path.rglob("metrics.json"))) and len(list(tmp_path.rglob("pid"))) == 2):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "goes on from there" in error
+    assert len(done) == 1
+    for pid in tmp_path.rglob("pid"):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid.read_text().split()[0]), 0)

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from semscale_pl.tables.aggregate import summarize, value_at
+from semscale_pl.tables.cells import Cell, parse_table
+
+VALUES = {
+    ("A", 0): 0.50,
+    ("A", 1): 0.52,
+    ("A", 2): 0.49,
+    ("B", 0): 0.60,
+    ("B", 1): 0.58,
+    ("B", 2): 0.61,
+    ("C", 0): 0.51,
+    ("C", 2): 0.50,
+}
+
+
+@pytest.fixture
+def summary(content: dict[str, Any]) -> Any:
+    rows = [{"name": "A"}, {"name": "B"}, {"name": "C", "paper": {"accuracy": 55.0}}]
+    table = parse_table({**content, "rows": rows, "seeds": [0, 1, 2], "contrasts": [["B", "C"]]})
+    record = {key: {"results": {"last": {"accuracy": value}}} for key, value in VALUES.items()}
+    return summarize(table, [(cell, record.get((cell.row, cell.seed))) for cell in table.cells()])
+
+
+def test_intervals_equal_scipy(summary: Any) -> None:
+    measure = summary.table.focus
+    for row in "AB":
+        values = np.array([100 * VALUES[row, seed] for seed in range(3)])
+        low, high = stats.t.interval(0.95, 2, loc=values.mean(), scale=stats.sem(values))
+        interval = summary.entry(row, "", measure).interval
+        assert (interval.low, interval.high) == pytest.approx((low, high), rel=1e-12)
+        assert interval.n == 3
+
+
+def test_differences_are_paired_on_common_seeds_and_holm_adjusted(summary: Any) -> None:
+    measure = summary.table.focus
+    a, b = ([100 * VALUES[row, seed] for seed in range(3)] for row in "AB")
+    first = stats.ttest_rel(b, a)
+    second = stats.ttest_rel([51.0, 50.0], [50.0, 49.0 + 1e-9])
+    found = summary.entry("B", "", measure).difference
+    low, high = first.confidence_interval(0.95)
+    assert (found.paired.low, found.paired.high) == pytest.approx((low, high), rel=1e-9)
+    assert found.paired.p_value == pytest.approx(first.pvalue, rel=1e-9)
+    other = summary.entry("C", "", measure).difference
+    assert other.paired.n == 2
+    assert other.paired.mean == pytest.approx(1.0)
+    assert second.pvalue < first.pvalue
+    assert found.p_holm == pytest.approx(first.pvalue, rel=1e-9)  # the larger of two keeps its p
+    assert summary.entry("A", "", measure).difference is None
+
+
+def test_contrasts_and_paper(summary: Any) -> None:
+    (contrast,) = summary.contrasts
+    assert (contrast.row, contrast.reference, contrast.paired.n) == ("B", "C", 2)
+    assert contrast.paired.mean == pytest.approx(((60 - 51) + (61 - 50)) / 2)
+    assert summary.entry("C", "", summary.table.focus).paper == 55.0
+
+
+def test_holm_multiplies_within_one_measure(content: dict[str, Any]) -> None:
+    rng = np.random.default_rng(0)
+    rows = [{"name": name} for name in "ABCD"]
+    table = parse_table({**content, "rows": rows, "seeds": [0, 1, 2, 3, 4]})
+    results = [(cell, {"results": {"last": {"accuracy": rng.normal()}}}) for cell in table.cells()]
+    found = [e.difference for e in summarize(table, results).entries if e.difference]
+    raw = sorted((d.paired.p_value, d.p_holm) for d in found)
+    expected = np.minimum(np.maximum.accumulate([(3 - i) * p for i, (p, _) in enumerate(raw)]), 1)
+    assert [adjusted for _, adjusted in raw] == pytest.approx(list(expected))
+
+
+@pytest.mark.parametrize(
+    "metrics", [{}, {"a": None}, {"a": {"b": None}}, {"a": {"b": "1"}}, {"a": {"b": True}}, {"a": {"b": float("nan")}}]
+)
+def test_undefined_values_are_none(metrics: dict[str, Any]) -> None:
+    assert value_at(metrics, "a.b") is None
+
+
+def test_an_undefined_value_lowers_n(content: dict[str, Any]) -> None:
+    table = parse_table(content)
+    results = [(Cell("A", "", seed, ()), {"results": {"last": {"accuracy": v}}}) for seed, v in ((0, 0.5), (1, None))]
+    entry = summarize(table, results).entry("A", "", table.focus)
+    assert dict(entry.values) == {0: 50.0}
+    assert entry.interval is not None
+    assert entry.interval.half_width is None

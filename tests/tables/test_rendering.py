@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+
+from semscale_pl.cli.strict_json import strict
+from semscale_pl.tables import rendering
+from semscale_pl.tables.aggregate import Summary, summarize
+from semscale_pl.tables.cells import parse_table
+from semscale_pl.tables.verdict import p_text, verdict
+
+LEVELS = {"A": (0.50, 0.52, 0.49), "B_1": (0.60, 0.63, 0.59), "C": (0.50, 0.53, 0.48)}
+
+
+@pytest.fixture
+def summary(content: dict[str, Any]) -> Summary:
+    content |= {
+        "rows": [{"name": "A"}, {"name": "B_1", "paper": {"accuracy": 61}}, {"name": "C"}, {"name": "D"}],
+        "seeds": [0, 1, 2],
+        "base": ["behaviour=ok"],
+        "contrasts": [["B_1", "C"]],
+    }
+    content["measures"].append({"name": "tail", "key": "results.last.tail", "unit": "%"})
+    table = parse_table(content)
+    results = [
+        (
+            cell,
+            {"results": {"last": {"accuracy": LEVELS[cell.row][cell.seed], "tail": None}}} if cell.row != "D" else None,
+        )
+        for cell in table.cells()
+    ]
+    return summarize(table, results)
+
+
+MARKDOWN = """\
+# Small
+
+| method | accuracy | accuracy, paper | ours - paper | accuracy - A | p | tail (%) | n |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| A | 50.3 ± 3.8 | n/a | n/a |  |  | n/a | 0-3 |
+| B_1 | 60.7 ± 5.2 | 61.0 | -0.3 | +10.3 [+8.9, +11.8] | 0.002 | n/a | 0-3 |
+| C | 50.3 ± 6.3 | n/a | n/a | +0.0 [-2.5, +2.5] | 1.000 | n/a | 0-3 |
+| D | n/a | n/a | n/a | n/a | n/a | n/a | 0 |
+
+"""
+
+
+def test_markdown(summary: Summary) -> None:
+    text = rendering.markdown(summary)
+    assert text.startswith(MARKDOWN)
+    assert "95 % Student interval over 3 seeds." in text
+    assert "`behaviour=ok`" in text
+
+
+def test_verdict(summary: Summary) -> None:
+    assert verdict(summary) == [
+        "B_1 has the highest mean accuracy (60.7); its lead over A, +10.3 [+8.9, +11.8], is told apart from 0 "
+        "(unadjusted).",
+        "Against A (paired by seed, Holm-adjusted p < 0.05): better: B_1; worse: none; not told apart: C.",
+        "B_1 is better than C: +10.3 [+8.9, +11.8], p = 0.001.",
+    ]
+
+
+def test_latex(summary: Summary) -> None:
+    lines = rendering.latex(summary).splitlines()
+    assert lines[0] == "% Small"
+    start = lines.index(r"\begin{tabular}{lrrrrrrr}")
+    assert (
+        lines[start + 2] == r"method & accuracy & accuracy, paper & ours - paper & accuracy - A & p & tail (\%) & n \\"
+    )
+    assert lines[start + 5] == (r"B\_1 & 60.7 $\pm$ 5.2 & 61.0 & -0.3 & +10.3 [+8.9, +11.8] & 0.002 & n/a & 0-3 \\")
+    assert lines[-2:] == [r"\bottomrule", r"\end{tabular}"]
+
+
+def test_csv_has_one_plain_line_for_each_entry(summary: Summary) -> None:
+    lines = list(csv.DictReader(io.StringIO(rendering.csv_text(summary))))
+    assert len(lines) == 4 * 2
+    assert (lines[2]["row"], lines[2]["measure"], lines[2]["n"]) == ("B_1", "accuracy", "3")
+    assert float(lines[2]["mean"]) == pytest.approx(182 / 3)
+    assert lines[1]["mean"] == ""
+
+
+def test_json_is_strict(summary: Summary) -> None:
+    content = rendering.as_json(summary, {"D · seed 0": "no luck"})
+    text = json.dumps(strict(content), allow_nan=False)
+    assert json.loads(text)["failures"] == {"D · seed 0": "no luck"}
+    assert json.loads(text)["entries"][0]["values"] == pytest.approx({"0": 50.0, "1": 52.0, "2": 49.0})
+
+
+def test_terminal_draws_every_row(summary: Summary) -> None:
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=200)
+    console.print(rendering.terminal(summary))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert all(name in text for name in ("A", "B_1", "C", "D", "60.7 ± 5.2"))
+
+
+@pytest.mark.parametrize(("value", "text"), [(None, "n/a"), (0.0004, "< 0.001"), (0.0123, "0.012"), (1.0, "1.000")])
+def test_p_text(value: float | None, text: str) -> None:
+    assert p_text(value) == text
