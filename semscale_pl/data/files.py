@@ -52,14 +52,27 @@ class Folder:
     Args:
         folder: below the root, or absolute.
         train_fraction: share of each class for training where there is no official split (the sub-folders are then the
-            classes themselves); None expects `folder`/train, `folder`/test and, if there is one, `folder`/val.
+            classes themselves); None expects folders per split, named as follows.
         address: where to get the data, for the message when it is missing.
+        train: folder of the training split.
+        val: folder of the validation split, used where it exists; None for no such split.
+        test: folder of the test split.
     """
 
-    def __init__(self, folder: str, train_fraction: float | None = None, address: str = "its owner") -> None:
+    def __init__(
+        self,
+        folder: str,
+        train_fraction: float | None = None,
+        address: str = "its owner",
+        *,
+        train: str = "train",
+        val: str | None = "val",
+        test: str = "test",
+    ) -> None:
         if train_fraction is not None and not 0 < train_fraction < 1:
             raise ValueError(f"Expected `train_fraction` to be in (0, 1), but got {train_fraction}. Try 0.5, or null.")
         self.folder, self.train_fraction, self.address = folder, train_fraction, address
+        self.splits = {"train": train, "val": val, "test": test}
 
     def prepare(self, root: Path, download: bool) -> None:
         """Check that the folder is there; nothing is fetched."""
@@ -72,9 +85,9 @@ class Folder:
 
     def load(self, split: str, root: Path, seed: int) -> ImageSet | None:
         """Return a split; without official folders "train" and "test" are cut by `seed`."""
-        path = self._path(root, split)
-        if (split == "val" and (self.train_fraction is not None or not path.is_dir())) or split not in _SPLITS:
+        if not self._has(root, split):
             return None
+        path = self._path(root, split)
         self.prepare(root, False)
         names = self._classes(self._path(root, "train"))
         files = [(file, label) for label, name in enumerate(names) for file in image_paths(path / name)]
@@ -85,11 +98,14 @@ class Folder:
         return ImageSet(ImageFiles(files[row][0] for row in rows.tolist()), labels[rows], names)
 
     def _path(self, root: Path, split: str) -> Path:
-        return root / self.folder if self.train_fraction is not None else root / self.folder / split
+        return root / self.folder / ("" if self.train_fraction is not None else str(self.splits[split]))
+
+    def _has(self, root: Path, split: str) -> bool:
+        if split in ("train", "test"):
+            return True
+        official = split == "val" and self.train_fraction is None and self.splits["val"] is not None
+        return official and self._path(root, split).is_dir()
 
     @staticmethod
     def _classes(path: Path) -> list[str]:
         return sorted(entry.name for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else []
-
-
-_SPLITS = ("train", "val", "test")

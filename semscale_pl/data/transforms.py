@@ -54,7 +54,10 @@ class ModelInput:
             images = F.center_crop(F.resize(images, [self.resized], antialias=True), [self.image_size, self.image_size])
         images = images.float() if images.is_floating_point() else images.float().div_(255)
         if self.channels is not None and images.shape[-3] != self.channels:
-            images = F.rgb_to_grayscale(images[..., :3, :, :], num_output_channels=self.channels)
+            # Two and four channels are grey and RGB with an opacity, which is dropped.
+            images = images[..., : 3 if images.shape[-3] > 2 else 1, :, :]
+            if images.shape[-3] != self.channels:
+                images = F.rgb_to_grayscale(images, num_output_channels=self.channels)
         return (images - self.mean) / self.std
 
 
