@@ -35,6 +35,7 @@ class ProgressLine(ProgressBar):
         self._started = self._refreshed = 0.0
         self._next_line = 0.0
         self._first_epoch = 0
+        self._metrics: dict[str, Any] = {}
 
     def disable(self) -> None:
         """Show nothing; Lightning asks for it on all ranks but the first."""
@@ -63,6 +64,8 @@ class ProgressLine(ProgressBar):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Move the line, or print one where it is time for it."""
+        # On every rank: reading a metric of all ranks is a collective call, and only one of them shows it.
+        self._metrics = dict(trainer.callback_metrics)
         if self._bar is not None:
             self._move(trainer, int(self._batches(trainer) or 0))
             return
@@ -88,12 +91,12 @@ class ProgressLine(ProgressBar):
         columns = (TextColumn("{task.description}"), BarColumn(None), TimeElapsedColumn(), TimeRemainingColumn(), left)
         self._bar = Progress(*columns, console=Console(stderr=True), auto_refresh=False)
         self._bar.start()
-        self._task = self._bar.add_task(_describe(trainer), total=self._total(trainer))
+        self._task = self._bar.add_task(self._describe(trainer), total=self._total(trainer))
         self._move(trainer, 0)
 
     def _move(self, trainer: pl.Trainer, batches: int) -> None:
         done = trainer.current_epoch * (self._batches(trainer) or 0) + batches
-        self._bar.update(self._task, completed=done, description=_describe(trainer), refresh=True)
+        self._bar.update(self._task, completed=done, description=self._describe(trainer), refresh=True)
 
     def _close(self) -> None:
         if self._bar is not None:
@@ -108,8 +111,17 @@ class ProgressLine(ProgressBar):
         batches, epochs = self._batches(trainer), trainer.max_epochs
         return batches * epochs if batches and epochs and epochs > 0 else None
 
+    def _describe(self, trainer: pl.Trainer) -> str:
+        limit = trainer.max_epochs
+        of = f"/{limit}" if limit is not None and limit > 0 else ""
+        shown = [f"{label} {float(self._metrics[name]):.3f}" for name, label in SHOWN.items() if name in self._metrics]
+        return "  ".join([f"epoch {trainer.current_epoch + 1}{of}", *shown])
+
     def _line(self, trainer: pl.Trainer, elapsed: float) -> str:
-        finished, text = trainer.current_epoch + 1 - self._first_epoch, f"{_describe(trainer)}  {duration(elapsed)}"
+        finished, text = (
+            trainer.current_epoch + 1 - self._first_epoch,
+            f"{self._describe(trainer)}  {duration(elapsed)}",
+        )
         if trainer.max_epochs is None or trainer.max_epochs < 0:
             return text
         return f"{text}, {duration(elapsed / finished * (trainer.max_epochs - trainer.current_epoch - 1))} left"
@@ -128,11 +140,3 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def _describe(trainer: pl.Trainer) -> str:
-    limit = trainer.max_epochs
-    of = f"/{limit}" if limit is not None and limit > 0 else ""
-    metrics = trainer.callback_metrics
-    shown = [f"{label} {float(metrics[name]):.3f}" for name, label in SHOWN.items() if name in metrics]
-    return "  ".join([f"epoch {trainer.current_epoch + 1}{of}", *shown])

@@ -37,6 +37,11 @@ class LinearClassifier(nn.Module):
         self.num_features, self.num_classes = num_features, num_classes
         self.linear = nn.Linear(num_features, num_classes, bias=bias)
 
+    def start_bias(self, value: float) -> None:
+        """Start every class's offset at a value: -log(C - 1) keeps the losses of C sigmoids from blowing up at first."""
+        if self.linear.bias is not None:
+            nn.init.constant_(self.linear.bias, value)
+
     def features(self, x: Tensor) -> Tensor:
         """Return the backbone's output (B, D) as it is."""
         return x

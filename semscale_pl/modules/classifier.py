@@ -66,6 +66,9 @@ class ImbalancedClassifier(pl.LightningModule):
         self._updates_loss = type(loss).update is not PerSampleLoss.update
         self.last_val_results: dict[str, Any] | None = None
         self.last_test_results: dict[str, Any] | None = None
+        bias = loss.initial_bias(num_classes)
+        if bias is not None and hasattr(classifier, "start_bias"):
+            classifier.start_bias(bias)
         if class_counts is not None:
             # Before any set-up: weight averaging copies the module there and expects the same buffers ever after.
             loss.setup(torch.as_tensor(class_counts))
@@ -116,11 +119,11 @@ class ImbalancedClassifier(pl.LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
         """Add a batch to the validation report."""
-        self.val_report.update(self(batch[0]), batch[1])
+        self.val_report.update(self.loss.evaluation_logits(self(batch[0])), batch[1])
 
     def test_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
         """Add a batch to the test report."""
-        self.test_report.update(self(batch[0]), batch[1])
+        self.test_report.update(self.loss.evaluation_logits(self(batch[0])), batch[1])
 
     def on_validation_epoch_end(self) -> None:
         """Compute, log and keep the validation report."""
