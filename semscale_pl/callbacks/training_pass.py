@@ -28,10 +28,9 @@ def check_training_pass(trainer: pl.Trainer, asked_by: str) -> None:
 
 
 def training_images(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield this rank's (images, labels) of every batch, on the module's device and in its precision."""
+    """Yield this rank's (images, labels) of every batch, on the module's device."""
     for batch in trainer.datamodule.eval_train_dataloader():  # type: ignore[attr-defined]
-        images = trainer.precision_plugin.convert_input(batch[0])
-        yield images.to(pl_module.device), batch[1].to(pl_module.device)
+        yield batch[0].to(pl_module.device), batch[1].to(pl_module.device)
 
 
 @torch.no_grad()
@@ -45,7 +44,7 @@ def training_features(trainer: pl.Trainer, pl_module: pl.LightningModule) -> tup
     with _evaluating(pl_module):
         for images, labels in training_images(trainer, pl_module):
             with trainer.precision_plugin.forward_context():
-                features = pl_module.features(images)  # type: ignore[operator]
+                features = pl_module.features(trainer.precision_plugin.convert_input(images))  # type: ignore[operator]
             rows.append(gather_rows(features, labels))
     features, labels = (torch.cat(part) for part in zip(*rows, strict=True))
     return features, labels
