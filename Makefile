@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint types clean
+.PHONY: help setup demo test test-all lint types bench clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -32,6 +32,9 @@ lint: $(INSTALLED) ## style, format and types
 
 types: $(INSTALLED) ## types alone
 	$(BIN)/mypy
+
+bench: $(INSTALLED) ## time a step of the feature pool at the size of ImageNet-LT against full recomputations
+	$(BIN)/python -m semscale_pl.benchmarks.pool_step
 
 clean: ## remove the virtual environment and the caches; runs/ stays
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist
