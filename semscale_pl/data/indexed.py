@@ -54,14 +54,14 @@ class IndexedDataset(Dataset[Sample]):
         return len(self.rows)
 
     def __getitem__(self, key: Key) -> Sample:
-        index, epoch = key if isinstance(key, tuple) else (key, 0)
+        index, epoch = _index_and_epoch(key)
         if not -len(self) <= index < len(self):
             raise IndexError(f"Expected `key` to be in 0..{len(self) - 1}, but got {index}. The dataset ends there.")
         index = index % len(self)
         return self._image(index, epoch), self.labels[index], torch.tensor(index)
 
     def __getitems__(self, keys: Sequence[Key]) -> Sample | list[Sample]:
-        """Return a whole batch, gathered by one indexing operation where the images are tensors without augmentation.
+        """Return a whole batch, finished in one go where the images are tensors in memory.
 
         Args:
             keys: of the batch.
@@ -69,21 +69,30 @@ class IndexedDataset(Dataset[Sample]):
         Returns:
             A finished batch, or a list of samples; `collate` takes both.
         """
-        if not isinstance(self.images, Tensor) or self.augmentation is not None:
+        if not isinstance(self.images, Tensor):
             return [self[key] for key in keys]
         indices = torch.tensor([key[0] if isinstance(key, tuple) else key for key in keys])
         if self._ready is not None:
-            return self._ready[indices], self.labels[indices], indices
-        return self.model_input(self.images[self.rows[indices]]), self.labels[indices], indices
+            images = self._ready[indices]
+        elif self.augmentation is None:
+            images = self.model_input(self.images[self.rows[indices]])
+        else:
+            images = self.model_input(torch.stack([self._decoded(*_index_and_epoch(key)) for key in keys]))
+        return images, self.labels[indices], indices
 
     def _image(self, index: int, epoch: int) -> Tensor:
-        if self._ready is not None:
-            return self._ready[index]
+        return self.model_input(self._decoded(index, epoch)) if self._ready is None else self._ready[index]
+
+    def _decoded(self, index: int, epoch: int) -> Any:
         image = self.images[int(self.rows[index])]
-        if self.augmentation is not None:
-            with seeded(derive_seed(self.seed, epoch, index)):
-                image = self.augmentation(image)
-        return self.model_input(image)
+        if self.augmentation is None:
+            return image
+        with seeded(derive_seed(self.seed, epoch, index)):
+            return self.augmentation(image)
+
+
+def _index_and_epoch(key: Key) -> tuple[int, int]:
+    return key if isinstance(key, tuple) else (key, 0)
 
 
 def collate(samples: Any) -> Any:

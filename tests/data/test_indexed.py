@@ -49,6 +49,15 @@ def test_a_gathered_batch_equals_stacked_samples(dtype: torch.dtype, with_epoch:
         torch.testing.assert_close(column, torch.stack(list(expected)), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_an_augmented_batch_equals_augmented_samples(dtype: torch.dtype) -> None:
+    augmented = dataset(dtype, crop_flip(8))
+    keys = [(2, 5), (0, 5), (3, 5)]
+    batch = collate(augmented.__getitems__(keys))
+    for column, expected in zip(batch, zip(*[augmented[key] for key in keys], strict=True), strict=True):
+        torch.testing.assert_close(column, torch.stack(list(expected)), rtol=0, atol=0)
+
+
 def test_augmentation_is_a_function_of_seed_epoch_and_index() -> None:
     augmented = dataset(augmentation=crop_flip(8))
     before = torch.get_rng_state()

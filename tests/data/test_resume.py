@@ -65,6 +65,7 @@ def fit(folder: Path, epochs: int, datamodule: ImbalancedDataModule, resume: Pat
         logger=False,
         callbacks=[saver],
         enable_progress_bar=False,
+        limit_val_batches=0,
         enable_model_summary=False,
         use_distributed_sampler=False,
     )

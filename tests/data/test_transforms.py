@@ -9,6 +9,7 @@ from PIL import Image
 
 from semscale_pl.data import transforms
 from semscale_pl.data.transforms import ModelInput
+from semscale_pl.seeding import seeded
 
 
 def image(size: int = 10, seed: int = 0) -> torch.Tensor:
@@ -38,7 +39,7 @@ def test_channels(channels: int, given: int) -> None:
     assert result.shape == (channels, 5, 5)
     if given == 1:
         torch.testing.assert_close(result, pixels.expand(3, 5, 5))
-    if given == 4:
+    if (channels, given) == (3, 4):
         torch.testing.assert_close(result, pixels[:3])
 
 
@@ -57,6 +58,26 @@ def test_augmentations_keep_size_and_kind_of_values(name: str, as_pil: bool) -> 
     assert all(result.shape == (3, 16, 16) and 0 <= result.min() <= result.max() <= 1 for result in results)
     assert any(not torch.equal(results[0], result) for result in results[1:])
     assert all(type(result) is torch.Tensor for result in results)
+
+
+def test_padded_crop_shows_every_window_equally_often() -> None:
+    pixels = torch.arange(1, 10, dtype=torch.uint8).reshape(1, 3, 3)
+    windows: dict[bytes, int] = {}
+    augment = transforms.crop_flip(3, padding=1)
+    with seeded(0):
+        for _ in range(3600):
+            window = augment(pixels).contiguous().numpy().tobytes()
+            windows[window] = windows.get(window, 0) + 1
+    padded = torch.nn.functional.pad(pixels, [1] * 4)
+    crops = [padded[:, top : top + 3, left : left + 3] for top in range(3) for left in range(3)]
+    expected = {each.contiguous().numpy().tobytes() for window in crops for each in (window, window.flip(-1))}
+    assert set(windows) == expected
+    assert len(expected) == 18
+    # 200 of each are expected, with a standard deviation of 13.7.
+    assert all(abs(number - 200) < 5 * 13.7 for number in windows.values())
+    assert transforms.crop(3, padding=0)(pixels).equal(pixels)
+    with pytest.raises(ValueError, match="at least 6 pixels"):
+        transforms.crop(8, padding=1)(pixels)
 
 
 def test_cutout_erases_a_quarter() -> None:
