@@ -20,6 +20,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("semscale_pl.cli.export", "a model as one file: semscale export ckpt=PATH format=onnx|torchscript"),
 }
 
+# The same for commands that run many configurations and take the rest of the command line themselves: `main(argv)`.
+DIRECT_COMMANDS: dict[str, tuple[str, str]] = {
+    "table": ("semscale_pl.cli.table", "run what is missing of a table and print it: semscale table FILE"),
+    "demo": ("semscale_pl.cli.demo", "eight methods on long-tailed digits over five seeds: table and figure"),
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
@@ -40,15 +46,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command in ("help", "--help", "-h"):
         sys.stdout.write(usage())
         return OK
+    if command in DIRECT_COMMANDS:
+        return int(import_module(DIRECT_COMMANDS[command][0]).main(overrides))
     if command not in COMMANDS:
-        return complain(f"Unknown command `{command}`.{did_you_mean(command, COMMANDS)} See `semscale help`.")
+        known = [*COMMANDS, *DIRECT_COMMANDS]
+        return complain(f"Unknown command `{command}`.{did_you_mean(command, known)} See `semscale help`.")
     return _guarded(command, overrides)
 
 
 def usage() -> str:
     """Return the text of `semscale help`."""
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    commands = {**COMMANDS, **DIRECT_COMMANDS}
+    width = max(map(len, commands))
+    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in commands.items()]
     lines.append(f"  {'help':<{width}}  this text; `semscale COMMAND --help` shows a command's options")
     return "\n".join(["usage: semscale COMMAND [KEY=VALUE ...]", "", *lines, ""])
 

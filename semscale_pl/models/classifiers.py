@@ -38,7 +38,7 @@ class LinearClassifier(nn.Module):
         self.linear = nn.Linear(num_features, num_classes, bias=bias)
 
     def start_bias(self, value: float) -> None:
-        """Start every class's offset at a value: -log(C - 1) keeps the losses of C sigmoids from blowing up at first."""
+        """Start every class's offset at a value; -log(C - 1) keeps C sigmoid losses small at first."""
         if self.linear.bias is not None:
             nn.init.constant_(self.linear.bias, value)
 

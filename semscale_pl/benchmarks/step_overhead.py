@@ -1,0 +1,107 @@
+"""What share of a training step the pool, the scales and the weights cost: python -m semscale_pl.benchmarks.step_overhead."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from typing import Any
+
+import torch
+from torch import nn
+
+from semscale_pl.callbacks.semantic_scale import SemanticScaleReweighting
+from semscale_pl.callbacks.training_split import TrainingSplit
+from semscale_pl.imbalance import long_tail_counts
+from semscale_pl.models.classifiers import LinearClassifier
+from semscale_pl.models.resnet_cifar import ResNetCifar
+from semscale_pl.weighting import StepInputs, weighted_mean
+
+NUM_CLASSES = 100
+
+
+def run(
+    batch_size: int = 128, steps: int = 12, depth: int = 32, factor: float = 100.0, device: str = "cpu"
+) -> dict[str, Any]:
+    """Time training steps of a CIFAR ResNet with the callback in the slot, and within each step the callback alone.
+
+    Args:
+        batch_size: images of a step.
+        steps: timed steps, after two that warm up.
+        depth: of the ResNet.
+        factor: imbalance factor of the 100 classes of at most 500 images.
+        device: torch device.
+
+    Returns:
+        Medians in milliseconds and the callback's share of a step.
+    """
+    counts = torch.tensor(long_tail_counts([500] * NUM_CLASSES, factor))
+    labels = torch.repeat_interleave(torch.arange(NUM_CLASSES), counts)
+    backbone, head = ResNetCifar(depth).to(device), LinearClassifier(64, NUM_CLASSES).to(device)
+    optimizer = torch.optim.SGD([*backbone.parameters(), *head.parameters()], lr=0.1, momentum=0.9)
+    callback = _callback(counts, labels, device)
+    whole, share = [], []
+    for _ in range(steps + 2):
+        indices = torch.randperm(len(labels))[:batch_size]
+        images, targets = torch.randn(batch_size, 3, 32, 32, device=device), labels[indices].to(device)
+        started = _now(device)
+        features = backbone(images)
+        logits = head(features)
+        before = _now(device)
+        terms = callback(StepInputs(features.detach(), logits.detach(), targets, indices.to(device)))
+        share.append(_now(device) - before)
+        loss = weighted_mean(nn.functional.cross_entropy(logits, targets, reduction="none"), targets, terms)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        whole.append(_now(device) - started)
+    step, own = statistics.median(whole[2:]), statistics.median(share[2:])
+    return {
+        "batch_size": batch_size,
+        "classes": NUM_CLASSES,
+        "slots": len(labels),
+        "step_ms": 1e3 * step,
+        "callback_ms": 1e3 * own,
+        "share": own / step,
+    }
+
+
+def _callback(counts: torch.Tensor, labels: torch.Tensor, device: str) -> SemanticScaleReweighting:
+    """Return the callback in stage 3 with a full pool, as in the middle of a run."""
+    callback = SemanticScaleReweighting(start_epoch=0)
+    callback._split = TrainingSplit(NUM_CLASSES, len(labels), counts.double(), counts.double() / counts.sum())
+    callback._make_pool(64)
+    assert callback.pool is not None
+    callback.pool.to(device)
+    everything = torch.arange(len(labels), device=device)
+    callback.pool.push(torch.randn(len(labels), 64, device=device), labels.to(device), everything)
+    return callback
+
+
+def _now(device: str) -> float:
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def main() -> None:
+    """Print the figures for two batch sizes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    for batch_size in (64, 128):
+        result = run(batch_size, options.steps, device=options.device)
+        if options.json:
+            print(json.dumps(result))
+        else:
+            print(
+                f"batch {batch_size}: callback {result['callback_ms']:.1f} ms of a step of {result['step_ms']:.0f} ms, "
+                f"{100 * result['share']:.2f} %"
+            )
+
+
+if __name__ == "__main__":
+    main()
