@@ -1,0 +1,95 @@
+"""Train with every re-weighting that looks beyond its own rank and leave each rank's weights in a folder.
+
+Run as a script: `python reweighting_scenario.py STRATEGY FOLDER`.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+
+import semscale_pl as ss  # before Lightning: it lets torchvision load beside a CPU-only torch
+
+# isort: split
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from semscale_pl.callbacks.difficulty import DifficultyReweighting
+from semscale_pl.callbacks.effective_area import EffectiveAreaReweighting
+from semscale_pl.callbacks.sample_volume import SampleVolumeReweighting
+from semscale_pl.callbacks.scale_prior import ScalePriorReweighting
+from semscale_pl.callbacks.score import ScoreReweighting
+from semscale_pl.callbacks.slot import SlotReweighting
+from semscale_pl.data.digits import Digits
+from semscale_pl.distributed import rank
+from semscale_pl.losses import CrossEntropy
+from semscale_pl.models.classifiers import LinearClassifier
+
+BATCH = 31  # each global batch is cut into 16 and 15 rows, the last one into fewer
+
+
+class Plain(nn.Module):
+    """One layer, no batch statistics."""
+
+    num_features = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh())
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layers(images)
+
+
+class KeepState(pl.Callback):
+    """Write what a rank ends with, from within that rank."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        report = next(c for c in trainer.callbacks if isinstance(c, SlotReweighting)).report()
+        parameters = {name: value.detach() for name, value in pl_module.named_parameters()}
+        torch.save({**report.per_class, **parameters}, f"{self.path}.rank{rank()}.pt")
+
+
+def optimizer(parameters: object) -> torch.optim.Optimizer:
+    """Plain SGD, whose steps depend on the size of the gradients."""
+    return torch.optim.SGD(parameters, lr=0.2, momentum=0.9)  # type: ignore[arg-type]
+
+
+def main(strategy: str, folder: str) -> None:
+    """Run one fit for each re-weighting."""
+    warnings.filterwarnings("ignore")
+    for callback in (
+        DifficultyReweighting(),
+        ScoreReweighting(),
+        EffectiveAreaReweighting(start_epoch=1, batch_size=40),
+        SampleVolumeReweighting(),
+        ScalePriorReweighting(start_epoch=1),
+    ):
+        torch.manual_seed(1)
+        data = ss.ImbalancedDataModule(
+            Digits(), imbalance="exponential", imbalance_factor=50.0, batch_size=BATCH, seed=2, validation_per_class=5
+        )
+        module = ss.ImbalancedClassifier(Plain(), LinearClassifier(16, 10), CrossEntropy(), optimizer, num_classes=10)
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            devices=1 if strategy == "auto" else 2,
+            strategy=strategy,
+            precision="64-true",
+            max_epochs=3,
+            callbacks=[callback, KeepState(str(Path(folder) / type(callback).__name__))],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+        trainer.fit(module, datamodule=data)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
