@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +92,7 @@ def built_or_none(node: DictConfig) -> Any:
 
 def entries(group: DictConfig | None) -> list[DictConfig]:
     """Return the named parts of a group in order; an entry set to null is left out."""
-    return [] if group is None else [entry for entry in group.values() if isinstance(entry, Mapping | DictConfig)]
+    return [] if group is None else [entry for entry in group.values() if isinstance(entry, DictConfig)]
 
 
 def finish(node: DictConfig, **late: Any) -> Any:

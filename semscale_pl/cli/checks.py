@@ -73,9 +73,9 @@ def check_file(key: str, path: Any, needed: bool = False) -> None:
 def _check_top_level(cfg: DictConfig) -> None:
     """Refuse a key that `+key=value` added and nothing reads."""
     known = {*_PLAIN_KEYS, *(path.name for path in config_dir().iterdir() if path.is_dir())}
-    for key in cfg:
-        if str(key) not in known:
-            raise WrongCallError(f"Unknown key `{key}`.{did_you_mean(str(key), known)} Nothing reads it.")
+    for key in map(str, cfg):
+        if key not in known:
+            raise WrongCallError(f"Unknown key `{key}`.{did_you_mean(key, known)} Nothing reads it.")
 
 
 def _check_schedule(cfg: DictConfig) -> None:

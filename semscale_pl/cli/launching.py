@@ -8,6 +8,7 @@ processes becomes a plain run in a process of its own.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -72,4 +73,5 @@ def quoted(text: str) -> str:
         >>> quoted("runs/a=1,b")
         "'runs/a=1,b'"
     """
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    # Hydra reads a backslash as itself, except before a quote.
+    return "'" + re.sub(r"(\\*)(\'|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"

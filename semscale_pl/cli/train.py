@@ -60,6 +60,8 @@ def run(cfg: DictConfig) -> None:
 
 def _quiet() -> None:
     """Keep the terminal for what the user asked to see."""
+    import pytorch_lightning  # noqa: F401  (it sets its logger's level when it is imported)
+
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=r".isinstance\(treespec, LeafSpec\)", category=FutureWarning)
 

@@ -123,7 +123,7 @@ def started(run_dir: Path, *overrides: str) -> subprocess.Popen[bytes]:
     return process
 
 
-LONG = ("trainer.max_epochs=12", "dataset.batch_size=16", "augmentation=crop", "mixing=mixup")
+LONG = ("trainer.max_epochs=12", "backbone.width=16", "augmentation=crop", "mixing=mixup")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
