@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint, StochasticWeightAveraging
 from pytorch_lightning.demos.boring_classes import BoringModel
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
@@ -153,6 +153,16 @@ def test_resume_equals_an_unbroken_run_bitwise(
         assert torch.equal(one, other)
     assert torch.equal(whole_callback.weights, resumed_callback.weights)
     assert whole_callback.num_passes == resumed_callback.num_passes == 3
+
+
+def test_the_epoch_that_weight_averaging_adds_costs_no_pass(digits: Build, classifier: Build, trainer: Build) -> None:
+    callback, data = EffectiveAreaReweighting(start_epoch=1), digits()
+    data.setup()
+    module = classifier(class_counts=data.class_counts.tolist())
+    module.backbone.layer.append(torch.nn.BatchNorm1d(16))  # makes SWA run its extra epoch
+    averaging = StochasticWeightAveraging(swa_lrs=0.01, swa_epoch_start=1)
+    trainer(averaging, callback, max_epochs=3).fit(module, datamodule=data)
+    assert callback.num_passes == 2
 
 
 class Slotted(BoringModel):
