@@ -1,4 +1,4 @@
-"""What share of a training step the pool, the scales and the weights cost: python -m semscale_pl.benchmarks.step_overhead."""
+"""What share of a training step the callback costs: python -m semscale_pl.benchmarks.step_overhead."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class ImbalancedClassifier(pl.LightningModule):
         self.last_test_results: dict[str, Any] | None = None
         bias = loss.initial_bias(num_classes)
         if bias is not None and hasattr(classifier, "start_bias"):
-            classifier.start_bias(bias)
+            classifier.start_bias(bias)  # type: ignore[operator]
         if class_counts is not None:
             # Before any set-up: weight averaging copies the module there and expects the same buffers ever after.
             loss.setup(torch.as_tensor(class_counts))
