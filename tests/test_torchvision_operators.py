@@ -1,4 +1,4 @@
-"""torchvision imports in a fresh process, whichever of the package's parts comes first; the package imports no torch."""
+"""torchvision imports in a fresh process, whichever comes first, and the package itself imports no torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_torchvision_loads(before: str) -> None:
 
 
 def test_the_package_is_lazy() -> None:
-    code = "import semscale_pl, sys; print([name for name in ('torch', 'pytorch_lightning', 'hydra') if name in sys.modules])"
+    code = "import semscale_pl, sys; print([n for n in ('torch', 'pytorch_lightning', 'hydra') if n in sys.modules])"
     assert _run(code) == "[]"
 
 

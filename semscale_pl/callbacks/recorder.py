@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from semscale_pl.callbacks.class_panel import ClassPanel, prepare_axes, send_panel, send_pictures
+from semscale_pl.callbacks.csv_log import ResumedCSVLogger
 from semscale_pl.callbacks.scale_table import NAME, ScaleTable, Values
 from semscale_pl.distributed import world_size
 from semscale_pl.weighting import WeightingReport
@@ -58,8 +59,11 @@ class RunRecorder(pl.Callback):
             self._last_epoch = limit - 1 if limit is not None and limit > 0 else None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Cut the file back to the epochs that the run already has behind it."""
+        """Cut the files back to the epochs that the run already has behind it."""
         if trainer.is_global_zero:
+            for logger in trainer.loggers:
+                if isinstance(logger, ResumedCSVLogger):
+                    logger.cut_back(trainer.current_epoch)
             self.table.cut_back(trainer.current_epoch, _file_beside(trainer.ckpt_path))
             prepare_axes(trainer.loggers)
 

@@ -65,7 +65,6 @@ def test_sweep_of_two_process_runs(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.slow
 def test_wheel_works_from_another_folder(tmp_path: Path) -> None:
     pytest.importorskip("hatchling", reason="the wheel is built without isolation, with the build backend at hand")
     build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", str(tmp_path)]
