@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from pytorch_lightning.loggers import Logger
 
 from semscale_pl.cli.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
 from semscale_pl.modules.classifier import ImbalancedClassifier
+from semscale_pl.modules.learning_rate import linear_scaling
 
 
 def build_datamodule(cfg: DictConfig) -> Any:
@@ -39,7 +42,7 @@ def build_module(
         backbone,
         classifier,
         instantiate(cfg.loss),
-        instantiate(cfg.optimizer),
+        build_optimizer(cfg),
         built_or_none(cfg.scheduler),
         num_classes=num_classes,
         class_names=class_names,
@@ -47,6 +50,16 @@ def build_module(
         mixing=built_or_none(cfg.mixing),
         config=plain_config(cfg),
     )
+
+
+def build_optimizer(cfg: DictConfig) -> Callable[..., Any]:
+    """Build the optimizer's factory, its learning rate scaled with the global batch where that is asked for."""
+    factory: Callable[..., Any] = instantiate(cfg.optimizer)
+    reference = OmegaConf.select(cfg, "lr_reference_batch")
+    if reference is None:
+        return factory
+    batch = cfg.dataset.batch_size * cfg.trainer.accumulate_grad_batches
+    return partial(factory, lr=linear_scaling(cfg.optimizer.lr, batch, reference))
 
 
 def build_callbacks(cfg: DictConfig, run_dir: Path, has_validation: bool) -> list[pl.Callback]:

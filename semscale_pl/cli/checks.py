@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from semscale_pl.cli.combinations import check_combinations
 from semscale_pl.cli.errors import WrongCallError
 from semscale_pl.cli.paths import config_dir
 from semscale_pl.cli.rules import RULES
@@ -14,7 +15,7 @@ from semscale_pl.cli.suggestions import did_you_mean
 
 _ABSENT = object()
 # Keys of a training run that are not groups.
-_PLAIN_KEYS = ("seed", "subset_seed", "imbalance_factor", "ckpt_path")
+_PLAIN_KEYS = ("seed", "subset_seed", "imbalance_factor", "lr_reference_batch", "ckpt_path")
 
 
 def check_values(cfg: DictConfig) -> None:
@@ -42,6 +43,7 @@ def check_train(cfg: DictConfig) -> None:
     _check_schedule(cfg)
     _check_imbalance(cfg)
     _check_mixing(cfg)
+    check_combinations(cfg)
     _check_deterministic_precision(cfg)
     check_file("ckpt_path", OmegaConf.select(cfg, "ckpt_path"))
 
