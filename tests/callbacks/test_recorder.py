@@ -241,6 +241,8 @@ def _read_wandb(path: Path) -> list[Any]:
             position += room
             continue
         _, length, kind = struct.unpack("<IHB", data[position : position + 7])
+        if kind == 0 or position + 7 + length > len(data):
+            break  # the writer is not there yet
         parts += data[position + 7 : position + 7 + length]
         position += 7 + length
         if kind in (1, 4):  # a whole record, or the last part of one
@@ -249,6 +251,17 @@ def _read_wandb(path: Path) -> list[Any]:
             records.append(record)
             parts = b""
     return records
+
+
+def _read_wandb_to_its_end(folder: Path) -> list[Any]:
+    """Read the run once its writer, a process of its own, has put down the last record."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        records = [record for file in folder.rglob("run-*.wandb") for record in _read_wandb(file)]
+        if any(record.HasField("exit") for record in records):
+            return records
+        time.sleep(0.2)
+    raise TimeoutError(f"No finished run below {folder} after a minute.")
 
 
 def _listen_for_calls(monkeypatch: pytest.MonkeyPatch) -> socket.socket:
@@ -278,8 +291,7 @@ def test_an_offline_wandb_run_holds_scalars_tables_and_pictures(
         logger.experiment.finish()
     with listener, pytest.raises(BlockingIOError):
         listener.accept()
-    (file,) = tmp_path.rglob("run-*.wandb")
-    records = _read_wandb(file)
+    records = _read_wandb_to_its_end(tmp_path)
     history = [
         {("/".join(item.nested_key) or item.key): item.value_json for item in record.history.item}
         for record in records
