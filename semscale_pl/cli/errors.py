@@ -62,7 +62,8 @@ def message_of(error: BaseException, config_name: str) -> str | None:
         return _instantiation(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _mistyped_key(error, config_name) or _interpolation(error) or str(error)
-    if type(error).__name__ == "MisconfigurationException":  # Lightning's, which must not be imported to be named
+    # Lightning's and those of semscale_pl.data, which must not be imported to be named.
+    if type(error).__name__ in ("MisconfigurationException", "DatasetNotFound", "DataError"):
         return str(error)
     return None
 

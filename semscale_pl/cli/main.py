@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -23,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 # The same for commands that run many configurations and take the rest of the command line themselves: `main(argv)`.
 DIRECT_COMMANDS: dict[str, tuple[str, str]] = {
     "table": ("semscale_pl.cli.table", "run what is missing of a table and print it: semscale table FILE"),
+    "data": ("semscale_pl.cli.data", "compare a dataset with what it must contain: semscale data verify dataset=NAME"),
     "demo": ("semscale_pl.cli.demo", "eight methods on long-tailed digits over five seeds: table and figure"),
 }
 
@@ -97,9 +100,16 @@ def _run(command: str, overrides: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     if is_sweep(overrides):
         check_sweep(module.CONFIG, overrides, module.check)
+    _quieten()
     sys.argv = [sys.argv[0] if sys.argv else "semscale", *overrides]
     hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=module.CONFIG)(module.run)()
     return OK
+
+
+def _quieten() -> None:
+    """Keep to what the user can act on: no list of absent devices, tips, or warnings within Lightning's own code."""
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)", FutureWarning)
 
 
 def _code_of(end: SystemExit) -> int:

@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from semscale_pl.data.batching import EpochSampler, EvaluationBatchSampler, GlobalBatchSampler, loader_generator
+from semscale_pl.data.checking import check_splits
 from semscale_pl.data.indexed import IndexedDataset, collate
 from semscale_pl.data.longtail import carve_validation, check_imbalance, index_hash, long_tail_indices
 from semscale_pl.data.samplers import InstanceSampling, Sampling
-from semscale_pl.data.source import ImageSet, Source
+from semscale_pl.data.source import DataError, ImageSet, Source
 from semscale_pl.data.transforms import Augmentation, ModelInput
 from semscale_pl.seeding import derive_seed
 
@@ -138,18 +139,19 @@ class ImbalancedDataModule(pl.LightningDataModule):
         train = self._load("train")
         self.class_names, self.num_classes = train.class_names, len(train.class_names)
         if self.expected_classes not in (None, self.num_classes):
-            raise ValueError(
+            raise DataError(
                 f"Expected `num_classes` to be {self.num_classes}, as in the data, but got {self.expected_classes}. "
                 "Correct dataset.num_classes."
             )
+        test, official = self._load("test"), self.source.load("val", self.root, self.subset_seed)
+        check_splits({"train": train, "val": official, "test": test})
         rows, held_out = self._choose_rows(train)
         augmentation_seed = derive_seed(self.seed, 1)
         self.train_dataset = IndexedDataset(train, rows, self.model_input, self.augmentation, augmentation_seed)
         self.eval_train_dataset = IndexedDataset(train, rows, self.model_input)
         self.class_counts = torch.bincount(self.train_dataset.labels, minlength=self.num_classes)
         self.train_size, self.index_hash = len(rows), index_hash(rows)
-        self.val_dataset = self._validation_dataset(train, held_out)
-        test = self._load("test")
+        self.val_dataset = self._validation_dataset(train, held_out, official)
         self.test_dataset = IndexedDataset(test, torch.arange(len(test.labels)), self.model_input)
         self._ready = True
 
@@ -216,7 +218,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
     def _load(self, split: str) -> ImageSet:
         images = self.source.load(split, self.root, self.subset_seed)
         if images is None:
-            raise ValueError(f"Expected the source to have a {split!r} split, but got none. Give it one.")
+            raise DataError(f"Expected the source to have a {split!r} split, but got none. Give it one.")
         return images
 
     def _choose_rows(self, train: ImageSet) -> tuple[Tensor, Tensor]:
@@ -238,10 +240,11 @@ class ImbalancedDataModule(pl.LightningDataModule):
         )
         return rows[kept], rows[held_out]
 
-    def _validation_dataset(self, train: ImageSet, held_out: Tensor) -> IndexedDataset | None:
+    def _validation_dataset(
+        self, train: ImageSet, held_out: Tensor, official: ImageSet | None
+    ) -> IndexedDataset | None:
         if len(held_out):
             return IndexedDataset(train, held_out, self.model_input)
-        official = self.source.load("val", self.root, self.subset_seed)
         if official is None:
             return None
         return IndexedDataset(official, torch.arange(len(official.labels)), self.model_input)

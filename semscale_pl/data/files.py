@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from semscale_pl.data.longtail import stratified_split
-from semscale_pl.data.source import DatasetNotFound, ImageSet
+from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm")
 
@@ -28,13 +29,32 @@ class ImageFiles(Sequence[Any]):
         return len(self.paths)
 
     def __getitem__(self, index: Any) -> Any:
-        from PIL import Image
-
+        path = self.paths[index]
         try:
-            with Image.open(self.paths[index]) as image:
-                return image.convert("RGB")
+            return read_rgb(path)
         except FileNotFoundError as error:
-            raise DatasetNotFound(f"Image {self.paths[index]} was not found. Complete the dataset.") from error
+            raise DatasetNotFound(f"Image {path} was not found. Complete the dataset.") from error
+        except Exception as error:  # Pillow raises whatever the bytes of a broken file lead to
+            raise DataError(
+                f"Expected {path} to be an image, but it cannot be read: {' '.join(str(error).split())}. Replace it; "
+                "`semscale data verify` finds all such files."
+            ) from error
+
+
+def read_rgb(path: str | Path) -> Any:
+    """Decode an image file to RGB; opacity is dropped, 16-bit grey keeps its upper byte.
+
+    Args:
+        path: of the file.
+    """
+    from PIL import Image
+
+    with Image.open(path) as image:
+        if image.mode.startswith("I;16"):  # Pillow would clip at 255 instead of scaling
+            return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        if image.mode == "P" and "transparency" in image.info:  # Pillow warns of a direct way
+            return image.convert("RGBA").convert("RGB")
+        return image.convert("RGB")
 
 
 def image_paths(folder: Path) -> list[Path]:
@@ -90,7 +110,10 @@ class Folder:
         path = self._path(root, split)
         self.prepare(root, False)
         names = self._classes(self._path(root, "train"))
+        self._check_same_classes(names, path)
         files = [(file, label) for label, name in enumerate(names) for file in image_paths(path / name)]
+        if not files:
+            raise DataError(f"Expected images in the class folders of {path}, but found none. Formats: {_formats()}.")
         labels = torch.tensor([label for _, label in files], dtype=torch.int64)
         rows = torch.arange(len(files))
         if self.train_fraction is not None:
@@ -106,6 +129,20 @@ class Folder:
         official = split == "val" and self.train_fraction is None and self.splits["val"] is not None
         return official and self._path(root, split).is_dir()
 
+    def _check_same_classes(self, names: list[str], path: Path) -> None:
+        found = self._classes(path)
+        for more, less, where in ((names, found, path), (found, names, f"the training folder beside {path}")):
+            lacking = sorted(set(more) - set(less))
+            if lacking:
+                raise DataError(
+                    f"Expected the same class folders in every split, but {where} has no folder {lacking[0]!r} "
+                    f"({len(lacking)} missing). Add it, or remove the class everywhere."
+                )
+
     @staticmethod
     def _classes(path: Path) -> list[str]:
         return sorted(entry.name for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else []
+
+
+def _formats() -> str:
+    return ", ".join(suffix.lstrip(".") for suffix in SUFFIXES)

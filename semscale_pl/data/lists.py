@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from semscale_pl.data.files import ImageFiles
+from semscale_pl.data.list_files import Entries, read_list
 from semscale_pl.data.longtail import stratified_split
-from semscale_pl.data.source import DatasetNotFound, ImageSet
-
-Entries = list[tuple[str, str]]
+from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
 
 
 class Lists:
     """Images named by list files.
 
-    A `.txt` line is `path label`; a `.json` file is `{"annotations": [{"fpath": ..., "category_id": ...}, ...]}`; a
-    `.csv` file has a header and the two columns named below.
+    A `.txt` line is `path label`; a `.json` file is `{"annotations": [{"fpath": ..., "category_id": ...}, ...]}` or the
+    organisers' form with `images`; a `.csv` file has a header and the two columns named below.
 
     Args:
         folder: of the images, below the root or absolute.
@@ -80,13 +78,12 @@ class Lists:
         found = {part: self._entries(part, root) for part in self.lists}
         names = self._names(root, {label for entries in found.values() for _, label in entries})
         entries = found["all" if pooled else split]
-        labels = _encode([label for _, label in entries], names)
+        labels = _encode(entries, names, ", ".join(self.lists["all" if pooled else split]))
         rows = torch.arange(len(entries))
         if pooled:
             rows = stratified_split(labels, self.train_fraction, seed)[0 if split == "train" else 1]
         files = ImageFiles(root / self.folder / entries[row][0] for row in rows.tolist())
-        shown = [name.split(" ", 1)[-1] for name in self._file_names(root)] if self.class_names_file else names
-        return ImageSet(files, labels[rows], shown)
+        return ImageSet(files, labels[rows], _shown(self._file_names(root)) if self.class_names_file else names)
 
     def _entries(self, split: str, root: Path) -> Entries:
         return [entry for name in self.lists[split] for entry in read_list(root / name, *self.columns)]
@@ -96,7 +93,14 @@ class Lists:
             return self.class_names
         if self.class_names_file:
             return [str(number) for number in range(len(self._file_names(root)))]
-        if all(label.isdigit() for label in found):
+        numbers = {label for label in found if label.isascii() and label.isdigit()}
+        if numbers and numbers != found:
+            where = ", ".join(name for part in self.lists.values() for name in part)
+            raise DataError(
+                f"Expected labels to be all numbers or all names, but got {min(numbers)!r} and "
+                f"{min(found - numbers)!r} in {where}. Correct the lists."
+            )
+        if numbers:
             return [str(number) for number in range(max(map(int, found)) + 1)]
         return sorted(found)
 
@@ -104,46 +108,19 @@ class Lists:
         return (root / str(self.class_names_file)).read_text().splitlines()
 
 
-def read_list(path: Path, image_column: str = "filename", label_column: str = "label") -> Entries:
-    """Read pairs of path and label from a text, JSON or CSV list.
-
-    Args:
-        path: of the list; its suffix tells the form.
-        image_column: of a CSV list.
-        label_column: of a CSV list.
-
-    Returns:
-        (path, label) pairs in the list's order, labels as text.
-
-    Raises:
-        ValueError: for a form or a line that is not understood.
-    """
-    if path.suffix == ".txt":
-        return [_split_line(path, number, line) for number, line in enumerate(path.read_text().splitlines(), 1) if line]
-    if path.suffix == ".json":
-        annotations = json.loads(path.read_text())["annotations"]
-        return [(entry["fpath"], str(entry["category_id"])) for entry in annotations]
-    if path.suffix != ".csv":
-        raise ValueError(f"Expected a list to end in .txt, .json or .csv, but got {path}. Convert it.")
-    with path.open(newline="") as stream:
-        reader = csv.DictReader(stream)
-        missing = {image_column, label_column} - set(reader.fieldnames or [])
-        if missing:
-            raise ValueError(f"Expected columns {sorted(missing)} in {path}, but got {reader.fieldnames}. Name others.")
-        # A single label is also written as a Python list, for example "['N']" in ODIR-5K.
-        return [(row[image_column], row[label_column].strip("[]'\" ")) for row in reader]
-
-
-def _split_line(path: Path, number: int, line: str) -> tuple[str, str]:
-    name, _, label = line.rstrip().rpartition(" ")
-    if not name:
-        raise ValueError(f"Expected `path label` in line {number} of {path}, but got {line!r}. Correct the list.")
-    return name, label
-
-
-def _encode(labels: list[str], names: list[str]) -> torch.Tensor:
+def _encode(entries: Entries, names: list[str], where: str) -> torch.Tensor:
     number = {name: position for position, name in enumerate(names)}
-    unknown = sorted(set(labels) - set(number))
+    unknown = [(path, label) for path, label in entries if label not in number]
     if unknown:
-        raise ValueError(f"Expected labels to be among {len(names)} classes, but got {unknown[:3]}. Name every class.")
-    return torch.tensor([number[label] for label in labels], dtype=torch.int64)
+        raise DataError(
+            f"Expected labels to be among {len(names)} classes, but got {unknown[0][1]!r} for {unknown[0][0]} in "
+            f"{where} ({len(unknown)} such images). Correct the list, or name every class."
+        )
+    return torch.tensor([number[label] for _, label in entries], dtype=torch.int64)
+
+
+def _shown(lines: list[str]) -> list[str]:
+    """Shorten `wordnet-id name` to `name`, where no other class has it (ImageNet has two kinds of sunglasses)."""
+    short = [line.split(" ", 1)[-1] for line in lines]
+    times = Counter(short)
+    return [name if times[name] == 1 else line for name, line in zip(short, lines, strict=True)]

@@ -15,6 +15,10 @@ class DatasetNotFound(FileNotFoundError):  # noqa: N818
     """A dataset is not where it was looked for; the message says what to download and where to put it."""
 
 
+class DataError(ValueError):
+    """A dataset is there but wrong; the message says what is wrong, where, and what to do."""
+
+
 @dataclass(frozen=True)
 class ImageSet:
     """Labelled images of one split.
@@ -31,14 +35,21 @@ class ImageSet:
     class_names: list[str]
 
     def __post_init__(self) -> None:
-        """Check that labels and images belong together."""
+        """Check images, labels and names, and that they belong together."""
+        _check_images(self.images)
+        _check_names(self.class_names)
+        if self.labels.ndim != 1 or self.labels.is_floating_point():
+            raise DataError(
+                f"Expected `labels` to be one integer per image, but got {self.labels.dtype} of shape "
+                f"{tuple(self.labels.shape)}. Give class numbers."
+            )
         if len(self.images) != len(self.labels):
-            raise ValueError(
+            raise DataError(
                 f"Expected `labels` to be as many as the {len(self.images)} images, but got {len(self.labels)}. "
                 "Give each image one label."
             )
-        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.class_names):
-            raise ValueError(
+        if not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.class_names):
+            raise DataError(
                 f"Expected `labels` to be in 0..{len(self.class_names) - 1}, but got "
                 f"{int(self.labels.min())}..{int(self.labels.max())}. Name every class."
             )
@@ -68,3 +79,33 @@ class Source(Protocol):
             root: folder of all datasets.
             seed: for datasets without an official split.
         """
+
+
+def _check_images(images: Tensor | Sequence[Any]) -> None:
+    if len(images) == 0:
+        raise DataError("Expected at least one image in each split, but got none. Leave the split out, or fill it.")
+    if not isinstance(images, Tensor):
+        return
+    if images.ndim != 4:
+        raise DataError(
+            f"Expected `images` to be (N, channels, height, width), but got shape {tuple(images.shape)}. "
+            "Add the channels, or give a sequence of images."
+        )
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise DataError(f"Expected `images` to be uint8 or floating point, but got {images.dtype}. Convert them.")
+    if images.is_floating_point():
+        bad = (~images.isfinite()).flatten(1).any(1).nonzero().flatten()
+        if len(bad):
+            raise DataError(
+                f"Expected `images` to be finite, but got NaN or infinite pixels in {len(bad)} images, first number "
+                f"{int(bad[0])}. Repair or remove them."
+            )
+
+
+def _check_names(names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        raise DataError(
+            f"Expected every class to have a name of its own, but got {twice[0]!r} for {names.count(twice[0])} "
+            "classes. Rename one of them."
+        )

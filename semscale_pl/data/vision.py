@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from semscale_pl.data.source import DatasetNotFound, ImageSet
+from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
 
 # What must lie below the root, and where it comes from.
 _WHERE = {
@@ -29,6 +29,7 @@ class Vision:
         if dataset not in _WHERE:
             raise ValueError(f"Expected `dataset` to be one of {', '.join(_WHERE)}, but got {dataset!r}. Choose one.")
         self.dataset = dataset
+        self.address = _WHERE[dataset][1]
 
     def prepare(self, root: Path, download: bool) -> None:
         """Check the files, or fetch them where allowed."""
@@ -55,4 +56,9 @@ class Vision:
             raise DatasetNotFound(
                 f"{self.dataset} was not found: expected {folder} of {address} in {root.resolve()}. "
                 "Set dataset.download=true, or put it there (dataset.root or SEMSCALE_DATA)."
+            ) from error
+        except Exception as error:  # whatever unpacking damaged bytes leads to
+            raise DataError(
+                f"Expected the files of {self.dataset} in {root.resolve()} to be whole, but they cannot be read: "
+                f"{' '.join(str(error).split()) or type(error).__name__}. Remove them and fetch them again."
             ) from error

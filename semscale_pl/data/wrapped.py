@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semscale_pl.data.source import ImageSet, Source
+from semscale_pl.data.source import DataError, ImageSet, Source
 
 
 class TorchDatasets:
@@ -65,6 +65,12 @@ class Balanced:
         images = self.source.load(split, root, seed)
         if images is None:
             return None
+        if not images.class_counts.all():
+            name = images.class_names[int(images.class_counts.argmin())]
+            raise DataError(
+                f"Expected every class to have images in the {split!r} split, but class {name!r} has none: cut to the "
+                "smallest class, nothing would stay. Remove the class."
+            )
         rows = balanced_indices(images.labels, len(images.class_names), seed)
         return ImageSet(_Chosen(images.images, rows), images.labels[rows], images.class_names)
 
@@ -116,6 +122,8 @@ class _Chosen(Sequence[Any]):
 
     def __init__(self, items: Any, rows: Tensor) -> None:
         self.items, self.rows = items, rows
+        if getattr(items, "paths", None) is not None:
+            self.paths = [items.paths[row] for row in rows.tolist()]
 
     def __len__(self) -> int:
         return len(self.rows)

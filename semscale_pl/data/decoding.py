@@ -1,0 +1,50 @@
+"""Decode many image files without a model, and name files by their checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+
+def decoded(paths: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Decode image files in threads, a few at a time.
+
+    Args:
+        paths: of the files.
+
+    Yields:
+        Path, Pillow's name of the colour mode, and why it cannot be decoded (empty where it can).
+    """
+    waiting = iter(paths)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        while chunk := list(islice(waiting, 1024)):
+            yield from pool.map(_decode, chunk)
+
+
+def _decode(path: str) -> tuple[str, str, str]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return path, image.mode, ""
+    except Exception as error:  # Pillow raises whatever the bytes of a broken file lead to
+        known = "no known image format" if type(error).__name__ == "UnidentifiedImageError" else str(error)
+        return path, "", " ".join(known.split()) or type(error).__name__
+
+
+def md5_of(path: Path) -> str:
+    """Return a file's MD5 in hexadecimal digits.
+
+    Args:
+        path: of the file.
+    """
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,214 @@
+"""Compare a dataset on disk with what it must contain: files, checksums, counts, and every image decoded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from semscale_pl.data.checking import check_classes, check_disjoint, missing_files, paths_of
+from semscale_pl.data.datamodule import ImbalancedDataModule
+from semscale_pl.data.decoding import decoded, md5_of
+from semscale_pl.data.expectations import Expectation, expectation_of
+from semscale_pl.data.list_files import read_list
+from semscale_pl.data.lists import Lists
+from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
+from semscale_pl.data.vision import Vision
+from semscale_pl.data.wrapped import Balanced
+
+SPLITS = ("train", "val", "test")
+Progress = Callable[[Iterable[Any], int], Iterable[Any]]
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at.
+
+    Args:
+        what: was looked at.
+        expected: of it; empty where nothing is known.
+        found: instead or as expected.
+        ok: None where a difference is worth a word but no fault.
+    """
+
+    what: str
+    expected: str
+    found: str
+    ok: bool | None = True
+
+
+@dataclass
+class Report:
+    """What `verify` found.
+
+    Args:
+        findings: in the order in which they were made.
+        problems: one line each.
+        bad_images: (path, reason) of every image that is absent or cannot be decoded.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    bad_images: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is missing or wrong."""
+        return not self.problems and not self.bad_images and all(entry.ok is not False for entry in self.findings)
+
+
+def verify(data: ImbalancedDataModule, decode: bool = True, progress: Progress | None = None) -> Report:
+    """Compare a dataset with what it must contain.
+
+    Args:
+        data: whose source and root are looked at; it need not be set up.
+        decode: open every image file; otherwise only their presence is checked.
+        progress: wraps an iterable and its length, to show how far decoding is.
+
+    Returns:
+        What was found; a missing dataset is a problem in it, not an error.
+    """
+    report, expected = Report(), expectation_of(str(data.name))
+    balanced = isinstance(data.source, Balanced)
+    source: Any = data.source.source if isinstance(data.source, Balanced) else data.source
+    if isinstance(source, Lists):
+        _lists(report, source, data.root, expected, balanced)
+    if isinstance(source, Vision):
+        _checksums_of_torchvision(report, source.dataset, data.root)
+    try:
+        data.source.prepare(data.root, data.download)
+        sets = {split: data.source.load(split, data.root, data.subset_seed) for split in SPLITS}
+    except (DataError, DatasetNotFound) as error:
+        report.problems.append(str(error))
+        return report
+    present = {split: images for split, images in sets.items() if images is not None}
+    _counts(report, present, expected, data.expected_classes)
+    _relations(report, present)
+    _images(report, present, decode, progress or (lambda items, _: items))
+    return report
+
+
+def _lists(report: Report, source: Lists, root: Path, expected: Expectation | None, balanced: bool) -> None:
+    """Read and count the lists that are there, also where the images are not."""
+    counts = {} if expected is None or balanced else expected.counts  # those of a balanced cut are not the lists'
+    for split, names in source.lists.items():
+        found = [_list(report, root, name, source.columns, expected) for name in names]
+        if not any(entries is None for entries in found):
+            labels = Counter(label for entries in found for _, label in entries or ())
+            wanted = counts.get(split)
+            text = f"{sum(labels.values()):,} images, {len(labels):,} classes of {_range(labels.values())}"
+            report.findings.append(
+                Finding(
+                    f"{split} list" + "s" * (len(names) > 1),
+                    "" if wanted is None else f"{wanted:,} images",
+                    text,
+                    wanted in (None, sum(labels.values())),
+                )
+            )
+
+
+def _list(
+    report: Report, root: Path, name: str, columns: tuple[str, str], expected: Expectation | None
+) -> list[tuple[str, str]] | None:
+    path = root / name
+    if not path.is_file():
+        report.findings.append(Finding(path.name, "a list", "missing", False))
+        return None
+    known = expected.md5.get(name) if expected else None
+    if known is not None:
+        # Lists differ in line ends and prefixes between copies: the counts decide.
+        report.findings.append(_checksum(path, known, fatal=False))
+    try:
+        return read_list(path, *columns)
+    except DataError as error:
+        report.problems.append(str(error))
+        return None
+
+
+def _checksums_of_torchvision(report: Report, dataset: str, root: Path) -> None:
+    """Check the files against the checksums that torchvision carries."""
+    from torchvision import datasets
+
+    kind: Any = getattr(datasets, dataset)
+    folder = root / (f"{dataset}/raw" if hasattr(kind, "resources") else kind.base_folder)
+    known = kind.resources if hasattr(kind, "resources") else [*kind.train_list, *kind.test_list]
+    for name, md5 in known:
+        if (folder / name).is_file():  # MNIST's archives may be gone once they are unpacked
+            report.findings.append(_checksum(folder / name, md5, fatal=True))
+
+
+def _checksum(path: Path, known: str, fatal: bool) -> Finding:
+    found = md5_of(path)
+    ok = True if found == known else (False if fatal else None)
+    return Finding(path.name, f"MD5 {known[:8]}", "the same" if ok else f"MD5 {found[:8]}, another edition", ok)
+
+
+def _counts(report: Report, sets: dict[str, ImageSet], expected: Expectation | None, num_classes: int | None) -> None:
+    wanted = dict(expected.counts) if expected else {}
+    for split, images in sets.items():
+        count = wanted.get(split)
+        text = f"{len(images.labels):,} images, {_range(images.class_counts.tolist())} a class"
+        report.findings.append(
+            Finding(split, "" if count is None else f"{count:,} images", text, count in (None, len(images.labels)))
+        )
+    if "all" in wanted:
+        total = sum(len(images.labels) for images in sets.values())
+        report.findings.append(Finding("all", f"{wanted['all']:,} images", f"{total:,} images", total == wanted["all"]))
+    classes = len(sets["train"].class_names)
+    text = "" if num_classes is None else str(num_classes)
+    report.findings.append(Finding("classes", text, str(classes), num_classes in (None, classes)))
+    if expected and expected.sizes:
+        _sizes(report, sets, expected)
+
+
+def _sizes(report: Report, sets: dict[str, ImageSet], expected: Expectation) -> None:
+    assert expected.sizes is not None
+    counts = sets["train"].class_counts
+    if "all" in expected.counts:
+        counts = sum((images.class_counts for images in sets.values()), start=counts * 0)
+    found = (int(counts.min()), int(counts.max()))
+    report.findings.append(
+        Finding("smallest to largest class", _range(expected.sizes), _range(found), found == expected.sizes)
+    )
+
+
+def _relations(report: Report, sets: dict[str, ImageSet]) -> None:
+    checks: list[Callable[[], None]] = [lambda: check_classes(sets["train"])]
+    checks += [
+        lambda split=split: check_disjoint(sets["train"], sets[split], split)  # type: ignore[misc]
+        for split in ("val", "test")
+        if split in sets
+    ]
+    for check in checks:
+        try:
+            check()
+        except DataError as error:
+            report.problems.append(str(error))
+
+
+def _images(report: Report, sets: dict[str, ImageSet], decode: bool, progress: Progress) -> None:
+    paths = sorted({path for images in sets.values() for path in paths_of(images)})
+    if not paths:
+        return
+    absent = missing_files(paths)
+    report.bad_images += [(path, "not found") for path in absent]
+    report.findings.append(Finding("image files", f"{len(paths):,}", f"{len(paths) - len(absent):,}", not absent))
+    if not decode:
+        return
+    present = sorted(set(paths) - set(absent))
+    results = list(progress(decoded(present), len(present)))
+    broken = [(path, problem) for path, _, problem in results if problem]
+    report.bad_images += broken
+    report.findings.append(Finding("decodable", f"{len(present):,}", f"{len(present) - len(broken):,}", not broken))
+    modes = Counter(mode for _, mode, _ in results if mode not in ("", "RGB"))
+    if modes:
+        shown = ", ".join(f"{count:,} {mode}" for mode, count in modes.most_common())
+        report.findings.append(Finding("colours", "RGB", f"{shown}: read as RGB", None))
+
+
+def _range(values: Iterable[int]) -> str:
+    ordered = sorted(values)
+    if not ordered:
+        return "none"
+    return f"{ordered[0]:,}" if ordered[0] == ordered[-1] else f"{ordered[0]:,} to {ordered[-1]:,}"
