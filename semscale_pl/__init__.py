@@ -39,6 +39,13 @@ _EXPORTS = {
     "ImbalancedClassifier": "modules.classifier",
     "SemanticScaleReweighting": "callbacks.semantic_scale",
     "FrequencyReweighting": "callbacks.frequency",
+    "DifficultyReweighting": "callbacks.difficulty",
+    "ScoreReweighting": "callbacks.score",
+    "EffectiveAreaReweighting": "callbacks.effective_area",
+    "SampleVolumeReweighting": "callbacks.sample_volume",
+    "ScalePriorReweighting": "callbacks.scale_prior",
+    "RunRecorder": "callbacks.recorder",
+    "StepSeed": "callbacks.step_seed",
     "ImbalancedDataModule": "data.datamodule",
 }
 

@@ -49,7 +49,16 @@ class FrequencyReweighting(SlotReweighting):
         self.scheme, self.beta = scheme, beta
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compute the weights, once, and fill the slot."""
+        """Compute the weights and fill the slot."""
+        self._compute(trainer, pl_module)
+        super().on_fit_start(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Normalize anew: a sampler's class frequencies may change with the epoch."""
+        super().on_train_epoch_start(trainer, pl_module)
+        self._compute(trainer, pl_module)
+
+    def _compute(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         split = TrainingSplit.of(trainer, pl_module, None, None)
         if split.counts is None:
             raise MisconfigurationException(
@@ -58,7 +67,6 @@ class FrequencyReweighting(SlotReweighting):
         frequencies = split.counts if split.frequencies is None else split.frequencies
         weights = normalize_weights(self._raw(split.counts), frequencies, self.normalization)
         self.weights = weights.to(pl_module.device)
-        super().on_fit_start(trainer, pl_module)
 
     def _raw(self, counts: Tensor) -> Tensor:
         if self.scheme == "inverse":

@@ -135,6 +135,11 @@ class SemanticScaleReweighting(SlotReweighting):
             self.weights = self.weights.to(pl_module.device)
         super().on_fit_start(trainer, pl_module)
 
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Follow the epoch, and a sampler whose class frequencies change with it."""
+        super().on_train_epoch_start(trainer, pl_module)
+        self._split = TrainingSplit.of(trainer, pl_module, self.num_classes, self.capacity)
+
     def state_dict(self) -> dict[str, Any]:
         """Return the pool, the weights and the step count: tensors and numbers only."""
         if self.pool is None:

@@ -96,10 +96,12 @@ class ImbalancedClassifier(pl.LightningModule):
         if counts is not None:
             self.class_counts = [int(count) for count in counts]
         self.class_names = getattr(datamodule, "class_names", self.class_names)
-        frequencies = getattr(datamodule, "class_frequencies", None)
-        if frequencies is not None:
-            self.loss.setup(frequencies)
+        self._tell_loss_the_frequencies()
         self._make_reports()
+
+    def on_train_epoch_start(self) -> None:
+        """Tell the loss of class frequencies that change with the epoch (progressive sampling)."""
+        self._tell_loss_the_frequencies()
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return the loss of a batch of (images, labels, indices), with the logits for the recorder."""
@@ -162,6 +164,11 @@ class ImbalancedClassifier(pl.LightningModule):
         if inputs.mixed_labels is None:
             return weighted_mean(first, inputs.labels, terms)
         return mixed_mean(first, self.loss(logits, inputs.mixed_labels), inputs, terms)
+
+    def _tell_loss_the_frequencies(self) -> None:
+        frequencies = getattr(getattr(self.trainer, "datamodule", None), "class_frequencies", None)
+        if frequencies is not None:
+            self.loss.setup(frequencies)
 
     def _make_reports(self) -> None:
         names = None if self.class_names is None else list(self.class_names)

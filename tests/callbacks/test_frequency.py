@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from semscale_pl.callbacks.frequency import FrequencyReweighting
+from semscale_pl.data.samplers import ProgressiveSampling
 from semscale_pl.weighting import StepInputs, StepTerms
 
 Build = Callable[..., Any]
@@ -53,3 +54,14 @@ def test_a_deferred_ramp(digits: Build, classifier: Build, trainer: Build) -> No
 def test_arguments_out_of_range(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="Expected `"):
         FrequencyReweighting(**options)
+
+
+def test_the_expected_weight_stays_one_under_a_sampler_that_changes(
+    digits: Build, classifier: Build, trainer: Build
+) -> None:
+    callback, data = Watched(), digits(sampler=ProgressiveSampling(4))
+    trainer(callback, max_epochs=4).fit(classifier(), datamodule=data)
+    for epoch, terms in callback.seen.items():
+        frequencies = data.sampling.class_frequencies(data.class_counts, epoch)
+        assert terms.class_weights is not None
+        assert float((frequencies * terms.class_weights).sum()) == pytest.approx(1.0)
