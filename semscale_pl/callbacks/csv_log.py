@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 
 class ResumedCSVLogger(CSVLogger):
@@ -45,6 +47,13 @@ class ResumedCSVLogger(CSVLogger):
         if kept:
             self.experiment.metrics = [*kept, *self.experiment.metrics]
             self.save()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write what is left; a run that had nothing more to train keeps its whole log."""
+        if self._earlier:
+            self.cut_back(sys.maxsize)
+        super().finalize(status)
 
 
 def _rows_of(path: Path) -> list[dict[str, Any]]:

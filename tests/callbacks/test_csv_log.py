@@ -41,3 +41,11 @@ def test_a_new_run_in_an_old_folder_starts_anew(tmp_path: Path) -> None:
     again.cut_back(0)
     _log(again, range(1))
     assert len(_read(tmp_path / "csv" / "metrics.csv")) == 1
+
+
+def test_a_run_with_nothing_left_to_train_keeps_its_log(tmp_path: Path) -> None:
+    _log(ResumedCSVLogger(tmp_path), range(3))
+    again = ResumedCSVLogger(tmp_path)
+    again.log_hyperparams({"a": 1})
+    again.finalize("success")
+    assert len(_read(tmp_path / "csv" / "metrics.csv")) == 3
