@@ -11,7 +11,7 @@ from importlib import import_module
 
 from semscale_pl.cli.errors import FAILED, INTERRUPTED, OK, WRONG_CALL, complain, message_of
 from semscale_pl.cli.suggestions import did_you_mean
-from semscale_pl.cli.sweeps import FLAGS, check_sweep, is_sweep
+from semscale_pl.cli.sweeps import FLAGS, check_sweep, is_sweep, runnable
 
 # Command to the module that has `CONFIG` (a file of conf/, without .yaml), `check(cfg)` and `run(cfg)`; and what
 # it does.
@@ -100,6 +100,7 @@ def _run(command: str, overrides: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     if is_sweep(overrides):
         check_sweep(module.CONFIG, overrides, module.check)
+        overrides = runnable(overrides)
     _quieten()
     sys.argv = [sys.argv[0] if sys.argv else "semscale", *overrides]
     hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=module.CONFIG)(module.run)()

@@ -40,3 +40,36 @@ def check_sweep(config_name: str, arguments: Sequence[str], check: Callable[[Dic
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         for job in islice((job for batch in batches for job in batch), MOST_JOBS):
             check(compose(config_name, overrides=list(job)))
+
+
+def runnable(arguments: Sequence[str]) -> list[str]:
+    """Let a sweep over a group come with settings of that group.
+
+    Before its jobs Hydra composes the sweep itself, without the swept groups: in ``-m reweighting=a,b
+    reweighting.start_epoch=4`` the setting then meets the default option, which may not have it. Every job has been
+    checked strictly by :func:`check_sweep`, so the setting may be forced here.
+
+    Args:
+        arguments: of the command line, checked.
+
+    Returns:
+        The arguments, with ``++`` before the settings of swept groups.
+
+    Example:
+        >>> runnable(["-m", "reweighting=none,semantic_scale", "reweighting.start_epoch=4", "seed=1"])
+        ['-m', 'reweighting=none,semantic_scale', '++reweighting.start_epoch=4', 'seed=1']
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import OverrideType
+
+    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    parsed = {override.input_line: override for override in OverridesParser.create().parse_overrides(overrides)}
+    swept = {override.key_or_group for override in parsed.values() if override.is_sweep_override()}
+    groups = {name for name in swept if (config_dir() / name).is_dir()}
+    forced = {
+        line
+        for line, override in parsed.items()
+        if override.type == OverrideType.CHANGE and override.key_or_group.split(".")[0] in groups
+        if "." in override.key_or_group and not override.is_sweep_override()
+    }
+    return [f"++{argument}" if argument in forced else argument for argument in arguments]

@@ -86,3 +86,13 @@ def test_wheel_works_from_another_folder(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert (elsewhere / "run" / "metrics.json").is_file()
+
+
+def test_a_sweep_over_a_group_takes_settings_of_that_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    groups = "reweighting=semantic_scale,class_balanced"  # the default option has no start_epoch
+    settings = ["reweighting.start_epoch=1", "trainer.max_epochs=2", "backbone.width=4", f"hydra.sweep.dir={tmp_path}"]
+    assert main(["train", "-m", groups, *settings]) == 0
+    configs = [json.loads(path.read_text())["config"]["reweighting"] for path in tmp_path.rglob("metrics.json")]
+    assert [config["start_epoch"] for config in configs] == [1, 1]
+    assert len({config["_target_"] for config in configs}) == 2
