@@ -57,7 +57,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_leaves_the_files_of_a_run(run_dir: Path) -> None:
-    for name in ("metrics.json", "per_class.csv", "scales.csv", "checkpoints/last.ckpt", "csv/version_0/metrics.csv"):
+    for name in ("metrics.json", "per_class.csv", "scales.csv", "checkpoints/last.ckpt", "csv/metrics.csv"):
         assert (run_dir / name).is_file(), name
     assert not list(run_dir.rglob("*.partial"))
     assert not (run_dir / "checkpoints" / "best.ckpt").exists()
