@@ -114,7 +114,14 @@ def test_a_wrong_part_is_answered_in_one_line(
 def started(run_dir: Path, *overrides: str) -> subprocess.Popen[bytes]:
     """Start a run in a process and wait for its first checkpoint."""
     command = [sys.executable, "-m", "semscale_pl", "train", *QUICK, *overrides, f"hydra.run.dir={run_dir}"]
-    process = subprocess.Popen(command, cwd=run_dir.parent, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command,
+        cwd=run_dir.parent,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        # A shell that starts the tests in the background leaves the signal ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     deadline = time.monotonic() + 60
     while not (run_dir / "checkpoints" / "last.ckpt").is_file():
         assert process.poll() is None, process.communicate()[1].decode()[-2000:]
@@ -141,7 +148,7 @@ def test_killed_and_resumed_equals_uninterrupted(workers: int, tmp_path: Path) -
 def test_ctrl_c_leaves_the_checkpoint_and_exit_code_130(tmp_path: Path) -> None:
     process = started(tmp_path / "run", "trainer.max_epochs=2000")
     os.kill(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors.decode()[-2000:]
     assert b"Traceback" not in errors
     epochs = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]
