@@ -16,8 +16,8 @@ CONF = Path(__file__).parents[2] / "conf"
 
 # name: (features standard, features small, parameters with Linear(1000) and the standard stem,
 #        10^9 multiply-adds of one 224 x 224 image, classifier included).
-# Parameters and operations are those in the metadata of torchvision's weights; the operations of se_resnet50, resnext101
-# (32x4d) and bn_inception, which it does not have, are this project's own and only hold what was built. BN-Inception's
+# Parameters and operations are those in the metadata of torchvision's weights. It does not have se_resnet50, resnext101
+# (32x4d) and bn_inception: their operations are this project's own and only hold what was built. BN-Inception's
 # parameters are the common port's 11,295,240 less its 10,016 biases of convolutions, which batch norms make idle.
 TABLE = {
     "vgg16": (4096, 512, 138_365_992, 15.470),
