@@ -1,0 +1,80 @@
+"""Labels as class numbers and names: whole numbers or words in, 0..C-1 and C names out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def encode_labels(values: np.ndarray, name: str = "labels") -> tuple[np.ndarray, tuple[str, ...]]:
+    """Number the classes in sorted order.
+
+    Args:
+        values: (N,) or (N, 1), whole numbers of at least 0, or words.
+        name: what to call them in messages.
+
+    Returns:
+        (N,) int64 class numbers, and the C names: the words, or the numbers as written.
+
+    Raises:
+        ValueError: no labels, another shape, or a label that is missing, negative, fractional or a Python object.
+
+    Example:
+        >>> encode_labels(np.array(["dog", "cat", "dog"]))
+        (array([1, 0, 1]), ('cat', 'dog'))
+    """
+    values = np.asarray(values)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise ValueError(
+            f"Expected `{name}` of shape (samples,), but got shape {values.shape}. Give one class a sample"
+            f"{', for example labels.argmax(1)' if values.ndim == 2 else ''}."
+        )
+    if len(values) == 0:
+        raise ValueError(f"Expected at least one label in `{name}`, but got none.")
+    if values.dtype.kind in "SU":
+        return _words(values, name)
+    names, numbers = np.unique(_whole(values, name), return_inverse=True)
+    return numbers.astype(np.int64), tuple(str(value) for value in names.tolist())
+
+
+def check_labels_of_rows(labels: np.ndarray, num_rows: int) -> None:
+    """Refuse labels that are not one for each row.
+
+    Raises:
+        ValueError: another number of labels than rows.
+    """
+    if labels.shape != (num_rows,):
+        raise ValueError(
+            f"Expected one label for each of the {num_rows:,} rows, but got {len(labels):,} labels. "
+            "Check that features and labels come from the same samples."
+        )
+
+
+def _words(values: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    words = values.astype(str) if values.dtype.kind == "U" else np.char.decode(values, "utf-8", "replace")
+    empty = int((np.char.strip(words) == "").sum())
+    if empty:
+        raise ValueError(f"Expected every label of `{name}` to name a class, but got {empty:,} empty ones. Fill them.")
+    names, numbers = np.unique(words, return_inverse=True)
+    return numbers.astype(np.int64), tuple(names.tolist())
+
+
+def _whole(values: np.ndarray, name: str) -> np.ndarray:
+    if values.dtype.kind not in "biuf":
+        kind = "Python objects" if values.dtype.kind == "O" else str(values.dtype)
+        raise ValueError(f"Expected `{name}` to be whole numbers or words, but got {kind}. Convert them first.")
+    if values.dtype.kind == "f":
+        missing = int((~np.isfinite(values)).sum())
+        if missing:
+            raise ValueError(f"Expected a class for every sample, but {missing:,} of `{name}` are NaN or infinite.")
+        fractional = values[values != np.floor(values)]
+        if len(fractional):
+            raise ValueError(f"Expected `{name}` to be whole numbers or words, but got {fractional[0]:g}.")
+        values = values.astype(np.int64)
+    if values.min() < 0:
+        raise ValueError(
+            f"Expected `{name}` of at least 0, but got {int(values.min())} for {int((values < 0).sum()):,} samples. "
+            "Leave unlabelled samples out."
+        )
+    return values.astype(np.int64)

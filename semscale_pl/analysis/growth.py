@@ -1,0 +1,128 @@
+"""How S' of a class grows with its number of samples: a saturating curve, fitted to random parts of the class."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semscale_pl.analysis.increments import check_collection, scales_of_orders
+
+# Below this there is nothing to fit three parameters to.
+FEWEST = 6
+_MOST_SAMPLES = 10**9
+
+
+class Growth(NamedTuple):
+    """The curve ceiling * x^power / (x^power + half^power) with x = m - 1: 0 for one sample; its logarithm is concave.
+
+    Args:
+        ceiling: bits of infinitely many samples.
+        half: x that has half the ceiling.
+        power: above 0; the smaller, the slower the curve saturates. Up to 1 the curve itself is concave, too.
+    """
+
+    ceiling: float
+    half: float
+    power: float
+
+    def bits(self, count: float) -> float:
+        """Return S' of a number of samples, at least 1."""
+        part = (max(count, 1.0) - 1.0) ** self.power
+        return self.ceiling * part / (part + self.half**self.power)
+
+    def gain(self, count: float, batch: int, relative: bool = True) -> float:
+        """Return by how much a further batch raises S', as a share of the present S' or in bits.
+
+        Args:
+            count: samples there are, at least 2 for the share.
+            batch: samples to come.
+            relative: a share instead of bits.
+        """
+        before = self.bits(count)
+        difference = self.bits(count + batch) - before
+        return difference / before if relative else difference
+
+    def enough(self, batch: int, threshold: float) -> int | None:
+        """Return the least number of samples from which a further batch adds less than a share of S'.
+
+        Args:
+            batch: samples collected at a time.
+            threshold: above 0.
+
+        Returns:
+            The number; None where it is beyond 10^9.
+
+        Example:
+            >>> Growth(10.0, 9.0, 1.0).enough(10, 0.05)
+            35
+        """
+        low, high = 1, 2
+        while self.gain(high, batch) >= threshold:
+            low, high = high, 2 * high
+            if high > _MOST_SAMPLES:
+                return None
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.gain(middle, batch) >= threshold else (low, middle)
+        return high
+
+
+@torch.no_grad()
+def fit_growth(samples: Tensor, *, orders: int = 10, points: int = 8, seed: int = 0) -> Growth | None:
+    """Fit the growth of S' to random parts of a class, their sizes in a geometric grid from n/8 to n.
+
+    Smaller parts say little about what is to come: while m < d, every sample still opens a direction of its own. For
+    the same reason the ceiling means little where n itself is below d.
+
+    Args:
+        samples: (n, d) of one class.
+        orders: random parts of each size.
+        points: sizes, the largest of them n.
+        seed: of the parts.
+
+    Returns:
+        The curve; None for fewer than six samples, or identical ones.
+
+    Raises:
+        TypeError: the samples are not a floating-point tensor.
+        ValueError: they are not a finite, non-empty matrix, or there are no orders.
+    """
+    check_collection(samples, 1, orders)
+    count = len(samples)
+    if count < FEWEST:
+        return None
+    sizes = sorted({round(size) for size in np.geomspace(max(2, count / 8), count, points)})
+    return fit_curve(sizes, scales_of_orders(samples, sizes, orders, seed).mean(1).tolist())
+
+
+def fit_curve(sizes: list[int], bits: list[float]) -> Growth | None:
+    """Fit the curve to S' at several sizes, by least squares in relative errors.
+
+    Args:
+        sizes: ascending, at least 2, the last one that of all samples.
+        bits: S' of each.
+
+    Returns:
+        The curve; None where a value is 0.
+    """
+    from scipy.optimize import least_squares
+
+    values = np.asarray(bits)
+    if len(sizes) < 3 or not (values > 0.0).all():
+        return None
+    places, last = np.log(np.asarray(sizes, dtype=float) - 1.0), values[-1]
+
+    def errors(parameters: np.ndarray) -> np.ndarray:
+        log_ceiling, log_half, power = parameters
+        # x^p / (x^p + h^p), by logarithms: no power overflows.
+        shares = 1.0 / (1.0 + np.exp(power * (log_half - places)))
+        return np.exp(log_ceiling) * shares / values - 1.0
+
+    # A ceiling far above what was seen is no longer told apart from growth without end.
+    bounds = ([np.log(last), -5.0, 0.15], [np.log(100.0 * last), 25.0, 2.0])
+    start = [np.log(1.3 * last), float(np.clip(places[len(places) // 2], -4.0, 24.0)), 0.8]
+    found = least_squares(errors, start, bounds=bounds).x
+    return Growth(float(np.exp(found[0])), float(np.exp(found[1])), float(found[2]))

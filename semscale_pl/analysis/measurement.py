@@ -1,0 +1,117 @@
+"""The result of measuring a dataset: one row a class, and what is worth a warning."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One warning in words.
+
+    Args:
+        code: what kind of warning, such as ``few_samples``; stable, for programs.
+        text: one sentence for people.
+        classes: numbers of the classes that it is about; none where it is about all of them.
+    """
+
+    code: str
+    text: str
+    classes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """The semantic scales of a dataset and what goes with them; rows are classes, in the order of the class numbers.
+
+    Args:
+        class_names: C names.
+        counts: (C,) int64 samples, n.
+        effective_numbers: (C,) effective numbers of samples E_n.
+        scales: (C,) semantic scales S' in bits; NaN where undefined.
+        weights: (C,) inter-class weights W; NaN where undefined.
+        imbalance: (C,) semantic scale imbalance S; NaN where undefined.
+        suggested: (C,) class weights that follow from S, of mean 1 over the samples.
+        controlled: estimator (``matched``, ``oas``, ``ledoit_wolf``, ``extrapolated``) to (C,) bits that depend less
+            on the count.
+        intervals: (C, 2) interval of every S' in bits, or None where none was asked for.
+        spectra: (C, k) largest eigenvalues of every class covariance, descending, NaN beyond the last; k <= 64.
+        nearest: (C, j) int64 numbers of the classes with the nearest centres, nearest first, -1 beyond the last.
+        distances: (C, j) distances to those centres, in the unit of the features; NaN beyond the last.
+        notices: warnings in words.
+        source: where the features came from and how they were measured, as plain values.
+
+    Raises:
+        ValueError: an array has another number of rows than there are classes.
+
+    Reference: Ma et al. (ICLR 2023), section 3.
+    """
+
+    class_names: tuple[str, ...]
+    counts: np.ndarray
+    effective_numbers: np.ndarray
+    scales: np.ndarray
+    weights: np.ndarray
+    imbalance: np.ndarray
+    suggested: np.ndarray
+    controlled: dict[str, np.ndarray] = field(default_factory=dict)
+    intervals: np.ndarray | None = None
+    spectra: np.ndarray
+    nearest: np.ndarray
+    distances: np.ndarray
+    notices: tuple[Notice, ...] = ()
+    source: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, array in self._arrays().items():
+            if len(array) != self.num_classes:
+                raise ValueError(f"Expected `{name}` to have {self.num_classes} rows, but got {len(array)}.")
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes C."""
+        return len(self.class_names)
+
+    def order(self) -> list[int]:
+        """Return the class numbers by ascending S, then by S'; classes where neither is defined come last."""
+        keys = [np.where(np.isnan(values), math.inf, values) for values in (self.imbalance, self.scales)]
+        return [int(label) for label in np.lexsort((np.arange(self.num_classes), keys[1], keys[0]))]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values that strict JSON can hold: what is undefined is None.
+
+        Example:
+            >>> ones = np.ones(1)
+            >>> one = dict(effective_numbers=ones, weights=ones, imbalance=ones, suggested=ones, spectra=ones[:, None])
+            >>> empty = dict(nearest=np.zeros((1, 0), np.int64), distances=np.zeros((1, 0)))
+            >>> Measurement(class_names=("a",), counts=np.array([2]), scales=ones * np.nan, **one, **empty).as_dict()[
+            ...     "scales"
+            ... ]
+            [None]
+        """
+        # asdict would turn the notices into dicts, but copy every array as it is.
+        return {entry.name: _plain(getattr(self, entry.name)) for entry in dataclasses.fields(self)}
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
+        arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+        return {**arrays, **{f"controlled[{name!r}]": value for name, value in self.controlled.items()}}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain(dataclasses.asdict(value))
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return value

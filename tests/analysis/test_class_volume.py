@@ -1,0 +1,79 @@
+"""The fast volume of a class: right to a relative 1e-6, or not given."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from semscale_pl.analysis.class_statistics import Ruler, SinglePrecision, statistics_of_rows
+from semscale_pl.analysis.class_volume import bits_of_gram, fast_bits
+
+
+def reference(rows: np.ndarray, root: float) -> float:
+    values = np.linalg.svd(rows.astype(np.longdouble).astype(np.float64) - rows.astype(np.float64).mean(0))[1]
+    return float(np.log1p((values * root) ** 2 / len(rows)).sum() / 2 / math.log(2))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    decay=st.floats(0.0, 6.0),
+    size=st.floats(-4.0, 4.0),
+    offset=st.sampled_from([0.0, 1.0, 100.0]),
+    correlated=st.booleans(),
+)
+def test_float32_is_taken_only_where_it_is_right(
+    seed: int, decay: float, size: float, offset: float, correlated: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((150, 64)) * 10 ** (size - decay * np.linspace(0, 1, 64))
+    if correlated:
+        rows = rows @ np.linalg.qr(rng.standard_normal((64, 64)))[0]
+    rows = (rows + offset * 10**size).astype(np.float32)
+    found = statistics_of_rows(rows, Ruler(8.0, 0))
+    assert found is not None
+    assert found.bits == pytest.approx(reference(rows, 8.0), rel=1e-6)
+
+
+def test_both_precisions_are_used() -> None:
+    rng = np.random.default_rng(0)
+    easy = rng.standard_normal((200, 64)).astype(np.float32)
+    hard = (easy * 1e3 @ np.outer(np.ones(64), np.ones(64)) + easy * 1e-3).astype(np.float32)
+    for rows, taken in ((easy, True), (hard, False)):
+        centred = rows - rows.mean(0)
+        gram = (centred.T @ centred).astype(np.float64) * (64 / 200)
+        assert (fast_bits(gram, single=True) is not None) is taken
+        found = statistics_of_rows(rows, Ruler(8.0, 0))
+        assert found is not None
+        assert found.bits == pytest.approx(reference(rows, 8.0), rel=1e-6)
+
+
+def test_float32_is_given_up_where_it_mostly_fails() -> None:
+    single = SinglePrecision()
+    for _ in range(8):
+        assert single.pays
+        single.tell(False)
+    assert not single.pays
+
+
+def test_next_to_nothing_and_huge_matrices_are_left_to_the_careful_way() -> None:
+    assert fast_bits(np.eye(3) * 1e-9) is None
+    assert fast_bits(np.full((3, 3), 1e300)) is None
+    bits, _ = bits_of_gram(np.eye(3) * 1e-9, 10, 3)
+    assert bits == pytest.approx(0.5 * 3 * 1e-9 / math.log(2), rel=1e-6)
+
+
+def test_oas_equals_the_function_of_the_tensors() -> None:
+    import torch
+
+    import semscale_pl as ss
+
+    rows = np.random.default_rng(0).standard_normal((10, 30))
+    found = statistics_of_rows(rows, Ruler(math.sqrt(30), 0, shrunk=True))
+    assert found is not None
+    expected = ss.semantic_scale(torch.from_numpy(rows), estimator="shrunk")
+    assert found.shrunk_bits == pytest.approx(float(expected), rel=1e-9)
