@@ -8,15 +8,18 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from semscale_pl.data.batching import EpochSampler, EvaluationBatchSampler, GlobalBatchSampler, loader_generator
 from semscale_pl.data.checking import check_splits
+from semscale_pl.data.image_check import ImageCheck, check_decodable, checked_choice, memory_of, used_files
 from semscale_pl.data.indexed import IndexedDataset, collate
-from semscale_pl.data.longtail import carve_validation, check_imbalance, index_hash, long_tail_indices
+from semscale_pl.data.longtail import carve_validation, index_hash
 from semscale_pl.data.samplers import InstanceSampling, Sampling
 from semscale_pl.data.source import DataError, ImageSet, Source
+from semscale_pl.data.subsets import check_subset, training_subset
 from semscale_pl.data.transforms import Augmentation, ModelInput
 from semscale_pl.seeding import derive_seed
 
@@ -38,8 +41,10 @@ class ImbalancedDataModule(pl.LightningDataModule):
         mean: per channel, of values in [0, 1].
         std: per channel, of values in [0, 1].
         crop_share: central share of evaluation images (ImageNet: 0.875).
-        imbalance: profile "none", "exponential" or "step".
+        imbalance: profile "none", "exponential", "step", "per_class" or "listed".
         imbalance_factor: largest over smallest class, at least 1.
+        imbalance_samples: images of every class, of profile "per_class".
+        imbalance_file: JSON list of the training images, of profile "listed".
         class_order: "label", "reversed" or "permuted".
         subset_rule: "seeded", "first" or "cao_seed0".
         validation_per_class: samples of each class to hold out of the long-tailed training data; or
@@ -55,6 +60,8 @@ class ImbalancedDataModule(pl.LightningDataModule):
         pin_memory: for faster copies to a GPU.
         seed: of order and augmentation.
         subset_seed: of the choice of images; None is `seed`.
+        check_images: before training, "decode" every image file in use (once: whole ones are remembered), only see that
+            they "exist", or "none". Images in memory need no check.
     """
 
     train_dataset: IndexedDataset
@@ -82,6 +89,8 @@ class ImbalancedDataModule(pl.LightningDataModule):
         crop_share: float = 1.0,
         imbalance: str = "none",
         imbalance_factor: float = 1.0,
+        imbalance_samples: int | None = None,
+        imbalance_file: str | None = None,
         class_order: str = "label",
         subset_rule: str = "seeded",
         validation_per_class: int = 0,
@@ -97,9 +106,10 @@ class ImbalancedDataModule(pl.LightningDataModule):
         pin_memory: bool = False,
         seed: int = 0,
         subset_seed: int | None = None,
+        check_images: ImageCheck = "decode",
     ) -> None:
         super().__init__()
-        check_imbalance(imbalance_factor, imbalance)
+        check_subset(imbalance_factor, imbalance, imbalance_samples, imbalance_file)
         _check_validation(validation_per_class, validation_fraction)
         for what, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
             if size is not None and size < 1:
@@ -108,6 +118,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
         self.expected_classes = num_classes
         self.model_input = ModelInput(image_size, channels, mean, std, crop_share)
         self.imbalance, self.imbalance_factor = imbalance, imbalance_factor
+        self.imbalance_samples, self.imbalance_file = imbalance_samples, imbalance_file
         self.class_order, self.subset_rule = class_order, subset_rule
         self.validation_per_class, self.validation_fraction = validation_per_class, validation_fraction
         self.sampling = sampler if sampler is not None else InstanceSampling()
@@ -117,6 +128,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
         workers = {"persistent_workers": persistent_workers, "prefetch_factor": prefetch_factor} if num_workers else {}
         self.loader_options: dict[str, Any] = {"num_workers": num_workers, "pin_memory": pin_memory, **workers}
         self.seed, self.subset_seed = seed, seed if subset_seed is None else subset_seed
+        self.check_images = checked_choice(check_images)
         self._resumed_epoch = 0
         self._ready = False
 
@@ -144,7 +156,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
                 "Correct dataset.num_classes."
             )
         test, official = self._load("test"), self.source.load("val", self.root, self.subset_seed)
-        check_splits({"train": train, "val": official, "test": test})
+        check_splits({"train": train, "val": official, "test": test}, files=self.check_images != "none")
         rows, held_out = self._choose_rows(train)
         augmentation_seed = derive_seed(self.seed, 1)
         self.train_dataset = IndexedDataset(train, rows, self.model_input, self.augmentation, augmentation_seed)
@@ -153,6 +165,10 @@ class ImbalancedDataModule(pl.LightningDataModule):
         self.train_size, self.index_hash = len(rows), index_hash(rows)
         self.val_dataset = self._validation_dataset(train, held_out, official)
         self.test_dataset = IndexedDataset(test, torch.arange(len(test.labels)), self.model_input)
+        # The first rank answers for all; it has done so before Lightning starts the others.
+        if self.check_images == "decode" and getattr(rank_zero_only, "rank", 0) == 0:
+            used = used_files(self.train_dataset, self.val_dataset, self.test_dataset)
+            check_decodable(used, memory_of(str(self.name), self.root))
         self._ready = True
 
     @property
@@ -222,11 +238,13 @@ class ImbalancedDataModule(pl.LightningDataModule):
         return images
 
     def _choose_rows(self, train: ImageSet) -> tuple[Tensor, Tensor]:
-        rows = long_tail_indices(
+        rows = training_subset(
             train.labels,
             self.num_classes,
-            self.imbalance_factor,
             self.imbalance,
+            factor=self.imbalance_factor,
+            samples=self.imbalance_samples,
+            file=self.imbalance_file,
             seed=self.subset_seed,
             class_order=self.class_order,
             subset_rule=self.subset_rule,

@@ -76,7 +76,7 @@ def long_tail_indices(
     kept = long_tail_counts(sizes[order].tolist(), factor, profile)
     counts = torch.zeros(num_classes, dtype=torch.int64)
     counts[order] = torch.tensor(kept, dtype=torch.int64)
-    return _choose(labels, torch.minimum(counts, sizes).tolist(), seed, subset_rule)
+    return choose_counts(labels, torch.minimum(counts, sizes).tolist(), seed, subset_rule)
 
 
 def long_tail(dataset: Dataset[Any], labels: Tensor, factor: float, **options: Any) -> Subset[Any]:
@@ -112,7 +112,7 @@ def carve_validation(
     sizes = torch.bincount(labels, minlength=num_classes).tolist()
     wanted = [per_class if per_class else round(size * fraction) for size in sizes]
     taken = [max(0, min(want, size - 1)) for want, size in zip(wanted, sizes, strict=True)]
-    validation = _choose(labels, taken, derive_seed(seed, _CARVE), "seeded")
+    validation = choose_counts(labels, taken, derive_seed(seed, _CARVE), "seeded")
     return _complement(validation, len(labels)), validation
 
 
@@ -128,7 +128,7 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
         Positions of the first and of the second part, each ascending.
     """
     sizes = torch.bincount(labels).tolist()
-    first = _choose(labels, [round(size * fraction) for size in sizes], derive_seed(seed, _SPLIT), "seeded")
+    first = choose_counts(labels, [round(size * fraction) for size in sizes], derive_seed(seed, _SPLIT), "seeded")
     return first, _complement(first, len(labels))
 
 
@@ -149,7 +149,9 @@ def _check_name(what: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"Expected `{what}` to be one of {', '.join(allowed)}, but got {value!r}. Choose one of them.")
 
 
-def _choose(labels: Tensor, counts: list[int], seed: int, rule: str) -> Tensor:
+def choose_counts(labels: Tensor, counts: list[int], seed: int, rule: str) -> Tensor:
+    """Take the given number of images of each class, by a rule of :data:`SUBSET_RULES`; positions, ascending."""
+    _check_name("subset_rule", rule, SUBSET_RULES)
     legacy = np.random.RandomState(0)
     chosen = []
     for label, count in enumerate(counts):

@@ -86,11 +86,15 @@ def empty_folder(root: Path) -> None:
     from_folders(root)
 
 
-def truncated_jpeg(root: Path) -> None:
+def truncated_jpeg(root: Path, **options: Any) -> None:
     path = folders(root) / "train/cat/0.jpg"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[:1000])
-    from_folders(root)
+    from_folders(root, **options)
+
+
+def unchecked_truncated_jpeg(root: Path) -> None:
+    truncated_jpeg(root, check_images="exist")
 
 
 def text_named_jpeg(root: Path) -> None:
@@ -173,9 +177,11 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "empty class": (empty_class_folder, ("every class to have training images", "1 of 3", "emu")),
     "class folders without images": (class_folders_without_images, ("found none", "jpg, jpeg, png")),
     "empty folder": (empty_folder, ("No folders of images", "one folder per class")),
-    "truncated JPEG": (truncated_jpeg, ("train/cat/0.jpg", "truncated", "data verify")),
-    "text named .jpg": (text_named_jpeg, ("test/dog/1.jpg", "cannot identify image file")),
-    "empty file": (empty_file, ("test/dog/1.jpg", "cannot be read")),
+    "truncated JPEG": (truncated_jpeg, ("1 of 8 cannot be decoded", "train/cat/0.jpg", "truncated", "data verify")),
+    "text named .jpg": (text_named_jpeg, ("1 of 8", "test/dog/1.jpg", "no known image format")),
+    "empty file": (empty_file, ("1 of 8", "test/dog/1.jpg", "no known image format")),
+    "truncated JPEG that nobody looked for": (unchecked_truncated_jpeg, ("train/cat/0.jpg", "cannot be read")),
+    "an unknown check of the images": (digits(check_images="all"), ("decode, exist, none", "'all'")),
     "folder named as an image": (folder_named_as_an_image, ("x.jpg", "cannot be read")),
     "train and test overlapping": (one_folder_for_both_splits, ("share no image", "4 are in both", "cat/0.jpg")),
     "lists overlapping": (lists("a.jpg 0\nd.jpg 0\n"), ("share no image", "1 are in both", "d.jpg")),
@@ -287,6 +293,6 @@ def test_validation_never_empties_a_class() -> None:
 def test_missing_images_are_counted_before_training_and_none_is_opened(tmp_path: Path) -> None:
     folder = folders(tmp_path)
     (folder / "test/dog/1.jpg").write_text("not an image")
-    ImbalancedDataModule(Folder("mine"), root=str(tmp_path)).setup()
+    ImbalancedDataModule(Folder("mine"), root=str(tmp_path), check_images="exist").setup()
     with pytest.raises(DatasetNotFound, match=r"2 of 3 images were not found, the first is .*x\.jpg"):
         from_lists(tmp_path, "a.jpg 0\nx.jpg 0\nlost/y.jpg 0\n")
