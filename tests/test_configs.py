@@ -24,6 +24,7 @@ NEEDS = {
     ("loss", "ldam"): ["classifier=cosine"],
     ("reweighting", "cdb"): ["dataset.validation_per_class=1"],
     ("callbacks", "early_stopping"): ["dataset.validation_per_class=1"],
+    ("imbalance", "listed"): [f"imbalance.file={__file__}"],
 }
 GPU = {("trainer", "gpu"), ("trainer", "ddp")}
 

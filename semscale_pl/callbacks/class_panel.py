@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from semscale_pl.callbacks.scale_table import ScaleTable, Values
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+EPOCH_GROUPS = ("classes", "train", "val", "weighting")
 LABELS = {
     "scale": "semantic scale S' (bits)",
     "interclass": "inter-class weight W",
@@ -48,11 +49,24 @@ class ClassPanel:
 
 
 def prepare_axes(loggers: Iterable[Any]) -> None:
-    """Let W&B draw the per-class values over the epoch instead of the step."""
+    """Let W&B draw what is measured once an epoch over the epoch instead of the step."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.experiment.define_metric("epoch")
-            logger.experiment.define_metric("classes/*", step_metric="epoch")
+            for group in EPOCH_GROUPS:
+                logger.experiment.define_metric(f"{group}/*", step_metric="epoch")
+
+
+def send_config(loggers: Iterable[Any], config: Mapping[str, Any] | None) -> None:
+    """Tell W&B what is run, so that its runs can be grouped and filtered by any setting.
+
+    Args:
+        loggers: those of the trainer.
+        config: nested plain values; nothing is sent where there is none.
+    """
+    for logger in loggers:
+        if config and isinstance(logger, WandbLogger):
+            logger.log_hyperparams(dict(config))
 
 
 def send_panel(loggers: Iterable[Any], panel: ClassPanel, epoch: int, step: int) -> None:

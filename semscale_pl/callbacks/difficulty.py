@@ -45,7 +45,7 @@ class DifficultyReweighting(SlotReweighting):
         self,
         tau: float | Literal["dynamic"] = "dynamic",
         normalization: str = "sample",
-        start_epoch: int = 0,
+        start_epoch: float = 0,
         ramp_epochs: int = 0,
     ) -> None:
         super().__init__(start_epoch, ramp_epochs, normalization)

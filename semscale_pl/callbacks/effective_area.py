@@ -89,7 +89,7 @@ class EffectiveAreaReweighting(SlotReweighting):
 
     def __init__(
         self,
-        start_epoch: int = 5,
+        start_epoch: float = 5,
         batch_size: int = 128,
         num_features: int = 64,
         bounded: bool = True,

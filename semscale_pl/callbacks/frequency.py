@@ -18,7 +18,7 @@ Scheme = Literal["inverse", "sqrt_inverse", "class_balanced"]
 class FrequencyReweighting(SlotReweighting):
     """Weight each class by its number of training images.
 
-    With ``start_epoch`` at about four fifths of the epochs this is the deferred schedule (DRW).
+    With ``start_epoch=0.8``, four fifths of the epochs, this is the deferred schedule (DRW).
 
     Args:
         scheme: ``inverse`` 1/n, ``sqrt_inverse`` 1/sqrt(n), ``class_balanced`` (1 - beta)/(1 - beta^n).
@@ -38,7 +38,7 @@ class FrequencyReweighting(SlotReweighting):
         scheme: Scheme = "inverse",
         beta: float = 0.9999,
         normalization: str = "sample",
-        start_epoch: int = 0,
+        start_epoch: float = 0,
         ramp_epochs: int = 0,
     ) -> None:
         super().__init__(start_epoch, ramp_epochs, normalization)

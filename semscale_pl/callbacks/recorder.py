@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from semscale_pl.callbacks.class_panel import ClassPanel, prepare_axes, send_panel, send_pictures
+from semscale_pl.callbacks.class_panel import ClassPanel, prepare_axes, send_config, send_panel, send_pictures
 from semscale_pl.callbacks.csv_log import ResumedCSVLogger
 from semscale_pl.callbacks.scale_table import NAME, ScaleTable, Values
 from semscale_pl.distributed import world_size
@@ -66,6 +66,7 @@ class RunRecorder(pl.Callback):
                     logger.cut_back(trainer.current_epoch)
             self.table.cut_back(trainer.current_epoch, _file_beside(trainer.ckpt_path))
             prepare_axes(trainer.loggers)
+            send_config(trainer.loggers, pl_module.hparams.get("config"))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to count anew."""

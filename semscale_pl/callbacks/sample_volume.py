@@ -47,7 +47,7 @@ class SampleVolumeReweighting(SlotReweighting):
         floor: float = 0.05,
         max_ratio: float = 100.0,
         normalization: str = "sample",
-        start_epoch: int = 0,
+        start_epoch: float = 0,
         ramp_epochs: int = 0,
     ) -> None:
         super().__init__(start_epoch, ramp_epochs, normalization)

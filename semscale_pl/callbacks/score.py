@@ -38,7 +38,7 @@ class ScoreReweighting(SlotReweighting):
     """
 
     def __init__(
-        self, momentum: float = 0.9, initial_score: float = 0.01, start_epoch: int = 0, ramp_epochs: int = 0
+        self, momentum: float = 0.9, initial_score: float = 0.01, start_epoch: float = 0, ramp_epochs: int = 0
     ) -> None:
         super().__init__(start_epoch, ramp_epochs)
         if not 0.0 <= momentum < 1.0:

@@ -69,7 +69,7 @@ class SemanticScaleReweighting(SlotReweighting):
 
     def __init__(
         self,
-        start_epoch: int = 5,
+        start_epoch: float = 5,
         alpha: float = 1.0,
         power: float = 1.0,
         interclass: bool = True,

@@ -19,7 +19,8 @@ class SlotReweighting(pl.Callback):
     on. With ``ramp_epochs`` the weights move linearly from 1 to their full value over that many epochs.
 
     Args:
-        start_epoch: first epoch with weights, counted from 0.
+        start_epoch: first epoch with weights, counted from 0; a share of the epochs where it lies between 0 and 1 (0.8
+            for the deferred schedule, DRW: the last fifth).
         ramp_epochs: epochs until the weights have their full strength; 0 for at once.
         normalization: ``sample``, ``class`` or ``none``, see :func:`semscale_pl.imbalance.normalize_weights`.
 
@@ -30,13 +31,19 @@ class SlotReweighting(pl.Callback):
         ValueError: an argument is out of range.
     """
 
-    def __init__(self, start_epoch: int = 0, ramp_epochs: int = 0, normalization: str = "sample") -> None:
-        for name, value in {"start_epoch": start_epoch, "ramp_epochs": ramp_epochs}.items():
-            if not isinstance(value, int) or value < 0:
-                raise ValueError(f"Expected `{name}` to be an integer of at least 0, but got {value!r}.")
+    def __init__(self, start_epoch: float = 0, ramp_epochs: int = 0, normalization: str = "sample") -> None:
+        share = isinstance(start_epoch, float) and 0.0 < start_epoch < 1.0
+        if not share and (not isinstance(start_epoch, int) or start_epoch < 0):
+            raise ValueError(
+                "Expected `start_epoch` to be an integer of at least 0, or a share of the epochs in (0, 1), but got "
+                f"{start_epoch!r}."
+            )
+        if not isinstance(ramp_epochs, int) or ramp_epochs < 0:
+            raise ValueError(f"Expected `ramp_epochs` to be an integer of at least 0, but got {ramp_epochs!r}.")
         if normalization not in NORMALIZATIONS:
             raise ValueError(f"Expected `normalization` to be one of {NORMALIZATIONS}, but got {normalization!r}.")
         self.start_epoch, self.ramp_epochs, self.normalization = start_epoch, ramp_epochs, normalization
+        self._share = start_epoch if share else None
         self.weights: Tensor | None = None
         self._module: pl.LightningModule | None = None
         self._epoch = 0
@@ -59,6 +66,8 @@ class SlotReweighting(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Refuse, before anything runs, what cannot work."""
         if stage == "fit":
+            if self._share is not None:
+                self.start_epoch = _epoch_at(self._share, trainer.max_epochs)
             self._refuse_impossible(trainer, pl_module)
             # Weight averaging runs one more epoch, for the batch norms alone; it must change nothing here.
             self._last_epoch = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
@@ -132,6 +141,16 @@ class SlotReweighting(pl.Callback):
                 f"Expected `start_epoch` to be below `max_epochs`, but got {self.start_epoch} with {limit} epochs: "
                 "the weights would never be used. Lower `start_epoch` or train longer."
             )
+
+
+def _epoch_at(share: float, epochs: int | None) -> int:
+    """Return the nearest epoch to a share of the training, one of its epochs."""
+    if epochs is None or epochs < 1:
+        raise MisconfigurationException(
+            f"Expected `max_epochs` with a `start_epoch` that is a share of it, {share:g}, but training has no end. "
+            "Set `max_epochs`, or `start_epoch` in epochs."
+        )
+    return min(round(share * epochs), epochs - 1)
 
 
 def _callbacks(trainer: pl.Trainer) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,15 @@ class PerSampleLoss(nn.Module):
     and a second call for the partners of a mixed batch must leave it alone.
 
     Attributes:
-        class_frequencies: (C,) float64 with sum 1, the probability that the sampler draws each class; None before
-            `setup`. It travels in the state dict, so that a checkpoint evaluates without the training data.
+        class_frequencies: (C,) float64 with sum 1, the probability that the sampler draws each class, or its share of
+            the training images (`from_counts`); None before `setup`. It travels in the state dict, so that a checkpoint
+            evaluates without the training data.
+        from_counts: whether `setup` has to be told the classes' counts. False is for a prior that undoes what the
+            sampler shows; True for a measure of how rare a class is, which a sampler does not change.
     """
 
     class_frequencies: Tensor | None
+    from_counts: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -39,8 +41,8 @@ class Equalization(PerSampleLoss):
 
     Args:
         gamma: probability of dropping a rare negative, in [0, 1].
-        threshold: class frequency under which a class is rare, the paper's lambda; None for 0.4 / C. The paper sets
-            it for each dataset: state the value beside a result.
+        threshold: share of the training images under which a class is rare, the paper's lambda; None for 0.4 / C. The
+            paper sets it for each dataset: state the value beside a result.
 
     Example:
         >>> import torch
@@ -51,6 +53,8 @@ class Equalization(PerSampleLoss):
 
     Reference: Tan et al. (CVPR 2020), section "Softmax Equalization Loss".
     """
+
+    from_counts: ClassVar[bool] = True
 
     def __init__(self, gamma: float = 0.9, threshold: float | None = None) -> None:
         super().__init__()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -48,8 +50,9 @@ def ldam(cosines: Tensor, labels: Tensor, margins: Tensor, scale: float = 30.0) 
 class LDAM(PerSampleLoss):
     """Label-distribution-aware margin loss; needs a cosine classifier with scale 1, for it applies the scale itself.
 
-    Codes that scale in the classifier and take ``scale * margin`` off compute the same; scaling in both places, or
-    features that are not normalised, do not.
+    The margins follow the counts of the training images also where a sampler shows all classes equally often: they
+    stand for how much is known of a class. Codes that scale in the classifier and take ``scale * margin`` off compute
+    the same; scaling in both places, or features that are not normalised, do not.
 
     Args:
         max_margin: margin of the rarest class.
@@ -64,6 +67,8 @@ class LDAM(PerSampleLoss):
 
     Reference: Cao et al. (NeurIPS 2019), section 3.2.
     """
+
+    from_counts: ClassVar[bool] = True
 
     def __init__(self, max_margin: float = 0.5, scale: float = 30.0) -> None:
         super().__init__()

@@ -36,8 +36,8 @@ def sigmoid_focal(logits: Tensor, labels: Tensor, gamma: float = 1.0) -> Tensor:
 class SigmoidFocal(PerSampleLoss):
     """Focal loss on C independent sigmoids, summed over the classes; the base of Class-Balanced Focal.
 
-    Start the head's bias at `initial_bias` and spare it the weight decay: at a bias of 0 the C - 1 negatives of each
-    sample drown its positive. Not the same loss as `Focal`, though both are called focal loss.
+    The module starts the head's bias at `initial_bias` and spares it the weight decay: at a bias of 0 the C - 1
+    negatives of each sample drown its positive. Not the same loss as `Focal`, though both are called focal loss.
 
     Args:
         gamma: focusing exponent, not negative.

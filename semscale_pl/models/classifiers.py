@@ -42,6 +42,10 @@ class LinearClassifier(nn.Module):
         if self.linear.bias is not None:
             nn.init.constant_(self.linear.bias, value)
 
+    def offsets(self) -> list[nn.Parameter]:
+        """Return the parameters that `start_bias` sets: the classes' offsets, or none."""
+        return [] if self.linear.bias is None else [self.linear.bias]
+
     def features(self, x: Tensor) -> Tensor:
         """Return the backbone's output (B, D) as it is."""
         return x

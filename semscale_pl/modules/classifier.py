@@ -88,7 +88,7 @@ class ImbalancedClassifier(pl.LightningModule):
         return self.classifier(self.features(images))
 
     def setup(self, stage: str) -> None:
-        """Take class names, counts and sampling frequencies from the datamodule."""
+        """Take class names, counts and, before training, sampling frequencies from the datamodule."""
         datamodule = getattr(self.trainer, "datamodule", None)
         if datamodule is None:
             return
@@ -96,7 +96,9 @@ class ImbalancedClassifier(pl.LightningModule):
         if counts is not None:
             self.class_counts = [int(count) for count in counts]
         self.class_names = getattr(datamodule, "class_names", self.class_names)
-        self._tell_loss_the_frequencies()
+        if stage == "fit" or self.loss.class_frequencies is None:
+            # Otherwise the loss has those of its training, which a progressive sampler does not repeat in a test.
+            self._tell_loss_the_frequencies()
         self._make_reports()
 
     def on_train_epoch_start(self) -> None:
@@ -141,13 +143,24 @@ class ImbalancedClassifier(pl.LightningModule):
         checkpoint["class_names"] = [str(name) for name in names]
 
     def configure_optimizers(self) -> Any:
-        """Build the optimizer and, where one is asked for, the per-epoch scheduler."""
+        """Build the optimizer and, where one is asked for, the per-epoch scheduler.
+
+        Where the loss sets the head's first bias (sigmoid losses), weight decay leaves that bias alone: it would pull
+        every class back to a probability of 1/2 (Cui et al. 2019, section 4.3).
+        """
         if self._optimizer is None:
             raise ValueError("Expected an `optimizer` for training, but got None. Pass a callable of the parameters.")
-        optimizer = self._optimizer(self.parameters())
+        optimizer = self._optimizer(self._parameter_groups())
         if self._scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "epoch"}}
+
+    def _parameter_groups(self) -> Any:
+        if self.loss.initial_bias(self.num_classes) is None or not hasattr(self.classifier, "offsets"):
+            return self.parameters()
+        spared = self.classifier.offsets()  # type: ignore[operator]
+        rest = [one for one in self.parameters() if not any(one is other for other in spared)]
+        return [{"params": rest}, {"params": spared, "weight_decay": 0.0}] if spared else rest
 
     def _observe(self, images: Tensor, labels: Tensor, indices: Tensor) -> tuple[StepInputs, Tensor]:
         mixed = None if self.mixing is None else self.mixing(images)
@@ -166,7 +179,8 @@ class ImbalancedClassifier(pl.LightningModule):
         return mixed_mean(first, self.loss(logits, inputs.mixed_labels), inputs, terms)
 
     def _tell_loss_the_frequencies(self) -> None:
-        frequencies = getattr(getattr(self.trainer, "datamodule", None), "class_frequencies", None)
+        name = "class_counts" if getattr(self.loss, "from_counts", False) else "class_frequencies"
+        frequencies = getattr(getattr(self.trainer, "datamodule", None), name, None)
         if frequencies is not None:
             self.loss.setup(frequencies)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from semscale_pl.callbacks.frequency import FrequencyReweighting
 from semscale_pl.data.samplers import ProgressiveSampling
@@ -50,7 +51,24 @@ def test_a_deferred_ramp(digits: Build, classifier: Build, trainer: Build) -> No
         torch.testing.assert_close(callback.seen[epoch].class_weights, 1 + strength * (callback.weights - 1))
 
 
-@pytest.mark.parametrize("options", [{"scheme": "cube"}, {"beta": 1.0}, {"beta": -0.1}], ids=str)
+@pytest.mark.parametrize(("share", "epochs", "first"), [(0.8, 5, 4), (0.5, 4, 2), (0.8, 1, 0)])
+def test_a_start_at_a_share_of_the_epochs(
+    share: float, epochs: int, first: int, digits: Build, classifier: Build, trainer: Build
+) -> None:
+    callback = Watched(start_epoch=share)
+    trainer(callback, max_epochs=epochs, limit_train_batches=1).fit(classifier(), datamodule=digits())
+    assert callback.start_epoch == first
+    assert next(epoch for epoch, terms in callback.seen.items() if terms.class_weights is not None) == first
+
+
+def test_a_share_of_a_training_without_end(digits: Build, classifier: Build, trainer: Build) -> None:
+    with pytest.raises(MisconfigurationException, match="`max_epochs` with a `start_epoch` that is a share"):
+        trainer(Watched(start_epoch=0.8), max_epochs=-1, max_steps=2).fit(classifier(), datamodule=digits())
+
+
+@pytest.mark.parametrize(
+    "options", [{"scheme": "cube"}, {"beta": 1.0}, {"beta": -0.1}, {"start_epoch": 1.5}, {"start_epoch": -1}], ids=str
+)
 def test_arguments_out_of_range(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="Expected `"):
         FrequencyReweighting(**options)
