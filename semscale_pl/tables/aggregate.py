@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from semscale_pl.statistics import Interval, PairedDifference, holm, mean_interval, paired_difference
-from semscale_pl.tables.cells import Cell, Measure, Table, Variant
+from semscale_pl.tables.derived import compute
+from semscale_pl.tables.schema import Cell, Measure, Reference, Table, Variant
 
 Metrics = Mapping[str, Any]
 Values = Mapping[int, float]
+Place = tuple[str, str]
+Finished = Mapping[tuple[str, str, int], Metrics]
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Entry:
-    """One row, column and measure: the values by seed, their interval, the difference to the baseline."""
+    """One row, column and measure: the values by seed, their interval, the difference to the baseline.
+
+    ``state`` says why there is no value, where that is known; ``published`` is the interval of the published cells.
+    """
 
     row: str
     column: str
@@ -35,7 +41,9 @@ class Entry:
     values: Values
     interval: Interval | None
     difference: Difference | None = None
-    paper: float | None = None
+    paper: Reference | None = None
+    state: str = ""
+    published: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -45,24 +53,28 @@ class Summary:
     table: Table
     entries: tuple[Entry, ...]
     contrasts: tuple[Difference, ...]
+    remarks: tuple[str, ...] = ()
 
     def entry(self, row: str, column: str, measure: Measure) -> Entry:
         """Return one entry."""
         return next(e for e in self.entries if (e.row, e.column, e.measure) == (row, column, measure))
 
 
-def summarize(table: Table, results: Iterable[tuple[Cell, Metrics | None]]) -> Summary:
+def summarize(
+    table: Table, results: Iterable[tuple[Cell, Metrics | None]], states: Mapping[Place, str] | None = None
+) -> Summary:
     """Compute the statistics of a table.
 
     Args:
         table: what was run.
         results: each cell with its metrics; None for a cell that has none.
+        states: row and column to what to say where they have no value at all.
 
     Returns:
         Entries in the order rows, columns, measures. Holm's family is one measure: all its comparisons with the
         baseline over all columns; the contrasts are a family of their own.
     """
-    finished = [(cell, metrics) for cell, metrics in results if metrics is not None]
+    finished = {(c.row, c.column, c.seed): metrics for c, metrics in results if metrics is not None}
     entries: list[Entry] = []
     for measure in table.measures:
         entries += _entries_of(table, finished, measure)
@@ -70,6 +82,7 @@ def summarize(table: Table, results: Iterable[tuple[Cell, Metrics | None]]) -> S
         (row.name, column.name): i for i, (row, column) in enumerate((r, c) for r in table.rows for c in table.columns)
     }
     entries.sort(key=lambda entry: order[entry.row, entry.column])
+    entries = [replace(e, state=(states or {}).get((e.row, e.column), "")) for e in entries]
     return Summary(table, tuple(entries), _contrasts(table, finished))
 
 
@@ -95,12 +108,19 @@ def value_at(metrics: Metrics, key: str) -> float | None:
     return float(node)
 
 
-def values_of(finished: Sequence[tuple[Cell, Metrics]], row: str, column: str, measure: Measure) -> dict[int, float]:
+def values_of(table: Table, finished: Finished, row: str, column: str, measure: Measure) -> dict[int, float]:
     """Return seed to value, scaled as the measure says, of one row and column; undefined values are left out."""
     found = {}
-    for cell, metrics in finished:
-        if (cell.row, cell.column) == (row, column) and (value := value_at(metrics, measure.key)) is not None:
-            found[cell.seed] = measure.scale * value
+    for (its_row, its_column, seed), metrics in finished.items():
+        if (its_row, its_column) != (row, column):
+            continue
+        if measure.derived:
+            baseline = finished.get((table.baseline, column, seed))
+            value = compute(measure.derived, metrics, baseline, dict(measure.arguments))
+        else:
+            value = value_at(metrics, measure.key)
+        if value is not None:
+            found[seed] = measure.scale * value
     return dict(sorted(found.items()))
 
 
@@ -123,34 +143,37 @@ def adjust(differences: Sequence[Difference | None]) -> list[Difference | None]:
     ]
 
 
-def _entries_of(table: Table, finished: Sequence[tuple[Cell, Metrics]], measure: Measure) -> list[Entry]:
+def _entries_of(table: Table, finished: Finished, measure: Measure) -> list[Entry]:
     entries, differences = [], []
     for column in table.columns:
-        baseline = values_of(finished, table.baseline, column.name, measure)
+        baseline = values_of(table, finished, table.baseline, column.name, measure)
         for row in table.rows:
-            values = values_of(finished, row.name, column.name, measure)
+            values = values_of(table, finished, row.name, column.name, measure)
             interval = mean_interval(list(values.values())) if values else None
             compared = measure.paired and row.name != table.baseline
             differences.append(
                 difference(row.name, table.baseline, column.name, values, baseline) if compared else None
             )
-            entries.append(Entry(row.name, column.name, measure, values, interval, paper=_paper(row, column, measure)))
+            paper = _paper(table, row, column, measure)
+            entries.append(Entry(row.name, column.name, measure, values, interval, paper=paper))
     return [replace(entry, difference=found) for entry, found in zip(entries, adjust(differences), strict=True)]
 
 
-def _paper(row: Variant, column: Variant, measure: Measure) -> float | None:
+def _paper(table: Table, row: Variant, column: Variant, measure: Measure) -> Reference | None:
     figures = dict(row.paper)
-    return figures.get(f"{column.name}/{measure.name}", figures.get(column.name, figures.get(measure.name)))
+    # A figure under the column's name alone is about what the table compares.
+    names = [f"{column.name}/{measure.name}", measure.name, *([column.name] if measure == table.focus else [])]
+    return next((figures[name] for name in names if name in figures), None)
 
 
-def _contrasts(table: Table, finished: Sequence[tuple[Cell, Metrics]]) -> tuple[Difference, ...]:
+def _contrasts(table: Table, finished: Finished) -> tuple[Difference, ...]:
     found = [
         difference(
             row,
             reference,
             column.name,
-            values_of(finished, row, column.name, table.focus),
-            values_of(finished, reference, column.name, table.focus),
+            values_of(table, finished, row, column.name, table.focus),
+            values_of(table, finished, reference, column.name, table.focus),
         )
         for column in table.columns
         for row, reference in table.contrasts

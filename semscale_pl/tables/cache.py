@@ -12,20 +12,29 @@ from pathlib import Path
 from typing import Any
 
 from semscale_pl.cli.paths import PACKAGE, config_dir
-from semscale_pl.tables.cells import TRAIN, Cell, Table
+from semscale_pl.tables.schema import TRAIN, Cell, Table
 
 METRICS = "metrics.json"
-# They draw, print or time what a run has written; none of it enters a run.
-_NOT_IN_A_RUN = ("benchmarks", "figures", "tables")
+# They draw, print, time or study what a run has written; none of it enters a run.
+_NOT_IN_A_RUN = ("benchmarks", "figures", "studies", "tables")
 _LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "scipy", "scikit-learn", "timm")
 
 
 @dataclass(frozen=True)
 class CellRun:
-    """A cell with the folder that holds, or will hold, its run."""
+    """A cell with the folder that holds, or will hold, its run.
+
+    Args:
+        cell: of a table.
+        folder: named by a hash.
+        dataset: tells datasets apart, so that one which is absent is looked for once.
+        tracked: whether the run is sent to Weights & Biases.
+    """
 
     cell: Cell
     folder: Path
+    dataset: str = ""
+    tracked: bool = False
 
     def metrics(self) -> dict[str, Any] | None:
         """Return the finished run's metrics; None where the run has not ended or its file is damaged."""
@@ -53,9 +62,19 @@ def locate(table: Table, cells: Sequence[Cell], root: Path) -> list[CellRun]:
     code = {"train": table.train, "sources": source_hash(), "versions": versions()}
     configs = compose_all(table, cells)
     return [
-        CellRun(cell, root.absolute() / table.name / digest({**code, "config": config}))
+        CellRun(
+            cell,
+            root.absolute() / table.name / digest({**code, "config": config}),
+            dataset=_dataset(config),
+            tracked="wandb" in (config.get("logger") or {}),
+        )
         for cell, config in zip(cells, configs, strict=True)
     ]
+
+
+def _dataset(config: Mapping[str, Any]) -> str:
+    node = config.get("dataset")
+    return digest({key: node.get(key) for key in ("name", "root", "source")}) if isinstance(node, Mapping) else ""
 
 
 def compose_all(table: Table, cells: Sequence[Cell]) -> list[Any]:

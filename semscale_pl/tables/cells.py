@@ -1,98 +1,20 @@
-"""What a table consists of: rows, columns and seeds read from YAML, enumerated into cells of Hydra overrides."""
+"""Read a table from YAML: its keys checked, one profile applied."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-TRAIN = "semscale_pl.cli.train:train"
+from semscale_pl.tables.schema import LAST, SELECTED, TRAIN, Measure, Reference, Table, Variant
+
+PICTURES = ("confusion",)
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One row or one column: a name, the overrides that make it, and the paper's figures where it has some."""
-
-    name: str
-    overrides: tuple[str, ...] = ()
-    paper: tuple[tuple[str, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One quantity of a table: the dotted ``key`` into ``metrics.json`` and how to show it."""
-
-    name: str
-    key: str
-    scale: float = 1.0
-    digits: int = 2
-    unit: str = ""
-    paired: bool = False
-    higher_is_better: bool = True
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One training run of a table."""
-
-    row: str
-    column: str
-    seed: int
-    overrides: tuple[str, ...]
-
-    @property
-    def label(self) -> str:
-        """Return the cell's name for people."""
-        column = f" · {self.column}" if self.column else ""
-        return f"{self.row}{column} · seed {self.seed}"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A whole table as its YAML states it, with one profile applied."""
-
-    name: str
-    title: str
-    rows: tuple[Variant, ...]
-    columns: tuple[Variant, ...]
-    seeds: tuple[int, ...]
-    measures: tuple[Measure, ...]
-    baseline: str
-    base: tuple[str, ...] = ()
-    contrasts: tuple[tuple[str, str], ...] = ()
-    profile: str = ""
-    note: str = ""
-    train: str = TRAIN
-    config_dir: str | None = None
-    config_name: str = "train"
-
-    @property
-    def focus(self) -> Measure:
-        """Return the measure that the comparison is about: the first paired one, or else the first."""
-        return next((measure for measure in self.measures if measure.paired), self.measures[0])
-
-    def cells(self, overrides: Sequence[str] = ()) -> list[Cell]:
-        """Enumerate rows x columns x seeds, seeds outermost so that an interrupted table is balanced.
-
-        Args:
-            overrides: further Hydra overrides of every cell; later ones win.
-
-        Returns:
-            The cells; the overrides of a cell are base, column, row, ``overrides``, seed, in this order.
-        """
-        return [
-            Cell(
-                row.name, column.name, seed, (*self.base, *column.overrides, *row.overrides, *overrides, f"seed={seed}")
-            )
-            for seed in self.seeds
-            for column in self.columns
-            for row in self.rows
-        ]
 
 
 def load_table(path: str | Path, profile: str | None = None) -> Table:
@@ -146,7 +68,7 @@ def parse_table(content: Mapping[str, Any], profile: str | None = None, folder: 
         rows=rows,
         columns=columns,
         seeds=checked_seeds(merged["seeds"]),
-        measures=tuple(_measure(entry) for entry in merged["measures"]),
+        measures=_with_selected_epoch([_measure(entry) for entry in merged["measures"]]),
         baseline=str(merged.get("baseline", rows[0].name if rows else "")),
         base=_overrides(merged.get("base"), "base"),
         contrasts=tuple((str(row), str(reference)) for row, reference in merged.get("contrasts", ())),
@@ -155,6 +77,7 @@ def parse_table(content: Mapping[str, Any], profile: str | None = None, folder: 
         train=str(merged.get("train", TRAIN)),
         config_dir=str((folder or Path()) / config_dir) if config_dir else None,
         config_name=str(merged.get("config_name", "train")),
+        pictures=_pictures(merged.get("pictures", ())),
     )
     _check_names(table)
     return table
@@ -201,8 +124,16 @@ def _check_keys(content: Mapping[str, Any]) -> None:
 def _variant(entry: Any, where: str) -> Variant:
     if not isinstance(entry, Mapping) or "name" not in entry or set(entry) - {"name", "overrides", "paper"}:
         raise ValueError(f"Expected `{where}` to hold mappings of name, overrides and paper, but got {entry!r}.")
-    paper = tuple((str(key), float(value)) for key, value in (entry.get("paper") or {}).items())
+    paper = tuple((str(key), _reference(value)) for key, value in (entry.get("paper") or {}).items())
     return Variant(str(entry["name"]), _overrides(entry.get("overrides"), where), paper)
+
+
+def _reference(value: Any) -> Reference:
+    ends = value if isinstance(value, list) else [value, value]
+    numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
+    if not numbers or len(ends) != 2 or ends[0] > ends[1]:
+        raise ValueError(f"Expected `paper` to hold numbers or ranges [low, high], but got {value!r}.")
+    return Reference(float(ends[0]), float(ends[1]))
 
 
 def _overrides(entries: Any, where: str) -> tuple[str, ...]:
@@ -214,9 +145,35 @@ def _overrides(entries: Any, where: str) -> tuple[str, ...]:
 
 def _measure(entry: Any) -> Measure:
     known = set(Measure.__dataclass_fields__)
-    if not isinstance(entry, Mapping) or not {"name", "key"} <= set(entry) <= known:
+    if not isinstance(entry, Mapping) or not {"name"} <= set(entry) <= known:
         raise ValueError(f"Expected `measures` to hold mappings of {sorted(known)}, but got {entry!r}.")
-    return Measure(**entry)
+    if ("key" in entry) == ("derived" in entry):
+        raise ValueError(f"Expected each of `measures` to have either key or derived, but got {entry!r}.")
+    arguments = dict(entry.get("arguments") or {})
+    if "derived" in entry:
+        from semscale_pl.tables.derived import check_derived
+
+        check_derived(str(entry["derived"]), arguments)
+    elif arguments:
+        raise ValueError(f"Expected `arguments` only beside derived, but got {entry!r}.")
+    return Measure(**{**entry, "arguments": tuple(arguments.items())})
+
+
+def _with_selected_epoch(measures: list[Measure]) -> tuple[Measure, ...]:
+    """Put the value at the epoch that the validation part selected beside the last epoch's, for what is compared."""
+    focus = next((measure for measure in measures if measure.paired), measures[0])
+    key = focus.key.replace(LAST, SELECTED, 1)
+    if not focus.key.startswith(LAST) or any(measure.key == key for measure in measures):
+        return tuple(measures)
+    selected = replace(focus, name=f"{focus.name}, selected epoch", key=key, paired=False)
+    place = measures.index(focus) + 1
+    return (*measures[:place], selected, *measures[place:])
+
+
+def _pictures(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list | tuple) or not set(names) <= set(PICTURES):
+        raise ValueError(f"Expected `pictures` to be a list of {list(PICTURES)}, but got {names!r}.")
+    return tuple(names)
 
 
 def _check_names(table: Table) -> None:

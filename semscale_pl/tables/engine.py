@@ -3,59 +3,84 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from semscale_pl.cli.strict_json import write_json, write_text
 from semscale_pl.tables import rendering
-from semscale_pl.tables.aggregate import Summary, summarize
+from semscale_pl.tables.aggregate import Place, Summary, summarize
 from semscale_pl.tables.cache import CellRun, locate
-from semscale_pl.tables.cells import Table
-from semscale_pl.tables.workers import LOG, Outcome, run_cells
+from semscale_pl.tables.cell_training import Outcome
+from semscale_pl.tables.jobs import Cluster, check_cluster, run_jobs
+from semscale_pl.tables.progress import Progress
+from semscale_pl.tables.schema import Table
+from semscale_pl.tables.workers import run_cells
+
+DATA_ABSENT, FAILED = "data absent", "failed"
 
 
 @dataclass(frozen=True)
 class TableResult:
-    """A table after a call: its statistics, its cells and the errors of those that failed in this call."""
+    """A table after a call.
+
+    Args:
+        summary: its statistics.
+        runs: its cells.
+        failures: label to error of the cells that failed in this call.
+        num_trained: cells that this call trained.
+        absent: label to what to do, of the cells whose dataset is not there.
+    """
 
     summary: Summary
     runs: tuple[CellRun, ...]
     failures: Mapping[str, str]
     num_trained: int
+    absent: Mapping[str, str] = field(default_factory=dict)
 
 
-def run_table(table: Table, root: Path, *, jobs: int = 2, overrides: Sequence[str] = ()) -> TableResult:
+def run_table(
+    table: Table, root: Path, *, jobs: int = 2, overrides: Sequence[str] = (), cluster: Cluster | None = None
+) -> TableResult:
     """Run the cells that have no result yet, then compute the table.
 
     Args:
         table: what to run.
         root: folder of all tables' runs.
-        jobs: worker processes of one thread each.
+        jobs: worker processes of one thread each, or jobs of the cluster, at a time.
         overrides: further Hydra overrides of every cell.
+        cluster: where cells run as jobs; None for worker processes of this call.
 
     Returns:
-        The table; failed cells are in ``failures`` and are tried again by the next call.
+        The table; failed cells are in ``failures`` and are tried again by the next call, as are those in ``absent``.
 
     Raises:
-        ValueError: a cell's config is wrong; nothing was run.
-        KeyboardInterrupt: finished cells are kept, the workers have ended.
+        ValueError: a cell's config or the cluster's settings are wrong; nothing was run.
+        KeyboardInterrupt: finished cells are kept, the workers have ended and the jobs are cancelled.
     """
+    if cluster is not None:
+        check_cluster(cluster)
     runs = locate(table, table.cells(overrides), root)
     missing = [run for run in runs if run.metrics() is None]
-    failures: dict[str, str] = {}
+    problems = {DATA_ABSENT: dict[str, str](), FAILED: dict[str, str]()}
+    states: dict[Place, str] = {}
     progress = Progress(len(runs), len(missing), jobs)
     try:
-        for outcome in run_cells(table, missing, jobs):
+        for outcome in _outcomes(table, missing, jobs, cluster):
             progress.advance(outcome)
-            if outcome.error is not None:
-                failures[outcome.run.cell.label] = outcome.error
+            if outcome.failure is not None:
+                state = DATA_ABSENT if outcome.absent else FAILED
+                problems[state][outcome.run.cell.label] = outcome.failure.text
+                states[outcome.run.cell.row, outcome.run.cell.column] = state
     finally:
         progress.close()
-    summary = summarize(table, [(run.cell, run.metrics()) for run in runs])
-    return TableResult(summary, tuple(runs), failures, len(missing) - len(failures))
+    summary = summarize(table, [(run.cell, run.metrics()) for run in runs], states)
+    num_trained = len(missing) - sum(len(labels) for labels in problems.values())
+    return TableResult(summary, tuple(runs), problems[FAILED], num_trained, problems[DATA_ABSENT])
+
+
+def _outcomes(table: Table, missing: Sequence[CellRun], jobs: int, cluster: Cluster | None) -> Iterator[Outcome]:
+    return run_cells(table, missing, jobs) if cluster is None else run_jobs(table, missing, cluster, jobs)
 
 
 def save_table(result: TableResult, folder: Path) -> list[Path]:
@@ -74,7 +99,10 @@ def save_table(result: TableResult, folder: Path) -> list[Path]:
         "table.tex": rendering.latex(result.summary),
     }
     files = [write_text(folder / name, text) for name, text in texts.items()]
-    return [*files, write_json(folder / "table.json", rendering.as_json(result.summary, result.failures))]
+    return [
+        *files,
+        write_json(folder / "table.json", rendering.as_json(result.summary, result.failures, result.absent)),
+    ]
 
 
 def print_table(result: TableResult) -> None:
@@ -86,73 +114,16 @@ def print_table(result: TableResult) -> None:
     console.print(rendering.terminal(result.summary))
     for sentence in rendering.conditions(result.summary):
         console.print(sentence, markup=False)
+    for text, labels in _by_text(result.absent).items():
+        more = len(labels) - 1
+        others = f" and {more} more cell{'s' if more > 1 else ''}" if more else ""
+        console.print(f"DATA ABSENT {labels[0]}{others}: {text}", markup=False)
     for label, error in result.failures.items():
         console.print(f"FAILED {label}: {error}", markup=False)
 
 
-class Progress:
-    """A line that moves on a terminal, one line a cell elsewhere; errors are always printed.
-
-    Args:
-        total: cells of the table.
-        missing: cells to run.
-        jobs: how many run at a time.
-    """
-
-    def __init__(self, total: int, missing: int, jobs: int) -> None:
-        self.missing, self.jobs, self.done = missing, jobs, 0
-        # The first cells also import everything, so the estimate comes from the latest.
-        self._latest: deque[float] = deque(maxlen=8)
-        self._bar: Any = None
-        self._task: Any = None
-        if missing == 0:
-            return
-        sys.stderr.write(f"{total} cells, {total - missing} of them already there, {missing} to run\n")
-        if sys.stderr.isatty():
-            self._open()
-
-    def _open(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import Progress as Bar
-
-        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-        self._bar = Bar(*columns, console=Console(stderr=True))
-        self._bar.start()
-        self._task = self._bar.add_task("starting", total=self.missing)
-
-    def advance(self, outcome: Outcome) -> None:
-        """Count a cell."""
-        self.done += 1
-        self._latest.append(outcome.seconds)
-        left = sum(self._latest) / len(self._latest) * (self.missing - self.done) / self.jobs
-        ending = f"{outcome.seconds:.1f} s" if outcome.error is None else f"FAILED: {outcome.error}"
-        line = f"{outcome.run.cell.label}: {ending}"
-        if outcome.error is not None:
-            line += f" (see {outcome.run.folder / LOG})"
-        if self._bar is None:
-            sys.stderr.write(f"[{self.done}/{self.missing}] {line}; about {_duration(left)} left\n")
-            return
-        if outcome.error is not None:
-            self._bar.console.print(line, markup=False)
-        self._bar.update(self._task, advance=1, description=f"about {_duration(left)} left")
-
-    def close(self) -> None:
-        """End the line."""
-        if self._bar is not None:
-            self._bar.stop()
-
-
-def _duration(seconds: float) -> str:
-    """Return a duration for people.
-
-    Example:
-        >>> _duration(75), _duration(7260)
-        ('1 min 15 s', '2 h 1 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+def _by_text(texts: Mapping[str, str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for label, text in texts.items():
+        found.setdefault(text, []).append(label)
+    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,37 @@ def save_figure_of(result: TableResult, path: Path, shown: Sequence[str] = ()) -
         return None
     label = f"{table.focus.name}{f' ({table.focus.unit.strip()})' if table.focus.unit.strip() else ''}"
     return save_figure(method_comparison(rows, metric=label, title=table.title, **_classes(result, shown)), path)
+
+
+def save_confusions(result: TableResult, folder: Path) -> list[Path]:
+    """Draw each row's and column's confusion matrix, the mean over the seeds of the shares of a class.
+
+    Args:
+        result: of a table.
+        folder: for ``confusion_ROW[_COLUMN].png``.
+
+    Returns:
+        The files.
+    """
+    from semscale_pl.figures.confusion import confusion_matrix
+    from semscale_pl.figures.style import save_figure
+
+    found = []
+    for row, column in itertools.product(result.summary.table.rows, result.summary.table.columns):
+        records = [
+            record["results"]["last"]
+            for run in result.runs
+            if (run.cell.row, run.cell.column) == (row.name, column.name) and (record := run.metrics()) is not None
+        ]
+        reports = [report for report in records if report and "confusion_matrix" in report]
+        if not reports:
+            continue
+        label = " · ".join(name for name in (row.name, column.name) if name)
+        title = f"{label}, mean of {len(reports)} runs" if len(reports) > 1 else label
+        drawn = confusion_matrix([r["confusion_matrix"] for r in reports], reports[0]["class_names"], title=title)
+        name = re.sub(r"[^A-Za-z0-9]+", "_", label).strip("_")
+        found.append(save_figure(drawn, folder / f"confusion_{name}.png"))
+    return found
 
 
 def _classes(result: TableResult, shown: Sequence[str]) -> dict[str, Any]:

@@ -8,41 +8,29 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from semscale_pl.tables.aggregate import Difference, Entry, Summary
-from semscale_pl.tables.verdict import interval_text, p_text, verdict
+from semscale_pl.tables.fields import epoch_sentence, fields_of, paper_sentence
+from semscale_pl.tables.verdict import verdict
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-ABSENT = "n/a"
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "±": r"$\pm$", "<": "$<$", "·": r"$\cdot$"}
 
 
 def header(summary: Summary) -> list[str]:
     """Return the titles of the columns, row names first."""
-    titles = ["method"]
-    for column in summary.table.columns:
-        prefix = f"{column.name}: " if column.name else ""
-        for measure in summary.table.measures:
-            unit = f" ({measure.unit.strip()})" if measure.unit.strip() else ""
-            titles.append(f"{prefix}{measure.name}{unit}")
-            if _has_paper(summary, column.name, measure.name):
-                titles += [f"{prefix}{measure.name}, paper", f"{prefix}ours - paper"]
-            if measure.paired:
-                titles += [f"{prefix}{measure.name} - {summary.table.baseline}", f"{prefix}p"]
-    return [*titles, "n"]
+    return ["method", *(field.title for field in fields_of(summary)), "n"]
 
 
 def body(summary: Summary) -> list[list[str]]:
-    """Return the cells' texts, one list a row: mean ± half width of the interval, then what is paired."""
-    lines = []
+    """Return the cells' texts, one list a row: mean ± half width of the interval, then what stands beside it."""
+    fields, lines = fields_of(summary), []
+    shown = {(field.column, field.measure) for field in fields}
     for row in summary.table.rows:
-        entries = [entry for entry in summary.entries if entry.row == row.name]
-        line = [row.name]
-        for column in summary.table.columns:
-            for measure in summary.table.measures:
-                line += _texts(summary, next(e for e in entries if (e.column, e.measure) == (column.name, measure)))
-        sizes = sorted({len(entry.values) for entry in entries})
-        lines.append([*line, str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]}-{sizes[-1]}"])
+        entries = {(e.column, e.measure): e for e in summary.entries if e.row == row.name}
+        texts = [field.text(entries[field.column, field.measure]) for field in fields]
+        sizes = sorted({len(entry.values) for place, entry in entries.items() if place in shown})
+        lines.append([row.name, *texts, str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]}-{sizes[-1]}"])
     return lines
 
 
@@ -56,7 +44,8 @@ def conditions(summary: Summary) -> list[str]:
         "p is Holm-adjusted within a measure."
     )
     settings = f"Settings of all cells: `{' '.join(table.base)}`." if table.base else ""
-    return [text for text in (how, settings, *verdict(summary), table.note) if text]
+    texts = (how, epoch_sentence(summary), paper_sentence(summary), settings, *verdict(summary), *summary.remarks)
+    return [text for text in (*texts, table.note) if text]
 
 
 def markdown(summary: Summary) -> str:
@@ -86,12 +75,13 @@ def csv_text(summary: Summary) -> str:
     return text.getvalue()
 
 
-def as_json(summary: Summary, failures: Mapping[str, str]) -> dict[str, Any]:
+def as_json(summary: Summary, failures: Mapping[str, str], absent: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return the statistics and the values by seed as plain data.
 
     Args:
         summary: of the table.
         failures: label of a failed cell to its error.
+        absent: label of a cell without its dataset to what to do.
 
     Returns:
         What strict JSON can hold.
@@ -111,6 +101,7 @@ def as_json(summary: Summary, failures: Mapping[str, str]) -> dict[str, Any]:
         ],
         "verdict": verdict(summary),
         "failures": dict(failures),
+        "absent": dict(absent or {}),
     }
 
 
@@ -126,47 +117,25 @@ def terminal(summary: Summary) -> RichTable:
     return drawn
 
 
-def _texts(summary: Summary, entry: Entry) -> list[str]:
-    texts = [_interval(entry)]
-    if _has_paper(summary, entry.column, entry.measure.name):
-        digits = entry.measure.digits
-        known = entry.paper is not None
-        texts.append(f"{entry.paper:.{digits}f}" if known else ABSENT)
-        both = known and entry.interval is not None
-        texts.append(f"{entry.interval.mean - entry.paper:+.{digits}f}" if both else ABSENT)  # type: ignore[union-attr,operator]
-    if entry.measure.paired:
-        found = entry.difference
-        baseline = entry.row == summary.table.baseline
-        texts += ["", ""] if baseline else [_difference(found, entry), p_text(found.p_holm if found else None)]
-    return texts
-
-
-def _interval(entry: Entry) -> str:
-    if entry.interval is None:
-        return ABSENT
-    digits, (mean, half_width) = entry.measure.digits, entry.interval[:2]
-    return f"{mean:.{digits}f}" if half_width is None else f"{mean:.{digits}f} ± {half_width:.{digits}f}"
-
-
-def _difference(found: Difference | None, entry: Entry) -> str:
-    return ABSENT if found is None else interval_text(found.paired, entry.measure)
-
-
-def _has_paper(summary: Summary, column: str, measure: str) -> bool:
-    return any(e.paper is not None for e in summary.entries if (e.column, e.measure.name) == (column, measure))
-
-
 def _flat(entry: Entry) -> dict[str, Any]:
-    interval = entry.interval
+    interval, paper, published = entry.interval, entry.paper, entry.published
+    compared = interval is not None and paper is not None
     return {
         "row": entry.row,
         "column": entry.column,
         "measure": entry.measure.name,
         "unit": entry.measure.unit.strip(),
+        "state": entry.state,
         "n": len(entry.values),
         "mean": interval.mean if interval else None,
         "half_width": interval.half_width if interval else None,
-        "paper": entry.paper,
+        "paper_low": paper.low if paper else None,
+        "paper_high": paper.high if paper else None,
+        "ours_minus_paper": paper.difference(interval.mean) if compared else None,  # type: ignore[union-attr]
+        "against_paper": paper.judge(interval.mean) if compared and paper.is_range else None,  # type: ignore[union-attr]
+        "published_mean": published.mean if published else None,
+        "published_half_width": published.half_width if published else None,
+        "published_n": published.n if published else None,
         **_paired(entry.difference),
     }
 

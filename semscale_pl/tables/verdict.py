@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from semscale_pl.statistics import PairedDifference
 from semscale_pl.tables.aggregate import Difference, Entry, Summary, difference
-from semscale_pl.tables.cells import Measure
+from semscale_pl.tables.schema import Measure
 
 LEVEL = 0.05
 

@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 
+class DatasetNotFound(FileNotFoundError):  # noqa: N818  (named as the data layer's)
+    """A dataset is not where it was looked for."""
+
+
 def train(cfg: Any, folder: Path) -> None:
     with (folder / "calls").open("a") as file:
         file.write("x")
@@ -16,6 +20,8 @@ def train(cfg: Any, folder: Path) -> None:
     (folder / "pid").write_text(f"{os.getpid()} {os.environ.get('OMP_NUM_THREADS')}")
     if cfg.behaviour == "fail":
         raise RuntimeError("no such\nluck")
+    if cfg.behaviour == "absent":
+        raise DatasetNotFound("Nowhere was not found.\nPut it there.")
     if cfg.behaviour == "hang" or (cfg.behaviour == "hang_once" and (folder / "calls").read_text() == "x"):
         time.sleep(60)
     if cfg.behaviour == "leave":

@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from semscale_pl.tables.aggregate import summarize, value_at
-from semscale_pl.tables.cells import Cell, parse_table
+from semscale_pl.tables.cells import parse_table
+from semscale_pl.tables.schema import Cell, Reference
 
 VALUES = {
     ("A", 0): 0.50,
@@ -60,7 +61,36 @@ def test_contrasts_and_paper(summary: Any) -> None:
     (contrast,) = summary.contrasts
     assert (contrast.row, contrast.reference, contrast.paired.n) == ("B", "C", 2)
     assert contrast.paired.mean == pytest.approx(((60 - 51) + (61 - 50)) / 2)
-    assert summary.entry("C", "", summary.table.focus).paper == 55.0
+    paper = summary.entry("C", "", summary.table.focus).paper
+    assert (paper.low, paper.high, paper.is_range) == (55.0, 55.0, False)
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict", "difference"), [(41.0, "below", -1.0), (42.0, "inside", 0.0), (43.5, "above", 0.5)]
+)
+def test_a_range_of_the_paper(value: float, verdict: str, difference: float) -> None:
+    gate = Reference(42.0, 43.0)
+    assert gate.is_range
+    assert gate.judge(value) == verdict
+    assert gate.difference(value) == pytest.approx(difference)
+
+
+def test_a_figure_under_a_column_is_about_the_compared_measure(content: dict[str, Any]) -> None:
+    content["columns"] = [{"name": "X"}, {"name": "Y"}]
+    content["rows"][1]["paper"] = {"X": [1, 2], "Y/tail": 3}
+    content["measures"].append({"name": "tail", "key": "results.last.tail"})
+    summary = summarize(parse_table(content), [])
+    found = {(e.column, e.measure.name): e.paper for e in summary.entries if e.row == "B" and e.paper}
+    assert found == {("X", "accuracy"): Reference(1, 2), ("Y", "tail"): Reference(3, 3)}
+
+
+def test_correlations_are_reached_by_the_paper_s_symbols(content: dict[str, Any]) -> None:
+    """The prime and the plain letter stand in the key as in the record."""
+    content["measures"] = [{"name": "S'", "key": "correlations.last.S'.pearson.value"}]
+    table = parse_table(content)
+    record = {"correlations": {"last": {"S'": {"pearson": {"value": 0.7}}, "S": {"pearson": {"value": 0.1}}}}}
+    summary = summarize(table, [(table.cells()[0], record)])
+    assert dict(summary.entry("A", "", table.focus).values) == {0: 0.7}
 
 
 def test_holm_multiplies_within_one_measure(content: dict[str, Any]) -> None:

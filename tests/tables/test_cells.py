@@ -50,6 +50,22 @@ def test_profile_replaces_keys_and_appends_base(content: dict[str, Any]) -> None
         ({"contrasts": [["A", "C"]]}, "'C'"),
         ({"sedes": [1]}, "sedes"),
         ({"name": "../x"}, "letters"),
+        ({"rows": [{"name": "A", "paper": {"accuracy": [43, 42]}}]}, "low, high"),
+        ({"rows": [{"name": "A", "paper": {"accuracy": "42"}}]}, "low, high"),
+        ({"pictures": ["histogram"]}, "pictures"),
+        ({"measures": [{"name": "a", "key": "a", "derived": "accuracy_of_third"}]}, "either"),
+        ({"measures": [{"name": "a", "key": "a", "arguments": {"third": "head"}}]}, "beside derived"),
+        ({"measures": [{"name": "a", "derived": "accuracy"}]}, "accuracy_of_third"),
+        ({"measures": [{"name": "a", "derived": "accuracy_of_third", "arguments": {"third": "head"}}]}, "ranking"),
+        (
+            {
+                "measures": [
+                    {"name": "a", "derived": "accuracy_of_third", "arguments": {"ranking": "W", "third": "head"}}
+                ]
+            },
+            "'W'",
+        ),
+        ({"measures": [{"name": "a", "derived": "correlation_with_S", "arguments": {"alpha": 0.5}}]}, "at least 1"),
     ],
 )
 def test_refuses(content: dict[str, Any], change: dict[str, Any], message: str) -> None:

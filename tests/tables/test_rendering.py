@@ -78,7 +78,10 @@ def test_latex(summary: Summary) -> None:
 
 def test_csv_has_one_plain_line_for_each_entry(summary: Summary) -> None:
     lines = list(csv.DictReader(io.StringIO(rendering.csv_text(summary))))
-    assert len(lines) == 4 * 2
+    assert len(lines) == 4 * 3
+    lines = [line for line in lines if "selected epoch" not in line["measure"]]
+    assert (lines[2]["paper_low"], lines[2]["against_paper"]) == ("61.0", "")
+    assert float(lines[2]["ours_minus_paper"]) == pytest.approx(182 / 3 - 61)
     assert (lines[2]["row"], lines[2]["measure"], lines[2]["n"]) == ("B_1", "accuracy", "3")
     assert float(lines[2]["mean"]) == pytest.approx(182 / 3)
     assert lines[1]["mean"] == ""
@@ -103,3 +106,46 @@ def test_terminal_draws_every_row(summary: Summary) -> None:
 @pytest.mark.parametrize(("value", "text"), [(None, "n/a"), (0.0004, "< 0.001"), (0.0123, "0.012"), (1.0, "1.000")])
 def test_p_text(value: float | None, text: str) -> None:
     assert p_text(value) == text
+
+
+def record(last: float, selected: float | None) -> dict[str, Any]:
+    return {"results": {"last": {"accuracy": last}, "selected": None if selected is None else {"accuracy": selected}}}
+
+
+def test_the_selected_epoch_stands_beside_the_last_where_there_is_one(content: dict[str, Any]) -> None:
+    table = parse_table(content)
+    without = summarize(table, [(cell, record(0.5, None)) for cell in table.cells()])
+    assert not any("selected" in title for title in rendering.header(without))
+    assert any("no cell has a validation part" in sentence for sentence in rendering.conditions(without))
+    found = summarize(table, [(cell, record(0.5, 0.6 if cell.row == "A" else None)) for cell in table.cells()])
+    place = rendering.header(found).index("accuracy, selected epoch")
+    assert [line[place] for line in rendering.body(found)] == ["60.0 ± 0.0", "n/a"]
+    assert any("validation part selected" in sentence for sentence in rendering.conditions(found))
+
+
+def test_a_gate_of_the_paper_has_a_verdict(content: dict[str, Any]) -> None:
+    content["rows"] = [
+        {"name": "A", "paper": {"accuracy": [49.0, 51.0]}},
+        {"name": "B", "paper": {"accuracy": [60.0, 61.0]}},
+        {"name": "C", "paper": {"accuracy": 50.0}},
+        {"name": "D"},
+    ]
+    table = parse_table(content)
+    summary = summarize(table, [(cell, record(0.5, None)) for cell in table.cells()], {("D", ""): "data absent"})
+    titles = rendering.header(summary)
+    shown = [titles.index(title) for title in ("accuracy, paper", "ours - paper", "against the paper")]
+    assert [[line[place] for place in shown] for line in rendering.body(summary)] == [
+        ["49.0 to 51.0", "+0.0", "inside"],
+        ["60.0 to 61.0", "-10.0", "below"],
+        ["50.0", "+0.0", "n/a"],
+        ["n/a", "n/a", "n/a"],
+    ]
+    assert "Against the ranges: A inside; B below." in " ".join(rendering.conditions(summary))
+
+
+def test_a_cell_without_its_dataset_says_so_in_every_form(content: dict[str, Any]) -> None:
+    table = parse_table(content)
+    cells = [(cell, record(0.5, None) if cell.row == "A" else None) for cell in table.cells()]
+    summary = summarize(table, cells, {("B", ""): "data absent"})
+    for text in (rendering.markdown(summary), rendering.latex(summary), rendering.csv_text(summary)):
+        assert "data absent" in text

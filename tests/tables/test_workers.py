@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from semscale_pl.tables.cache import CellRun, locate
-from semscale_pl.tables.cells import Table, parse_table
+from semscale_pl.tables.cells import parse_table
 from semscale_pl.tables.engine import run_table
+from semscale_pl.tables.schema import Table
 from semscale_pl.tables.workers import run_cells
 
 
@@ -73,11 +74,13 @@ def test_a_failing_row_is_reported_and_the_others_complete(
     content: dict[str, Any], tmp_path: Path, behaviour: str, error: str
 ) -> None:
     content["rows"][0] = {"name": "A", "overrides": [f"behaviour={behaviour}"]}
-    result = run_table(parse_table(content), tmp_path, jobs=1)
+    table = parse_table(content)
+    result = run_table(table, tmp_path, jobs=1)
     assert set(result.failures) == {"A · seed 0", "A · seed 1"}
     assert error in result.failures["A · seed 0"]
     assert result.num_trained == 2
-    entries = {entry.row: entry for entry in result.summary.entries}
+    entries = {entry.row: entry for entry in result.summary.entries if entry.measure == table.focus}
+    assert (entries["A"].state, entries["B"].state) == ("failed", "")
     assert entries["A"].interval is None
     assert len(entries["B"].values) == 2
     assert entries["B"].difference is None
@@ -101,6 +104,29 @@ def test_a_killed_worker_is_reported_replaced_and_its_cell_tried_again(content: 
     again = run_table(table, tmp_path, jobs=1)
     assert (again.num_trained, dict(again.failures)) == (1, {})
     assert calls(runs["B · seed 0"]) == 1
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_absent_dataset_is_looked_for_once_and_the_rest_goes_on(
+    content: dict[str, Any], tmp_path: Path, jobs: int
+) -> None:
+    content["columns"] = [
+        {"name": "There", "overrides": ["+dataset={name: there}"]},
+        {"name": "Nowhere", "overrides": ["+dataset={name: nowhere}", "behaviour=absent"]},
+    ]
+    content["seeds"] = [0, 1, 2]
+    table = parse_table(content)
+    result = run_table(table, tmp_path, jobs=jobs)
+    assert (result.num_trained, dict(result.failures)) == (6, {})
+    assert len(result.absent) == 6
+    assert set(result.absent.values()) == {"Nowhere was not found. Put it there."}
+    tried = sum(calls(run) for run in result.runs if run.cell.column == "Nowhere")
+    assert 1 <= tried <= jobs + 1
+    assert {entry.state for entry in result.summary.entries if entry.column == "Nowhere"} == {"data absent"}
+    there = [e for e in result.summary.entries if (e.column, e.measure) == ("There", table.focus)]
+    assert all(entry.interval is not None for entry in there)
+    again = run_table(table, tmp_path, jobs=jobs)
+    assert (again.num_trained, len(again.absent)) == (0, 6)
 
 
 def test_leaving_early_ends_the_processes_and_keeps_finished_cells(content: dict[str, Any], tmp_path: Path) -> None:

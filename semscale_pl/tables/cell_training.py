@@ -1,0 +1,167 @@
+"""Train one cell, wherever it runs: in a worker process or as a job of a cluster."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from semscale_pl.tables.cache import METRICS, CellRun, config_folder
+from semscale_pl.tables.schema import Table
+from semscale_pl.tables.tracking import wandb_overrides
+
+LOG = "log.txt"
+# Two threads in each of two processes stall one another on small machines; set before torch is first imported.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a process needs to know of a cell."""
+
+    overrides: tuple[str, ...]
+    folder: str
+    config_dir: str
+    config_name: str
+    train: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a cell has no result, in one line; ``absent`` where its dataset is not there."""
+
+    text: str
+    absent: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a cell ended; ``failure`` is None where its metrics are there."""
+
+    run: CellRun
+    seconds: float
+    failure: Failure | None = None
+
+    @property
+    def absent(self) -> bool:
+        """Tell whether the cell's dataset is not there."""
+        return self.failure is not None and self.failure.absent
+
+
+def task_of(table: Table, run: CellRun) -> Task:
+    """Return what a process needs to train a cell.
+
+    Args:
+        table: the cell's table.
+        run: the cell and its folder.
+    """
+    # First, so that what the user says wins.
+    labels = wandb_overrides(table, run.cell) if run.tracked else ()
+    overrides = (*labels, *run.cell.overrides)
+    return Task(overrides, str(run.folder), str(config_folder(table)), table.config_name, table.train)
+
+
+def outcome_of(run: CellRun, seconds: float, failure: Failure | None) -> Outcome:
+    """Return a cell's outcome; one that reports no failure must have left its record."""
+    if failure is None and run.metrics() is None:
+        failure = Failure(f"the run ended without a readable {METRICS}")
+    return Outcome(run, seconds, failure)
+
+
+def train_cell(task: Task) -> Failure | None:
+    """Compose a cell's config and train it, with everything it prints in the run folder's ``log.txt``.
+
+    Args:
+        task: what to train.
+
+    Returns:
+        None, or why there is no result.
+    """
+    folder = Path(task.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _output_to(folder / LOG):
+        try:
+            call(task.train)(compose_run(task), folder)
+        except KeyboardInterrupt:
+            return Failure("interrupted")
+        except (Exception, SystemExit) as error:
+            traceback.print_exc()
+            return _failure(error)
+    return None
+
+
+def compose_run(task: Task) -> Any:
+    """Compose a cell's config and keep it in the run folder, as Hydra's own start-up would."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    with initialize_config_dir(version_base="1.3", config_dir=task.config_dir):
+        config = compose(task.config_name, overrides=list(task.overrides))
+    folder = Path(task.folder) / ".hydra"
+    folder.mkdir(exist_ok=True)
+    OmegaConf.save(config, folder / "config.yaml")
+    OmegaConf.save(OmegaConf.create(list(task.overrides)), folder / "overrides.yaml")
+    return config
+
+
+def call(path: str) -> Any:
+    """Import ``module:function``.
+
+    Raises:
+        ValueError: the path has no colon.
+
+    Example:
+        >>> call("math:sqrt")(4.0)
+        2.0
+    """
+    module, colon, name = path.partition(":")
+    if not colon:
+        raise ValueError(f"Expected `train` to be 'module:function', but got {path!r}.")
+    return getattr(import_module(module), name)
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for the processes that are started meanwhile."""
+    before = {key: os.environ.get(key) for key in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value
+
+
+def _failure(error: BaseException) -> Failure:
+    text = " ".join(str(error).split())
+    # By its name, because the data layer imports torch.
+    causes = (error, error.__cause__)
+    if found := next((cause for cause in causes if type(cause).__name__ == "DatasetNotFound"), None):
+        return Failure(" ".join(str(found).split()), absent=True)
+    return Failure(f"{type(error).__name__}: {text}")
+
+
+@contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Send the process's own output and that of its libraries and children to a file."""
+    with path.open("w", encoding="utf-8") as file:
+        saved = os.dup(1), os.dup(2)
+        try:
+            for descriptor in (1, 2):
+                os.dup2(file.fileno(), descriptor)
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for descriptor, copy in zip((1, 2), saved, strict=True):
+                os.dup2(copy, descriptor)
+                os.close(copy)
