@@ -1,0 +1,86 @@
+"""S' of every class against its number of samples: as points, and as bars in the order of the counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from semscale_pl.figures.per_class import draw_bars
+from semscale_pl.figures.style import PALETTE, empty_figure, finite, label_classes, logarithmic, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_LABELS = 25
+
+
+def scale_against_count(
+    class_names: Sequence[str], counts: Any, scales: Any, *, intervals: Any = None, title: str = ""
+) -> Figure:
+    """Draw S' over n as points on the left, and bars of S' and n on the right, the largest class first.
+
+    Args:
+        class_names: C names.
+        counts: (C,) samples n.
+        scales: (C,) semantic scales S' in bits; None or NaN is left out.
+        intervals: (C, 2) interval of every S', or None.
+        title: of the figure.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: there is no class, or another number of values than names.
+    """
+    number, bits = finite(counts), finite(scales)
+    wanted = (len(class_names),)
+    if number.shape != wanted or bits.shape != wanted or not len(class_names):
+        raise ValueError(f"Expected {len(class_names)} counts and scales, but got {number.shape} and {bits.shape}.")
+    ends = None if intervals is None else finite(intervals)
+    if ends is not None and ends.shape != (*wanted, 2):
+        raise ValueError(f"Expected `intervals` of shape {(*wanted, 2)}, but got {ends.shape}.")
+    figure = empty_figure(10.5, 4.0)
+    grid = figure.add_gridspec(2, 2, width_ratios=[1.0, 1.4])
+    _draw_points(tidy(figure.add_subplot(grid[:, 0])), class_names, number, bits, ends)
+    order = np.argsort(-number, kind="stable")
+    upper = tidy(figure.add_subplot(grid[0, 1]))
+    lower = tidy(figure.add_subplot(grid[1, 1], sharex=upper))
+    draw_bars(upper, bits[order], len(order), PALETTE[0])
+    if ends is not None:
+        upper.errorbar(np.arange(len(order)), bits[order], yerr=_errors(bits, ends)[:, order], fmt="none", ecolor="black")
+    draw_bars(lower, number[order], len(order), "#999999")
+    logarithmic(lower)
+    upper.set_ylabel("S' (bits)", fontsize=9)
+    lower.set_ylabel("samples n", fontsize=9)
+    upper.tick_params(labelbottom=False)
+    label_classes(lower, [class_names[label] for label in order])
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _draw_points(ax: Axes, names: Sequence[str], counts: np.ndarray, scales: np.ndarray, ends: np.ndarray | None) -> None:
+    shown = np.flatnonzero((counts > 0) & np.isfinite(scales))
+    errors = None if ends is None else _errors(scales, ends)[:, shown]
+    size = 5 if len(shown) <= 200 else 2.5
+    ax.errorbar(
+        counts[shown], scales[shown], yerr=errors, fmt="o", markersize=size, color=PALETTE[0], ecolor="#777777",
+        elinewidth=1.0, alpha=0.85,
+    )  # fmt: skip
+    if len(shown):
+        ax.set_xscale("log")
+    if len(shown) <= MOST_LABELS:
+        for label in shown:
+            text = str(names[label]).replace("$", r"\$")
+            ax.annotate(text, (counts[label], scales[label]), (5, 3), textcoords="offset points", fontsize=8)
+    ax.set_ylim(bottom=0.0)
+    ax.set_xlabel("samples n", fontsize=9)
+    ax.set_ylabel("S' (bits)", fontsize=9)
+
+
+def _errors(scales: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Return the lengths below and above, (2, C); an undefined interval has none."""
+    return np.nan_to_num(np.stack([scales - ends[:, 0], ends[:, 1] - scales]).clip(min=0.0))
