@@ -18,7 +18,7 @@ LAYERS = {
     3: ["models", "analysis", "figures"],
     4: ["modules", "callbacks"],
     5: ["data"],
-    6: ["tables", "cli", "benchmarks"],
+    6: ["tables", "studies", "cli", "benchmarks", "reports"],
 }  # fmt: skip
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 # The front door resolves names lazily from everywhere; `python -m` starts the command line.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.utilities import rank_zero_only
 
 MONITOR = "val/balanced_accuracy"
 
@@ -33,6 +36,43 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         partial.replace(target)
 
 
+class BestCheckpoint(ModelCheckpoint):
+    """Keep the best epoch's checkpoint, also where a run is resumed in another folder.
+
+    Lightning forgets score and file there, so that the next epoch counts as the best so far, however bad it is.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the state of `state_dict`, and the best file into this run's folder.
+
+        Args:
+            state_dict: of the run that is resumed.
+        """
+        source = Path(str(state_dict["best_model_path"]))
+        elsewhere = self.dirpath is not None and state_dict.get("dirpath") != self.dirpath
+        if elsewhere and state_dict["best_model_path"] and not source.is_file():
+            warnings.warn(f"{source} is gone: the best epoch is that of the resumed run alone.", stacklevel=2)
+        if not elsewhere or not source.is_file():
+            super().load_state_dict(state_dict)
+            return
+        target = Path(str(self.dirpath)) / source.name
+        _copy_in_place(source, target)
+        moved = {"dirpath": self.dirpath, "last_model_path": "", "kth_value": state_dict["best_model_score"]}
+        for name in ("best_model_path", "kth_best_model_path"):
+            moved[name] = str(target)
+        super().load_state_dict({**state_dict, **moved, "best_k_models": {str(target): state_dict["best_model_score"]}})
+
+
+@rank_zero_only
+def _copy_in_place(source: Path, target: Path) -> None:
+    if target.exists() and source.samefile(target):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.copyfile(source, partial)
+    partial.replace(target)
+
+
 def checkpoint_callbacks(run_dir: Path, has_validation: bool) -> list[pl.Callback]:
     """Return the callbacks that keep checkpoints/last.ckpt and, with a validation part, checkpoints/best.ckpt."""
     folder = run_dir / "checkpoints"
@@ -40,7 +80,7 @@ def checkpoint_callbacks(run_dir: Path, has_validation: bool) -> list[pl.Callbac
     last = ModelCheckpoint(filename="last", monitor=None, save_on_train_epoch_end=True, **common)
     if not has_validation:
         return [last]
-    best = ModelCheckpoint(filename="best", monitor=MONITOR, mode="max", save_on_train_epoch_end=False, **common)
+    best = BestCheckpoint(filename="best", monitor=MONITOR, mode="max", save_on_train_epoch_end=False, **common)
     return [best, last]
 
 

@@ -92,11 +92,13 @@ def _check_schedule(cfg: DictConfig) -> None:
 def _check_imbalance(cfg: DictConfig) -> None:
     factor = OmegaConf.select(cfg, "imbalance_factor")
     profile = OmegaConf.select(cfg, "imbalance.profile", default=_ABSENT)
-    if profile in (None, "none") and factor not in (None, 1):
+    if profile in (None, "none", "per_class", "listed") and factor not in (None, 1):
         raise WrongCallError(
-            f"Expected `imbalance_factor` to be 1 with imbalance=none, but got {factor}. "
+            f"Expected `imbalance_factor` to be 1 with imbalance={profile or 'none'}, but got {factor}. "
             "Choose imbalance=exponential or imbalance=step."
         )
+    if profile == "listed" and not Path(str(OmegaConf.select(cfg, "imbalance.file"))).is_file():
+        raise WrongCallError("Expected imbalance.file=FILE to be a JSON list of training images, but there is none.")
 
 
 def _check_mixing(cfg: DictConfig) -> None:

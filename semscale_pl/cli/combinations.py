@@ -69,6 +69,12 @@ def _check_ldam(cfg: DictConfig) -> None:
             f"Expected classifier=cosine with loss=ldam, whose margins are meant for cosines, but got {head}. "
             "Add classifier=cosine."
         )
+    scale = OmegaConf.select(cfg, "classifier.scale")
+    if _class_name(cfg, "loss") == "LDAM" and scale not in (None, 1):
+        raise WrongCallError(
+            f"Expected `classifier.scale` to be 1 with loss=ldam, which takes its margins off the cosines and scales "
+            f"them itself, but got {scale}. Set loss.scale instead."
+        )
 
 
 def _class_name(cfg: DictConfig, group: str) -> str:

@@ -6,12 +6,14 @@ import functools
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from semscale_pl.cli.leftovers import leftovers
 from semscale_pl.cli.paths import config_dir
 from semscale_pl.cli.suggestions import closest_key, did_you_mean, dotted_keys
 
@@ -42,9 +44,18 @@ def answers_in_one_line(task: Callable[[Any], Any]) -> Callable[[Any], Any]:
             message = message_of(error, "train")
             if message is None:
                 raise
+            _clear_run_folder()
             raise SystemExit(complain(message)) from error
 
     return guarded
+
+
+def _clear_run_folder() -> None:
+    """Take away the folder that Hydra made for a run that did not begin."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if HydraConfig.initialized():
+        leftovers.clear(Path(HydraConfig.get().runtime.output_dir))
 
 
 def message_of(error: BaseException, config_name: str) -> str | None:

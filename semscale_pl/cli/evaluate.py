@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from semscale_pl.cli.checks import check_evaluate as check
-from semscale_pl.cli.errors import WrongCallError, answers_in_one_line
+from semscale_pl.cli.errors import answers_in_one_line
 from semscale_pl.cli.launching import run_folder
+from semscale_pl.cli.strict_json import write_json
 
 CONFIG = "evaluate"
 SHOWN = (
@@ -35,7 +34,7 @@ def run(cfg: DictConfig) -> None:
     check(cfg)
     results = evaluate(cfg)
     _show(results)
-    _write(run_folder() / "metrics.json", {"checkpoint": str(Path(cfg.ckpt).resolve()), "test": results})
+    write_json(run_folder() / "metrics.json", {"checkpoint": str(Path(cfg.ckpt).resolve()), "test": results})
 
 
 def evaluate(cfg: DictConfig) -> dict[str, Any]:
@@ -53,16 +52,15 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     import pytorch_lightning as pl
 
     from semscale_pl.cli import building
+    from semscale_pl.cli.restoring import read_checkpoint
 
-    content = _load(cfg.ckpt)
+    content = read_checkpoint(cfg.ckpt)
     stored = _stored_config(content, cfg)
     pl.seed_everything(stored.seed, workers=True, verbose=False)
     datamodule = building.build_datamodule(stored)
     module = building.build_module(
         stored, datamodule.num_classes, datamodule.class_names, [int(count) for count in datamodule.class_counts]
     )
-    if hasattr(datamodule, "class_frequencies"):
-        module.loss.setup(datamodule.class_frequencies)
     module.load_state_dict(content["state_dict"])
     trainer = pl.Trainer(
         accelerator=cfg.accelerator,
@@ -78,22 +76,15 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     return module.last_test_results
 
 
-def _load(path: str) -> dict[str, Any]:
-    from semscale_pl.cli.checkpoints import load_checkpoint
-
-    try:
-        return load_checkpoint(path)
-    except Exception as error:  # torch raises whatever the bytes of a foreign file lead to
-        raise WrongCallError(
-            f"Expected `ckpt` to be a checkpoint of `semscale train`, but cannot read {path}."
-        ) from error
-
-
 def _stored_config(content: dict[str, Any], cfg: DictConfig) -> DictConfig:
     stored = OmegaConf.create(content["hyper_parameters"]["config"])
     for key in ("batch_size", "num_workers", "root"):
         if cfg[key] is not None and key in stored.dataset:
             stored.dataset[key] = cfg[key]
+    if "check_images" in stored.dataset:
+        stored.dataset.check_images = "exist"  # testing opens every test image anyway, and no other
+    if stored.backbone.get("pretrained"):
+        stored.backbone.pretrained = False  # the checkpoint's own weights follow
     return stored
 
 
@@ -107,9 +98,3 @@ def _show(results: dict[str, Any]) -> None:
             value = results[name]
             table.add_row(name.replace("_", " "), "n/a" if value is None else f"{value:.4f}")
     Console().print(table)
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-    os.replace(partial, path)

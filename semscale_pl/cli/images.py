@@ -67,11 +67,10 @@ class DecodedImages:
         return len(self.paths)
 
     def __getitem__(self, position: int) -> Decoded:
-        from PIL import Image
+        from semscale_pl.data.files import read_rgb
 
         try:
-            with Image.open(self.paths[position]) as file:
-                image = file.convert("RGB")
+            image = read_rgb(self.paths[position])
         except Exception as error:  # Pillow raises whatever the bytes of a broken file lead to
             return Decoded(position, None, reason(error))
         return Decoded(position, self.model_input(image))

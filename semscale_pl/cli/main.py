@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from semscale_pl.cli.errors import FAILED, INTERRUPTED, OK, WRONG_CALL, complain, message_of
+from semscale_pl.cli.leftovers import leftovers
 from semscale_pl.cli.suggestions import did_you_mean
 from semscale_pl.cli.sweeps import FLAGS, check_sweep, is_sweep, runnable
 
@@ -26,6 +27,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 DIRECT_COMMANDS: dict[str, tuple[str, str]] = {
     "table": ("semscale_pl.cli.table", "run what is missing of a table and print it: semscale table FILE"),
     "data": ("semscale_pl.cli.data", "compare a dataset with what it must contain: semscale data verify dataset=NAME"),
+    "advise": ("semscale_pl.cli.advise", "what to collect next: semscale advise features=FILE batch=20 threshold=0.02"),
+    "study": ("semscale_pl.cli.study", "run one of the paper's analyses and draw it: semscale study NAME"),
     "demo": ("semscale_pl.cli.demo", "eight methods on long-tailed digits over five seeds: table and figure"),
 }
 
@@ -103,6 +106,7 @@ def _run(command: str, overrides: list[str]) -> int:
         overrides = runnable(overrides)
     _quieten()
     sys.argv = [sys.argv[0] if sys.argv else "semscale", *overrides]
+    leftovers.note(overrides)
     hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=module.CONFIG)(module.run)()
     return OK
 

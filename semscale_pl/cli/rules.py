@@ -74,7 +74,22 @@ def _share() -> Rule:
     return Rule("a number in (0, 1]", lambda value: is_number(value) and 0 < value <= 1)
 
 
+def _share_or_count() -> Rule:
+    return Rule(
+        "a number of batches of at least 1, or a share in (0, 1]",
+        lambda value: (is_int(value) and value >= 1) or (is_number(value) and 0 < value <= 1),
+    )
+
+
+def _start_epoch() -> Rule:
+    return Rule(
+        "an integer of at least 0, or a share of the epochs in (0, 1)",
+        lambda value: (is_int(value) and value >= 0) or (is_number(value) and 0 < value < 1),
+    )
+
+
 SEED = Rule("an integer in 0..4294967295", lambda value: is_int(value) and 0 <= value < 2**32)
+TAU = Rule('"dynamic" or a number of at least 0', lambda value: value == "dynamic" or (is_number(value) and value >= 0))
 DEVICES = Rule('an integer of at least 1 or "auto"', lambda value: value == "auto" or (is_int(value) and value >= 1))
 PRECISION = Rule(f"one of {', '.join(PRECISIONS)}", lambda value: str(value) in PRECISIONS)
 RATIO = Rule('"dim" or a number above 0', lambda value: value == "dim" or (is_number(value) and value > 0))
@@ -85,12 +100,14 @@ RULES: dict[str, Rule] = {
     "seed": SEED,
     "subset_seed": SEED,
     "imbalance_factor": at_least(1),
+    "imbalance.samples": integer(1),
     "lr_reference_batch": integer(1, optional=True),
     "dataset.batch_size": integer(1),
     "dataset.validation_per_class": integer(0),
     "dataset.validation_fraction": VAL_FRACTION,
     "dataset.num_workers": integer(0),
     "dataset.download": switch(),
+    "dataset.check_images": one_of("decode", "exist", "none"),
     "dataset.channels": integer(1, optional=True),
     "dataset.num_classes": integer(2, optional=True),
     "loss.gamma": at_least(0),
@@ -98,7 +115,7 @@ RULES: dict[str, Rule] = {
     "loss.label_smoothing": _from_zero_below_one(),
     "loss.max_margin": above(0),
     "loss.scale": above(0),
-    "reweighting.start_epoch": integer(0),
+    "reweighting.start_epoch": _start_epoch(),
     "reweighting.ramp_epochs": integer(0),
     "reweighting.alpha": at_least(1),
     "reweighting.power": at_least(0),
@@ -118,6 +135,13 @@ RULES: dict[str, Rule] = {
     "reweighting.capacity": integer(1, optional=True),
     "reweighting.scheme": one_of("inverse", "sqrt_inverse", "class_balanced"),
     "reweighting.beta": _from_zero_below_one(),
+    "reweighting.tau": TAU,
+    "reweighting.momentum": _from_zero_below_one(),
+    "reweighting.initial_score": _share(),
+    "reweighting.batch_size": integer(1),
+    "reweighting.image_size": integer(1),
+    "reweighting.bounded": switch(),
+    "reweighting.seed": SEED,
     "mixing.mixup_alpha": at_least(0),
     "mixing.cutmix_alpha": at_least(0),
     "mixing.probability": _share(),
@@ -135,6 +159,7 @@ RULES: dict[str, Rule] = {
     "trainer.precision": PRECISION,
     "trainer.accumulate_grad_batches": integer(1),
     "trainer.gradient_clip_val": above(0, optional=True),
+    "trainer.limit_train_batches": _share_or_count(),
     "trainer.check_val_every_n_epoch": integer(1),
     "trainer.log_every_n_steps": integer(1),
     "batch_size": integer(1, optional=True),

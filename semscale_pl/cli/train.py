@@ -79,6 +79,13 @@ def train(cfg: DictConfig, run_dir: Path) -> TrainResult:
     Raises:
         KeyboardInterrupt: the run was interrupted; the last finished epoch's checkpoint is in ``run_dir``.
     """
+    from semscale_pl.cli.wandb_runs import one_wandb_run
+
+    with one_wandb_run():
+        return _train(cfg, run_dir)
+
+
+def _train(cfg: DictConfig, run_dir: Path) -> TrainResult:
     import pytorch_lightning as pl
 
     from semscale_pl.cli import building
@@ -105,6 +112,8 @@ def _fit(trainer: pl.Trainer, module: ImbalancedClassifier, datamodule: Any, ckp
         with warnings.catch_warnings():
             # A resumed run goes on in its own folder.
             warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+            # Or in another one, where `BestCheckpoint` sees to what Lightning would lose.
+            warnings.filterwarnings("ignore", message="The dirpath has changed from")
             trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
     except SystemExit as end:
         # Lightning turns Ctrl-C into an orderly end with exit code 1.
@@ -132,8 +141,9 @@ def _test(
 def _record(result: TrainResult, cfg: DictConfig, seconds: float) -> None:
     from semscale_pl.cli.building import plain_config
     from semscale_pl.cli.record import diagnose, write_record
+    from semscale_pl.cli.wandb_runs import summarize_in_wandb
 
-    write_record(
+    record = write_record(
         result.run_dir,
         config=plain_config(cfg),
         results={"last": result.last, "selected": result.best},
@@ -143,3 +153,4 @@ def _record(result: TrainResult, cfg: DictConfig, seconds: float) -> None:
         seconds=seconds,
         completed_epochs=result.trainer.current_epoch,
     )
+    summarize_in_wandb(result.trainer.loggers, record)

@@ -69,3 +69,12 @@ def test_a_run_without_callbacks_passes() -> None:
 def test_a_refusal_names_the_head_it_got() -> None:
     with pytest.raises(WrongCallError, match="got LinearClassifier"):
         check_combinations(composed("loss=ldam"))
+
+
+def test_ldam_scales_the_cosines_itself() -> None:
+    with pytest.raises(
+        WrongCallError, match=r"`classifier.scale` to be 1 with loss=ldam.*got 16.*loss.scale"
+    ) as caught:
+        check_combinations(composed("loss=ldam", "classifier=cosine", "classifier.scale=16"))
+    assert "\n" not in str(caught.value)
+    check_combinations(composed("loss=ce", "classifier=cosine", "classifier.scale=16"))

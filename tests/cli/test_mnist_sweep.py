@@ -37,7 +37,7 @@ def test_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEMSCALE_DATA", str(Path(os.environ.get("SEMSCALE_DATA", "data")).resolve()))
     monkeypatch.chdir(tmp_path)
     # Weights begin in the first of one epochs; `++` gives the key to reweighting=none as well, where nothing reads it.
-    short = ["trainer.max_epochs=1", "+trainer.limit_train_batches=5", "++reweighting.start_epoch=0"]
+    short = ["trainer.max_epochs=1", "trainer.limit_train_batches=5", "++reweighting.start_epoch=0"]
     assert main(["train", "-m", *SWEEP, *short]) == 0
     records = [json.loads(path.read_text()) for path in sorted(tmp_path.rglob("metrics.json"))]
     assert len(records) == 8

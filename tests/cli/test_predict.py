@@ -120,6 +120,14 @@ def test_bad_images_are_listed_and_skipped(ckpt: Path, folder: Path, capsys: pyt
     assert len(lines) == 4
 
 
+def test_a_file_is_decoded_as_in_training(ckpt: Path, folder: Path) -> None:
+    grey = np.asarray(Image.open(folder / "a/0.png"))
+    Image.fromarray(grey.astype(np.uint16) << 8).save(folder / "a/0_of_16_bits.png")
+    _, rows = called(ckpt, folder)
+    assert [row["path"] for row in rows[:2]] == ["a/0.png", "a/0_of_16_bits.png"]
+    np.testing.assert_array_equal(*probabilities(rows[:2]))
+
+
 def test_no_readable_image_is_a_failure_without_a_file(
     ckpt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +16,7 @@ import yaml
 
 from semscale_pl.cli import demo, table
 from semscale_pl.tables import cache
+from semscale_pl.tables.published import read_cells
 
 FAKE = Path(__file__).parent.parent / "tables"
 
@@ -44,17 +48,46 @@ def test_saves_prints_and_publishes(file: Path, tmp_path: Path, capsys: pytest.C
     assert "B has the highest mean accuracy" in output.out
     assert "[4/4]" in output.err
     saved = tmp_path / "runs" / "tables" / "small"
-    names = {path.name for path in saved.iterdir() if path.is_file()}
+    names = {path.name for path in saved.iterdir() if path.is_file() and path.name != ".drawn"}
     assert names == {"table.md", "table.csv", "table.tex", "table.json", "figure.png"}
-    cells = json.loads((tmp_path / "experiments" / "results" / "small" / "cells.json").read_text())["cells"]
-    assert [(cell["row"], cell["seed"], cell["record"]["seed"]) for cell in cells] == [
+    cells = read_cells(tmp_path / "experiments" / "results" / "small" / "cells.json")
+    assert [(cell.row, cell.seed, record["seed"]) for cell, record in cells] == [
         ("A", 0, 0),
         ("B", 0, 0),
         ("A", 1, 1),
         ("B", 1, 1),
     ]
+    drawn = (saved / "figure.png").stat().st_mtime_ns
     assert table.main([str(file), "jobs=1"]) == 0
-    assert "[" not in capsys.readouterr().err
+    output = capsys.readouterr()
+    assert "[" not in output.err
+    assert "accuracy, published" in output.out
+    assert "Published: 4 cells" in output.out
+    assert (saved / "figure.png").stat().st_mtime_ns == drawn
+
+
+def test_published_cells_never_stand_in_for_a_cell(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert table.main([str(file), "jobs=1", "publish=true"]) == 0
+    shutil.rmtree("runs")
+    file.write_text(file.read_text().replace("level=0.6", "level=0.7"))
+    assert table.main([str(file), "jobs=1", "seeds=0"]) == 0
+    output = capsys.readouterr()
+    assert "[2/2]" in output.err
+    lines = list(csv.DictReader(io.StringIO(Path("runs/tables/small/table.csv").read_text())))
+    mine = next(line for line in lines if (line["row"], line["measure"]) == ("B", "accuracy"))
+    assert (mine["mean"], mine["n"], mine["published_n"]) == ("0.7", "1", "2")
+    assert float(mine["published_mean"]) == pytest.approx(0.605)
+    assert "2 of them were run with other settings" in " ".join(output.out.split())
+
+
+def test_an_absent_dataset_says_so_and_exits_with_0(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(file.read_text().replace("level=0.6", "behaviour=absent"))
+    assert table.main([str(file), "jobs=1", "publish=true"]) == 0
+    output = capsys.readouterr()
+    assert output.out.count("Nowhere was not found. Put it there.") == 1
+    assert "DATA ABSENT B · seed 0 and 1 more cell:" in output.out
+    assert "| B | data absent |" in Path("runs/tables/small/table.md").read_text()
+    assert {cell.row for cell, _ in read_cells(Path("experiments/results/small/cells.json"))} == {"A"}
 
 
 def test_a_failed_cell_exits_with_1_and_is_not_published(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,6 +98,15 @@ def test_a_failed_cell_exits_with_1_and_is_not_published(file: Path, capsys: pyt
     assert "log.txt" in output.err
     assert not Path("experiments").exists()
     assert json.loads(Path("runs/tables/small/table.json").read_text())["failures"]
+
+
+def test_a_cluster_has_settings_and_takes_many_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    call = table.parse(["submitit=slurm", "submitit.timeout=5", "submitit.partition=gpu", "loss=focal"])
+    assert call.cluster is not None
+    assert call.cluster.parameters() == {"timeout_min": 5, "slurm_partition": "gpu"}
+    assert (call.jobs, call.overrides) == (1024, ("loss=focal",))
+    assert table.parse(["submitit=local"]).jobs == 2
 
 
 @pytest.mark.parametrize(
@@ -79,6 +121,9 @@ def test_a_failed_cell_exits_with_1_and_is_not_published(file: Path, capsys: pyt
         (["small.yaml", "publish=yes"], "publish"),
         (["small.yaml", "profile=big"], "profile"),
         (["small.yaml", "nonsense"], "KEY=VALUE"),
+        (["small.yaml", "submitit=cloud"], "'cloud'"),
+        (["small.yaml", "submitit=slurm"], "sbatch"),
+        (["small.yaml", "submitit.gpus=1"], "beside"),
         (["small.yaml", "leevl=1"], "leevl"),
     ],
 )

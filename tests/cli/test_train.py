@@ -145,6 +145,21 @@ def test_killed_and_resumed_equals_uninterrupted(workers: int, tmp_path: Path) -
     assert_equal_runs(tmp_path / "whole", tmp_path / "killed")
 
 
+def test_a_run_resumed_in_another_folder_knows_the_best_epoch_so_far(tmp_path: Path) -> None:
+    held_out = "dataset.validation_fraction=0.2"
+    trained(tmp_path / "old", held_out)
+    first = torch.load(tmp_path / "old/checkpoints/best.ckpt", weights_only=True)
+    ckpt = f"ckpt_path={tmp_path}/old/checkpoints/last.ckpt"
+    result = trained(tmp_path / "new", held_out, ckpt, "trainer.max_epochs=3", "trainer.limit_train_batches=1")
+    keeper = next(one for one in result.trainer.checkpoint_callbacks if one.monitor)
+    best = torch.load(tmp_path / "new/checkpoints/best.ckpt", weights_only=True)
+    assert best["epoch"] >= first["epoch"]
+    assert float(keeper.best_model_score) >= max(
+        float(state["best_model_score"]) for key, state in first["callbacks"].items() if key.startswith("BestCheck")
+    )
+    assert result.best is not None
+
+
 def test_ctrl_c_leaves_the_checkpoint_and_exit_code_130(tmp_path: Path) -> None:
     process = started(tmp_path / "run", "trainer.max_epochs=2000")
     os.kill(process.pid, signal.SIGINT)

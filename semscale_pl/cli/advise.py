@@ -1,0 +1,247 @@
+"""`semscale advise features=FILE|dataset=NAME batch=m threshold=t [budget=B]`: what to collect next, class by class."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semscale_pl.cli.errors import INTERRUPTED, OK, WRONG_CALL, complain, message_of
+from semscale_pl.cli.suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    from semscale_pl.analysis.advice import Advice
+    from semscale_pl.cli.loaded_features import LoadedFeatures
+
+USAGE = """usage: semscale advise features=FILE batch=m threshold=t [KEY=VALUE ...]
+       semscale advise dataset=NAME batch=m threshold=t [KEY=VALUE ...]
+
+  features=FILE           .npz, .npy, .pt, .parquet or .csv, as for `semscale measure`
+  labels=FILE             where the labels are not in the same file
+  label_column=NAME       of a .parquet or .csv table
+  dataset=NAME            instead of a file: the pixels of a training set, with any other override of `semscale train`
+  image_size=16           side of the resized images of a dataset
+  batch=20                samples of a class that are collected at a time
+  threshold=0.02          stop where the last batch has added less than this share of S'; 2% is the same
+  budget=0                new samples in all, to be spread over the classes
+  orders=20               random orders of the samples behind each interval
+  feature_norm=none       l2: every sample divided by its length; rms: all by their root-mean-square deviation
+  num_features=D          wider features are averaged down to D
+  seed=0                  of the orders
+  out=FOLDER              where advice.json and advice.csv go; runs/advise/NAME unless given
+"""
+NORMS = ("none", "l2", "rms")
+_FILE_KEYS = ("features", "labels", "label_column", "feature_norm", "num_features")
+_KEYS = (*_FILE_KEYS, "dataset", "image_size", "batch", "threshold", "budget", "orders", "seed", "out")
+
+
+@dataclass(frozen=True)
+class AdviseCall:
+    """A checked call."""
+
+    batch: int
+    threshold: float
+    features: Path | None = None
+    labels: Path | None = None
+    label_column: str | None = None
+    budget: int = 0
+    orders: int = 20
+    feature_norm: str = "none"
+    num_features: int | None = None
+    seed: int = 0
+    out: Path | None = None
+    dataset: str | None = None
+    image_size: int = 16
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Return what the results are called."""
+        return self.features.stem if self.features is not None else str(self.dataset)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Advise on a collection.
+
+    Args:
+        argv: settings, see ``semscale advise --help``.
+
+    Returns:
+        0 done, 2 wrong call or file, 130 interrupted.
+    """
+    if not argv or argv[0] in ("--help", "-h", "help"):
+        (sys.stdout if argv else sys.stderr).write(USAGE)
+        return OK if argv else WRONG_CALL
+    try:
+        return execute(parse(argv))
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        return INTERRUPTED
+    except Exception as error:
+        message = str(error) if isinstance(error, ValueError | FileNotFoundError) else message_of(error, "train")
+        if message is None:
+            raise
+        return complain(message)
+
+
+def parse(arguments: Sequence[str]) -> AdviseCall:
+    """Check a call before anything heavy is imported.
+
+    Args:
+        arguments: ``KEY=VALUE`` each.
+
+    Raises:
+        ValueError: an argument is unknown, missing or out of range; one line says which.
+    """
+    own, overrides = _split(arguments)
+    for key, example in (("batch", "20"), ("threshold", "0.02")):
+        if not own.get(key):
+            raise ValueError(f"Expected `{key}`. Pass {key}={example}; see `semscale advise --help`.")
+    norm = own.get("feature_norm", "none")
+    if norm not in NORMS:
+        raise ValueError(f"Expected `feature_norm` to be one of {', '.join(NORMS)}, but got {norm!r}.")
+    return AdviseCall(
+        batch=_whole("batch", own["batch"], 1),
+        threshold=_share(own["threshold"]),
+        features=_file("features", own["features"]) if "features" in own else None,
+        labels=_file("labels", own["labels"]) if "labels" in own else None,
+        label_column=own.get("label_column"),
+        budget=_whole("budget", own.get("budget", "0"), 0),
+        orders=_whole("orders", own.get("orders", "20"), 2),
+        feature_norm=norm,
+        num_features=_whole("num_features", own["num_features"], 1) if "num_features" in own else None,
+        seed=_whole("seed", own.get("seed", "0"), 0),
+        out=Path(own["out"]) if own.get("out") else None,
+        dataset=own.get("dataset"),
+        image_size=_whole("image_size", own.get("image_size", "16"), 1),
+        overrides=tuple(overrides),
+    )
+
+
+def execute(call: AdviseCall) -> int:
+    """Read the features, print the advice and save it.
+
+    Args:
+        call: the settings.
+
+    Returns:
+        0.
+
+    Raises:
+        ValueError: the file cannot be used; one line says why.
+    """
+    from semscale_pl.analysis.advice import advise
+    from semscale_pl.cli.advice_table import csv_of, print_advice
+    from semscale_pl.cli.strict_json import write_json, write_text
+
+    features, labels, names = _load(call)
+    advice = advise(
+        features,
+        labels,
+        names,
+        batch=call.batch,
+        threshold=call.threshold,
+        budget=call.budget,
+        orders=call.orders,
+        seed=call.seed,
+        progress=_Progress("class"),
+    )
+    print_advice(advice)
+    folder = call.out or Path("runs/advise") / call.name
+    write_text(folder / "advice.csv", csv_of(advice))
+    write_json(folder / "advice.json", _record(call, advice))
+    sys.stdout.write(f"Saved under {folder}\n")
+    return OK
+
+
+def _load(call: AdviseCall) -> LoadedFeatures:
+    if call.dataset is not None:
+        from semscale_pl.cli.training_pixels import training_pixels
+
+        overrides = [f"dataset={call.dataset}", *call.overrides, f"seed={call.seed}"]
+        return training_pixels(overrides, call.image_size, _Progress("batch"))
+    from semscale_pl.cli.loaded_features import load_features
+
+    return load_features(
+        Path(str(call.features)),
+        call.labels,
+        label_column=call.label_column,
+        feature_norm=call.feature_norm,
+        num_features=call.num_features,
+    )
+
+
+def _record(call: AdviseCall, advice: Advice) -> dict[str, Any]:
+    """Return the advice with the settings that are not in it already."""
+    settings = {key: value for key, value in asdict(call).items() if key not in ("batch", "threshold", "budget", "out")}
+    return {**advice.as_dict(), "settings": settings}
+
+
+def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Part a call's own settings from the overrides of a dataset, and refuse what fits neither."""
+    own: dict[str, str] = {}
+    overrides = []
+    for argument in arguments:
+        key, sign, value = argument.partition("=")
+        if not sign:
+            raise ValueError(f"Expected KEY=VALUE, but got {argument!r}. See `semscale advise --help`.")
+        if key in _KEYS:
+            own[key] = value
+        else:
+            overrides.append(argument)
+    if bool(own.get("features")) == bool(own.get("dataset")):
+        raise ValueError("Expected either `features` or `dataset`. Pass features=FILE or dataset=NAME.")
+    foreign = [key for key in _FILE_KEYS if key in own] if "dataset" in own else []
+    if foreign:
+        raise ValueError(f"Expected `{foreign[0]}` only with features=FILE, but got it with dataset=.")
+    if overrides and "dataset" not in own:
+        key = overrides[0].partition("=")[0]
+        raise ValueError(f"Unknown setting `{key}`.{did_you_mean(key, _KEYS)} See `semscale advise --help`.")
+    return own, overrides
+
+
+class _Progress:
+    """Say on stderr how much is done and how long the rest will take, at most every two seconds.
+
+    Args:
+        what: is counted.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._started = self._told = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._told < 2.0:
+            return
+        self._told = now
+        left = (now - self._started) / done * (total - done)
+        sys.stderr.write(f"{self._what} {done} of {total}, about {left:.0f} s left\n")
+
+
+def _file(key: str, text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise ValueError(f"Expected `{key}` to be a file, but there is no {text!r}.")
+    return path
+
+
+def _whole(key: str, text: str, least: int) -> int:
+    if not text.isascii() or not text.isdigit() or not least <= int(text) <= 10**12:
+        raise ValueError(f"Expected `{key}` to be a whole number of at least {least}, but got {text!r}.")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text.removesuffix("%")) / (100.0 if text.endswith("%") else 1.0)
+    except ValueError:
+        value = math.nan
+    if not 0.0 < value < math.inf:
+        raise ValueError(f"Expected `threshold` to be a share above 0 such as 0.02 or 2%, but got {text!r}.")
+    return value

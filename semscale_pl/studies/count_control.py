@@ -1,0 +1,204 @@
+"""Does the correlation of class accuracy with S' survive when the count of images is taken out of S'?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from semscale_pl.statistics import mean_interval, pearson, spearman
+from semscale_pl.studies.running import tracked
+from semscale_pl.studies.training import trained
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# S' again, on the classes where the extrapolation gives a value: otherwise the two would be compared on different ones.
+SAME_CLASSES = "S', same classes"
+# What is correlated with accuracy, in the order of the table.
+QUANTITIES = ("n", "E_n", "S'", "S' matched", "S' OAS", "S' Ledoit-Wolf", "S' extrapolated", SAME_CLASSES, "W", "S")
+_CONTROLLED = {
+    "matched": "S' matched",
+    "oas": "S' OAS",
+    "ledoit_wolf": "S' Ledoit-Wolf",
+    "extrapolated": "S' extrapolated",
+}
+_OF_COUNT = ("n", "E_n")
+
+
+def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Train, measure the features of the training images, and correlate.
+
+    Args:
+        arguments: ``datasets`` (name to the overrides of its training), ``seeds``, ``overrides`` of all trainings,
+            ``size`` of the matched subsets (null: the count of the smallest class).
+        folder: keeps the trainings.
+        jobs: worker processes.
+        progress: is told how far the study is.
+
+    Returns:
+        ``datasets``: for each, per seed the classes' quantities, and the correlations with intervals over the seeds.
+
+    Raises:
+        ValueError: an argument is wrong.
+        StudyFailedError: a training failed; the finished ones are kept.
+
+    Reference: Ma et al. (ICLR 2023), section 3.4, Table 1, for the plain quantities.
+    """
+    trainings = trained(table_of(arguments), folder, jobs)
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in arguments["datasets"]}
+    for training in tracked(trainings, len(trainings), progress, "model"):
+        accuracy = training.record["results"]["last"]["per_class"]["accuracy"]
+        features, labels = features_of(training.folder / "checkpoints" / "last.ckpt")
+        columns = quantities(features, labels, len(accuracy), arguments["size"], training.seed)
+        found[training.row].append({"seed": training.seed, "accuracy": accuracy, **columns})
+    return {
+        "quantities": list(QUANTITIES),
+        "datasets": {name: {"seeds": seeds, "correlations": correlations(seeds)} for name, seeds in found.items()},
+        "trainings": [training.origin for training in trainings],
+    }
+
+
+def table_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the trainings as a table, one row a dataset.
+
+    Raises:
+        ValueError: there are no datasets.
+    """
+    if not isinstance(arguments["datasets"], Mapping) or not arguments["datasets"]:
+        raise ValueError(f"Expected `datasets` to map names to overrides, but got {arguments['datasets']!r}.")
+    rows = [{"name": name, "overrides": list(overrides)} for name, overrides in arguments["datasets"].items()]
+    base = ["logger=csv", *arguments["overrides"]]
+    return {"name": "count_control", "base": base, "rows": rows, "seeds": list(arguments["seeds"])}
+
+
+def features_of(checkpoint: Path) -> tuple[Tensor, Tensor]:
+    """Pass the training images of a run, in evaluation mode, through its last model.
+
+    Args:
+        checkpoint: of the run.
+
+    Returns:
+        Features (N, d), the classifier's input, averaged down to 64 where there are more, and labels (N,).
+    """
+    import torch
+
+    from semscale_pl.cli.building import build_datamodule
+    from semscale_pl.cli.restoring import restore
+    from semscale_pl.geometry import pool_features
+
+    restored = restore(checkpoint)
+    datamodule = build_datamodule(restored.config)
+    with torch.no_grad():
+        loader = datamodule.eval_train_dataloader()
+        rows = [(pool_features(restored.module.features(batch[0])), batch[1]) for batch in loader]
+    features, labels = (torch.cat(part) for part in zip(*rows, strict=True))
+    return features, labels
+
+
+def quantities(
+    features: Tensor, labels: Tensor, num_classes: int, size: int | None = None, seed: int = 0
+) -> dict[str, list[float]]:
+    """Compute all per-class quantities.
+
+    Args:
+        features: (N, d).
+        labels: (N,) integers in [0, C).
+        num_classes: C.
+        size: of the matched subsets; None for the count of the smallest class of at least 2.
+        seed: of the subsets.
+
+    Returns:
+        Each of ``QUANTITIES`` with C numbers, NaN where undefined.
+    """
+    import torch
+
+    from semscale_pl.analysis.estimators import controlled_scales
+    from semscale_pl.geometry import class_centres, interclass_weights, semantic_scale_imbalance, semantic_scales
+    from semscale_pl.imbalance import effective_numbers
+
+    counts = torch.bincount(labels, minlength=num_classes)
+    scales = semantic_scales(features, labels, num_classes)
+    weights = interclass_weights(class_centres(features, labels, num_classes))
+    controlled = controlled_scales(features, labels, num_classes, size, seed)
+    known = torch.where(controlled["extrapolated"].isnan(), math.nan, scales)
+    columns = {
+        "n": counts.double(),
+        "E_n": effective_numbers(counts, 1.0 - 1.0 / len(labels)),
+        "S'": scales,
+        **{_CONTROLLED[name]: values for name, values in controlled.items()},
+        "W": weights,
+        "S": semantic_scale_imbalance(scales, weights),
+        SAME_CLASSES: known,
+    }
+    return {name: values.tolist() for name, values in columns.items()}
+
+
+def correlations(seeds: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Correlate every quantity with class accuracy, over the classes of each seed, then average over the seeds.
+
+    Args:
+        seeds: per seed ``accuracy`` and the quantities.
+
+    Returns:
+        Quantity to ``pearson`` and ``spearman`` with accuracy, ``partial_pearson`` given log n, ``partial_spearman``
+        given n and ``with_n``, the rank correlation with n: each mean and 95 % interval over the seeds, or None;
+        ``classes`` is how many classes have a value.
+    """
+    result = {}
+    for name in QUANTITIES:
+        rows = [_correlate(seed, name) for seed in seeds]
+        entry: dict[str, Any] = {key: _over_seeds([row[key] for row in rows]) for key in rows[0]}
+        entry["classes"] = [int(np.isfinite(np.array(seed[name], dtype=float)).sum()) for seed in seeds]
+        result[name] = entry
+    return result
+
+
+def _correlate(seed: Mapping[str, Any], name: str) -> dict[str, float | None]:
+    from semscale_pl.analysis.partial_correlation import partial_pearson, partial_spearman
+
+    accuracy, counts, values = seed["accuracy"], seed["n"], seed[name]
+    log_counts = np.log(counts).tolist()
+    own = name in _OF_COUNT  # what n leaves of a function of n is no more than its curvature
+    return {
+        "pearson": pearson(values, accuracy).value,
+        "spearman": spearman(values, accuracy).value,
+        "partial_pearson": None if own else partial_pearson(values, accuracy, log_counts),
+        "partial_spearman": None if own else partial_spearman(values, accuracy, counts),
+        "with_n": spearman(values, counts).value,
+    }
+
+
+def _over_seeds(values: Sequence[float | None]) -> dict[str, Any] | None:
+    """Average; None unless every seed has a value."""
+    known = [value for value in values if value is not None]
+    return mean_interval(known)._asdict() if len(known) == len(values) else None
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """Return the correlations as a table in Markdown.
+
+    Args:
+        result: of :func:`run`.
+    """
+    lines = ["| dataset | quantity | classes | Pearson | Spearman | Pearson given log n | Spearman given n | with n |"]
+    lines.append("|---|---|---:|---:|---:|---:|---:|---:|")
+    for dataset, entry in result["datasets"].items():
+        for name in result["quantities"]:
+            found = entry["correlations"][name]
+            keys = ("pearson", "spearman", "partial_pearson", "partial_spearman", "with_n")
+            classes = sorted(set(found["classes"]))
+            shown = [f"{classes[0]}" if len(classes) == 1 else f"{classes[0]} to {classes[-1]}"]
+            shown += [_shown(found[key]) for key in keys]
+            lines.append(f"| {dataset} | {name} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+def _shown(interval: Mapping[str, Any] | None) -> str:
+    if interval is None:
+        return "–"
+    reach = interval["half_width"]
+    return f"{interval['mean']:+.2f}" + ("" if reach is None else f" ± {reach:.2f}")

@@ -1,0 +1,109 @@
+"""How often the 95 % intervals of S' hold what they are about, and why a bootstrap is none of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semscale_pl.seeding import derive_seed
+from semscale_pl.studies.known_volumes import Population, populations
+from semscale_pl.studies.running import tracked
+
+METHODS = ("jackknife", "subsample", "bootstrap")
+_RESAMPLES = 100
+# Samples behind the expectation, for each sample that gets an interval.
+_MORE = 5
+
+
+def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Draw many samples, compute the interval of each, and count.
+
+    Args:
+        arguments: ``dims``, ``sizes``, ``repeats``, ``seed``, ``populations`` (names; null for all).
+        folder: unused.
+        jobs: unused.
+        progress: is told how far the study is.
+
+    Returns:
+        ``cells``: for each population, dimension and size the share of intervals that hold the expectation of S' at
+        that size, for each method, and the mean width of the jackknife's in bits.
+
+    Raises:
+        ValueError: an argument is wrong.
+    """
+    names = arguments["populations"] or list(populations(min(arguments["dims"])))
+    if unknown := sorted(set(names) - set(populations(64))):
+        raise ValueError(f"Expected `populations` to be among {sorted(populations(64))}, but got {unknown}.")
+    cells = []
+    grid = list(product(names, arguments["dims"], arguments["sizes"]))
+    for place, (name, dim, size) in enumerate(tracked(grid, len(grid), progress, "setting")):
+        found = coverage(populations(dim)[name], size, arguments["repeats"], derive_seed(arguments["seed"], place))
+        cells.append({"population": name, "dim": dim, "size": size, **found})
+    return {"repeats": arguments["repeats"], "cells": cells}
+
+
+def coverage(population: Population, size: int, repeats: int, seed: int) -> dict[str, float]:
+    """Return the coverage of each method and the mean width of the jackknife's intervals.
+
+    Args:
+        population: to draw from.
+        size: samples m.
+        repeats: intervals.
+        seed: of all draws.
+    """
+    from semscale_pl.analysis.intervals import scale_intervals
+    from semscale_pl.scales import semantic_scales
+
+    labels = torch.arange(repeats).repeat_interleave(size)
+    # The mean over other samples; the 95 % interval's own are in it too few to matter.
+    means = [
+        semantic_scales(population.sample(size, derive_seed(seed, part), repeats), labels, repeats).mean()
+        for part in range(1, _MORE + 1)
+    ]
+    expected = torch.stack(means).mean()
+    features = population.sample(size, derive_seed(seed, 0), repeats)
+    bounds = {
+        "jackknife": scale_intervals(features, labels, repeats, "jackknife"),
+        "subsample": scale_intervals(features, labels, repeats, "subsample", repeats=_RESAMPLES),
+        "bootstrap": _bootstrap(features.split(size), seed),
+    }
+    held = {
+        name: float(((bound[:, 0] <= expected) & (expected <= bound[:, 1])).double().mean())
+        for name, bound in bounds.items()
+    }
+    return {**held, "width": float((bounds["jackknife"][:, 1] - bounds["jackknife"][:, 0]).mean())}
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """Return the coverage in per cent, jackknife / subsample / bootstrap, as a table in Markdown.
+
+    Args:
+        result: of :func:`run`.
+    """
+    cells = {(cell["population"], cell["dim"], cell["size"]): cell for cell in result["cells"]}
+    names, dims, sizes = (list(dict.fromkeys(key[part] for key in cells)) for part in range(3))
+    lines = [f"| population | d | {' | '.join(f'm = {size}' for size in sizes)} |", f"|---|---:|{'---|' * len(sizes)}"]
+    for name, dim in product(names, dims):
+        found = [cells[name, dim, size] for size in sizes]
+        shown = [" / ".join(f"{100 * cell[method]:.0f}" for method in METHODS) for cell in found]
+        lines.append(f"| {name} | {dim} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+def _bootstrap(samples: tuple[Tensor, ...], seed: int) -> Tensor:
+    """Return the percentile intervals of rows drawn with replacement, which is what not to do."""
+    from semscale_pl.analysis.subsamples import bits_of_subsets, coordinates
+
+    generator = torch.Generator().manual_seed(seed)
+    tails = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    bounds = []
+    for rows in samples:
+        drawn = torch.randint(len(rows), (_RESAMPLES, len(rows)), generator=generator)
+        bounds.append(bits_of_subsets(coordinates(rows), drawn, rows.shape[1]).quantile(tails))
+    return torch.stack(bounds) if bounds else torch.full((0, 2), math.nan)

@@ -1,0 +1,103 @@
+"""Populations whose semantic scale at infinitely many samples is known in closed form, to test estimators on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Population:
+    """A distribution with its covariance.
+
+    Args:
+        eigenvalues: (d,) of the covariance.
+        draw: from a shape (..., d) and a generator to samples of it.
+    """
+
+    eigenvalues: Array
+    draw: Callable[[tuple[int, ...], np.random.Generator], Array]
+
+    @property
+    def dim(self) -> int:
+        """Return d."""
+        return len(self.eigenvalues)
+
+    @property
+    def bits(self) -> float:
+        """Return S' at infinitely many samples, 1/2 log2 det(I + d Cov)."""
+        return float(np.log2(1.0 + self.dim * self.eigenvalues).sum()) / 2.0
+
+    def sample(self, num_samples: int, seed: int, repeats: int = 1) -> Tensor:
+        """Draw samples.
+
+        Args:
+            num_samples: m.
+            seed: of the draw.
+            repeats: R, independent samples of m rows each.
+
+        Returns:
+            (R * m, d) float64, one sample of m rows after the other.
+        """
+        shape = (repeats, num_samples, self.dim)
+        return torch.from_numpy(self.draw(shape, np.random.default_rng(seed)).reshape(-1, self.dim))
+
+
+def populations(dim: int = 64) -> dict[str, Population]:
+    """Return named populations of a dimension.
+
+    Args:
+        dim: d, at least 8.
+
+    Example:
+        >>> {name: round(population.bits, 1) for name, population in populations(64).items()}["sphere"]
+        32.0
+    """
+    places = np.arange(dim, dtype=np.float64)
+    return {
+        "sphere": Population(np.full(dim, 1.0 / dim), _on_sphere),
+        "isotropic": _gaussian(np.full(dim, 1.0)),
+        "rank d/8": _gaussian(np.where(places < dim // 8, 8.0 / dim, 0.0)),
+        "power law": _gaussian((places + 1.0) ** -1.5),
+        "geometric": _gaussian(10.0 * np.exp(-10.0 * places / dim)),
+        "rectified": Population(np.full(dim, 0.5 - 0.5 / math.pi), _rectified),
+        "heavy tails": Population(np.full(dim, 1.0 / dim), _heavy_tailed),
+        "two clusters": Population(np.r_[np.full(dim - 1, 0.25 / dim), 0.25 / dim + 0.09 * dim], _clustered),
+    }
+
+
+def _gaussian(eigenvalues: Array) -> Population:
+    return Population(eigenvalues, lambda shape, generator: generator.standard_normal(shape) * np.sqrt(eigenvalues))
+
+
+def _on_sphere(shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+    normal = generator.standard_normal(shape)
+    unit: Array = normal / np.linalg.norm(normal, axis=-1, keepdims=True)
+    return unit
+
+
+def _rectified(shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+    return np.maximum(generator.standard_normal(shape), 0.0)
+
+
+def _heavy_tailed(shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+    """Draw from Student's t with 5 degrees of freedom, one divisor a row, of covariance I/d."""
+    normal = generator.standard_normal(shape)
+    divisor = np.sqrt(generator.chisquare(5, size=(*shape[:-1], 1)) / 3.0)
+    heavy: Array = normal / divisor / math.sqrt(shape[-1])
+    return heavy
+
+
+def _clustered(shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+    """Draw one row in ten from a second cluster, sqrt(d) away."""
+    away = generator.random((*shape[:-1], 1)) < 0.1
+    clustered: Array = 0.5 / math.sqrt(shape[-1]) * generator.standard_normal(shape) + away
+    return clustered

@@ -1,0 +1,87 @@
+"""The study of the degree of imbalance of several real datasets, from their images alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from semscale_pl.cli.training_pixels import training_pixels
+from semscale_pl.geometry import class_centres, interclass_weights, semantic_scale_imbalance, semantic_scales
+
+
+def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Measure the training images of every dataset that is there.
+
+    Args:
+        arguments: ``datasets`` (mappings with ``title``, ``overrides`` of `semscale train`, and ``superclasses`` where
+            CIFAR-100's 100 classes are to be joined to its 20), ``side`` of the resized images, ``alpha`` of W.
+        folder: not used.
+        jobs: not used.
+        progress: is told what comes, and which dataset is absent.
+
+    Returns:
+        For each dataset the classes with n, S', W and S, and the ratio of the largest to the smallest n, S' and S; and
+        the titles of those that are absent.
+
+    Raises:
+        ValueError: no dataset is there.
+
+    Reference: Ma et al. (ICLR 2023), Figures 7 and 8, and appendix E for the volume of images.
+    """
+    found, absent = [], []
+    for dataset in arguments["datasets"]:
+        title = dataset["title"]
+        progress(f"{title}: reading its training images")
+        try:
+            found.append({"title": title, **degrees(dataset, arguments["side"], arguments["alpha"])})
+        except FileNotFoundError as error:
+            progress(f"{title}: left out. {' '.join(str(error).split())}")
+            absent.append(title)
+    if not found:
+        raise ValueError(f"Expected one of the datasets to be there, but all are absent: {', '.join(absent)}.")
+    return {"side": arguments["side"], "alpha": arguments["alpha"], "datasets": found, "absent": absent}
+
+
+def degrees(dataset: Mapping[str, Any], side: int, alpha: float) -> dict[str, Any]:
+    """Measure one dataset.
+
+    Args:
+        dataset: an entry of the study's ``datasets``.
+        side: of the resized images in pixels.
+        alpha: of the inter-class weights.
+
+    Returns:
+        Names, numbers and ratios of its classes.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    features, labels, names = training_pixels(list(dataset["overrides"]), side)
+    if dataset.get("superclasses"):
+        from semscale_pl.data.superclasses import cifar100_superclasses
+
+        parents, parent_names = cifar100_superclasses(Path(os.environ.get("SEMSCALE_DATA", "data")))
+        labels, names = parents[labels], tuple(parent_names)
+    counts = torch.bincount(labels, minlength=len(names))
+    scales = semantic_scales(features, labels, len(names))
+    weights = interclass_weights(class_centres(features, labels, len(names)), alpha)
+    imbalance = semantic_scale_imbalance(scales, weights)
+    values = {"counts": counts, "scales": scales, "weights": weights, "imbalance": imbalance}
+    ratios = {name: ratio(values[name].numpy()) for name in ("counts", "scales", "imbalance")}
+    return {"classes": list(names), **{name: value.tolist() for name, value in values.items()}, "ratios": ratios}
+
+
+def ratio(values: np.ndarray) -> float | None:
+    """Return the largest over the smallest value; None where the smallest is 0 or undefined.
+
+    Example:
+        >>> ratio(np.array([1.0, 4.0])), ratio(np.array([0.0, 1.0]))
+        (4.0, None)
+    """
+    least = float(np.min(values))
+    return float(np.max(values)) / least if least > 0 else None
