@@ -1,0 +1,175 @@
+"""Time and memory of `measure` on a file of features, against a plain loop in numpy over its classes.
+
+`python -m semscale_pl.benchmarks.measure --rows 1000000 --features 512 --classes 1000` makes the file, measures it in
+one process each, and prints both and their ratios. Both start with the file in the system's cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_ROWS_AT_ONCE = 20_000
+
+
+def plain_loop(folder: Path) -> np.ndarray:
+    """Compute the scales as one would without a library: a class at a time, the d x d covariance, slogdet.
+
+    Args:
+        folder: with features.npy and labels.npy.
+
+    Returns:
+        (C,) bits.
+    """
+    features, labels = np.load(folder / "features.npy"), np.load(folder / "labels.npy")
+    scales = []
+    for label in range(labels.max() + 1):
+        rows = features[labels == label].astype(np.float64)
+        rows -= rows.mean(0)
+        covariance = rows.T @ rows / len(rows)
+        identity = np.eye(rows.shape[1])
+        scales.append(0.5 * np.linalg.slogdet(identity + rows.shape[1] * covariance)[1] / np.log(2.0))
+    return np.array(scales)
+
+
+def measured(folder: Path, max_memory: int, spectrum: int) -> np.ndarray:
+    """Compute the scales, and what else a measurement has, from the same files.
+
+    Args:
+        folder: with features.npy and labels.npy.
+        max_memory: bytes for the whole process.
+        spectrum: eigenvalues of each class.
+
+    Returns:
+        (C,) bits.
+    """
+    from semscale_pl.analysis.measuring import Settings, measure_source
+    from semscale_pl.analysis.memory import left_of
+    from semscale_pl.data.features import open_features
+
+    source = open_features(folder / "features.npy", folder / "labels.npy")
+    return measure_source(source, Settings(spectrum=spectrum), max_memory=left_of(max_memory)).scales
+
+
+def compare(rows: int, features: int, classes: int, threads: int, max_memory: int, repeats: int = 1) -> dict[str, Any]:
+    """Make the file, run all ways in processes of their own, and compare them.
+
+    Args:
+        rows: N.
+        features: d.
+        classes: C.
+        threads: of each process.
+        max_memory: bytes for a measuring process.
+        repeats: of each way; the fastest counts.
+
+    Returns:
+        Seconds and peak MiB by name, the largest relative difference of the scales, and the ratios.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _make(folder, rows, features, classes)
+        found = {
+            title: min(
+                (_in_a_process(folder, way, used, max_memory, spectrum) for _ in range(repeats)),
+                key=lambda run: run["seconds"],
+            )
+            for title, (way, used, spectrum) in _ways(threads).items()
+        }
+    # On a busy machine a library's own threads wait for each other: the loop is compared at its best.
+    best = min((run for title, run in found.items() if title.startswith("plain")), key=lambda run: run["seconds"])
+    reference = np.array(best["scales"])
+    for run in found.values():
+        run["difference"] = float(np.abs(np.array(run.pop("scales")) / reference - 1.0).max())
+        run["faster_than_plain"] = best["seconds"] / run["seconds"]
+        run["share_of_plain_memory"] = run["mib"] / best["mib"]
+    return found
+
+
+def _ways(threads: int) -> dict[str, tuple[str, int, int]]:
+    """Return title to way, threads, and eigenvalues of each class."""
+    return {
+        f"plain, {threads} threads": ("plain", threads, 0),
+        "plain, 1 thread": ("plain", 1, 0),
+        f"measure, {threads} threads": ("measure", threads, 0),
+        f"measure with 64 eigenvalues, {threads} threads": ("measure", threads, 64),
+    }
+
+
+def _make(folder: Path, rows: int, features: int, classes: int) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.arange(rows) % classes)
+    np.save(folder / "labels.npy", labels)
+    array = np.lib.format.open_memmap(folder / "features.npy", "w+", np.float32, (rows, features))
+    spread = np.linspace(2.0, 0.02, features, dtype=np.float32)
+    for start in range(0, rows, _ROWS_AT_ONCE):
+        part = labels[start : start + _ROWS_AT_ONCE, None]
+        noise = rng.standard_normal((len(part), features), dtype=np.float32)
+        array[start : start + len(part)] = noise * spread * (0.5 + part / classes) + part % 7
+    array.flush()
+
+
+def _in_a_process(folder: Path, way: str, threads: int, max_memory: int, spectrum: int) -> dict[str, Any]:
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    call = [sys.executable, "-m", __spec__.name, "--child", way, "--folder", str(folder)]
+    call += ["--max-memory", str(max_memory), "--spectrum", str(spectrum)]
+    done = subprocess.run(
+        call, env={**os.environ, **dict.fromkeys(names, str(threads))}, check=True, stdout=subprocess.PIPE
+    )
+    return dict(json.loads(done.stdout))
+
+
+def _child(way: str, folder: Path, max_memory: int, spectrum: int) -> None:
+    work: Callable[[], np.ndarray] = lambda: plain_loop(folder)  # noqa: E731
+    if way == "measure":
+        import semscale_pl.analysis.measuring  # noqa: F401 -- importing is not measured
+
+        work = lambda: measured(folder, max_memory, spectrum)  # noqa: E731
+    before, cpu_before = time.perf_counter(), time.process_time()
+    scales = work()
+    seconds, cpu = time.perf_counter() - before, time.process_time() - cpu_before
+    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "mib": _peak_mib(), "scales": scales.tolist()}))
+
+
+def _peak_mib() -> float:
+    """Return the peak of this process's resident memory, that of its parent before the start not included."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def main() -> None:
+    """Print the comparison as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--features", type=int, default=512)
+    parser.add_argument("--classes", type=int, default=1000)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--max-memory", type=int, default=512 * 2**20, help="bytes, of the whole measuring process")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--spectrum", type=int, default=0, help=argparse.SUPPRESS)
+    call = parser.parse_args()
+    if call.child:
+        _child(call.child, call.folder, call.max_memory, call.spectrum)
+        return
+    found = compare(call.rows, call.features, call.classes, call.threads, call.max_memory, call.repeats)
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
