@@ -2,12 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# Of the reproduce- targets: paper, reduced or demo, and the number of worker processes (1 where one GPU does the work).
+PROFILE ?= demo
+JOBS ?= 2
+TABLES := table1 table2 table3 calibration subsets ablations appendix-d7 appendix-h2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint types bench clean
+.PHONY: help setup demo test test-all lint types bench clean $(TABLES:%=reproduce-%)
 
 help: ## this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-22s %s\n' "$$name" "$$text"; done
 
 setup: $(INSTALLED) ## make .venv and install the package with its development extra
 
@@ -35,6 +39,18 @@ types: $(INSTALLED) ## types alone
 
 bench: $(INSTALLED) ## time a step of the feature pool at the size of ImageNet-LT against full recomputations
 	$(BIN)/python -m semscale_pl.benchmarks.pool_step
+
+reproduce-table1: ## Table 1: class accuracy against n, E_n, S', W and S; PROFILE=paper|reduced|demo, JOBS=N
+reproduce-table2: ## Table 2: ImageNet-LT and iNaturalist 2018
+reproduce-table3: ## Table 3: CE and DSB-CE on balanced ImageNet and CIFAR-100, eight backbones
+reproduce-calibration: ## published figures of CIFAR-100-LT, ResNet-32, against ours, DSB beside them
+reproduce-subsets: ## App. H3: accuracy on the thirds of the classes by semantic scale
+reproduce-ablations: ## alpha, n, W, pool, normalization and so on, one choice at a time
+reproduce-appendix-d7: ## App. D7: remote sensing, accuracy and confusion matrices
+reproduce-appendix-h2: ## App. H2: DSB beside difficulty-based weights, with model bias
+
+$(TABLES:%=reproduce-%): reproduce-%: $(INSTALLED)
+	$(BIN)/semscale table experiments/$(subst -,_,$*).yaml profile=$(PROFILE) jobs=$(JOBS)
 
 clean: ## remove the virtual environment and the caches; runs/ stays
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist

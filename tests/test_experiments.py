@@ -1,0 +1,148 @@
+"""The tables in experiments/: their profiles make valid runs, and their headers say what they cost."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import yaml
+from hydra import compose, initialize_config_dir
+
+from semscale_pl.cli import building
+from semscale_pl.cli.paths import config_dir, experiments_dir
+from semscale_pl.tables.cache import compose_all
+from semscale_pl.tables.cells import load_table
+
+# The tables with a make target, and the row of their demo profile that takes a step here.
+REPRODUCED = {
+    "table1": "digits-LT, ResNet-8",
+    "table2": "DSB-CE",
+    "table3": "ResNet-18, DSB-CE",
+    "calibration": "DSB-LDAM",
+    "subsets": "DSB-CE",
+    "ablations": "mixup, clean",
+    "appendix_d7": "ResNet-34, DSB-CE",
+    "appendix_h2": "CDB, dynamic tau",
+}
+PROFILES = ("paper", "reduced", "demo")
+FILES = {path.stem: path for path in sorted(experiments_dir().glob("*.yaml"))}
+TABLES = {name: path for name, path in FILES.items() if "rows" in yaml.safe_load(path.read_text())}
+TIME = r"\b(\d+|a) (second|minute|hour|GPU-hour)s?\b"
+
+
+def profiles_of(name: str) -> list[str | None]:
+    return list(yaml.safe_load(TABLES[name].read_text()).get("profiles") or []) or [None]
+
+
+def header_of(name: str) -> str:
+    lines = TABLES[name].read_text().splitlines()
+    end = next(number for number, line in enumerate(lines) if not line.startswith("#"))
+    return "\n".join(lines[:end])
+
+
+def test_all_reproduced_tables_are_there() -> None:
+    assert set(REPRODUCED) <= set(TABLES)
+    assert all(profiles_of(name) == list(PROFILES) for name in REPRODUCED)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_first_cells_make_valid_runs(name: str) -> None:
+    for profile in profiles_of(name):
+        table = load_table(TABLES[name], profile)
+        assert table.name == name
+        rows = table.rows if profile == "demo" else table.rows[:2]
+        chosen = [
+            cell
+            for cell in table.cells()
+            if cell.seed == table.seeds[0]
+            and (cell.column == table.columns[0].name or cell.row == table.rows[0].name)
+            and cell.row in {row.name for row in rows}
+        ]
+        assert len(compose_all(table, chosen)) == len(rows) + len(table.columns) - 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TABLES)
+def test_every_cell_makes_a_valid_run(name: str) -> None:
+    for profile in profiles_of(name):
+        table = load_table(TABLES[name], profile)
+        cells = table.cells()
+        configs = [repr(config) for config in compose_all(table, cells)]
+        assert len(set(configs)) == len(cells), "two cells are the same run"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_header_states_command_and_cost(name: str) -> None:
+    header = header_of(name)
+    assert f"semscale table experiments/{name}.yaml" in header
+    assert re.search(r"\d runs", header)
+    assert re.search(TIME, header)
+
+
+@pytest.mark.parametrize("name", REPRODUCED)
+def test_header_states_the_target_and_each_profiles_runs(name: str) -> None:
+    header = header_of(name)
+    assert f"make reproduce-{name.replace('_', '-')} PROFILE=" in header
+    assert "# Expected" in header
+    for profile in PROFILES:
+        stated = re.search(rf"\b{profile} +(\d+) runs", header)
+        assert stated is not None
+        assert int(stated[1]) == len(load_table(TABLES[name], profile).cells())
+
+
+@pytest.mark.parametrize("name", REPRODUCED)
+def test_demo_is_the_default_and_says_what_it_is(name: str) -> None:
+    demo = load_table(TABLES[name])
+    assert demo.profile == "demo"
+    assert "machinery only" in demo.title
+    assert "trainer=gpu" not in " ".join(override for cell in demo.cells() for override in cell.overrides)
+
+
+def test_only_the_calibration_at_full_length_has_published_figures() -> None:
+    stated = {
+        (name, profile, row.name): dict(row.paper)["top-1"]
+        for name in REPRODUCED
+        for profile in PROFILES
+        for row in load_table(TABLES[name], profile).rows
+        if row.paper
+    }
+    assert {key: (found.low, found.high) for key, found in stated.items()} == {
+        ("calibration", "paper", "CE"): (37.5, 39.1),
+        ("calibration", "paper", "LDAM-DRW"): (42.0, 42.9),
+        ("calibration", "paper", "Balanced Softmax"): (43.0, 43.0),
+    }
+
+
+@pytest.mark.parametrize("name", REPRODUCED)
+def test_demo_takes_a_step(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the twins of Table 2 are written to runs/
+    table = load_table(TABLES[name], "demo")
+    cell = next(cell for cell in table.cells() if cell.row == REPRODUCED[name])
+    one_step = ["+trainer.max_steps=1", "+trainer.enable_checkpointing=false"]
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        cfg = compose("train", overrides=[*cell.overrides, *one_step])
+    pl.seed_everything(0, verbose=False)
+    data = building.build_datamodule(cfg)
+    module = building.build_module(cfg, data.num_classes, data.class_names, [int(count) for count in data.class_counts])
+    reweighting = building.built_or_none(cfg.reweighting)
+    callbacks = [] if reweighting is None else [reweighting]
+    trainer = building.build_trainer(cfg, callbacks, [], tmp_path, data.has_validation)
+    trainer.fit(module, datamodule=data)
+    assert trainer.global_step == 1
+    assert len(data.test_dataset) > 0
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize("name", REPRODUCED)
+def test_make_target_runs_the_table(name: str) -> None:
+    target = f"reproduce-{name.replace('_', '-')}"
+    root = Path(__file__).parent.parent
+    call = ["make", "-n", "-o", ".venv/.installed", target, "PROFILE=reduced", "JOBS=3"]
+    printed = subprocess.run(call, cwd=root, capture_output=True, text=True, check=True).stdout
+    assert f"semscale table experiments/{name}.yaml profile=reduced jobs=3" in printed
+    listed = subprocess.run(["make", "help"], cwd=root, capture_output=True, text=True, check=True).stdout
+    assert f"make {target} " in listed
