@@ -50,7 +50,8 @@ def scale_against_count(
     lower = tidy(figure.add_subplot(grid[1, 1], sharex=upper))
     draw_bars(upper, bits[order], len(order), PALETTE[0])
     if ends is not None:
-        upper.errorbar(np.arange(len(order)), bits[order], yerr=_errors(bits, ends)[:, order], fmt="none", ecolor="black")
+        errors = _errors(bits, ends)[:, order]
+        upper.errorbar(np.arange(len(order)), bits[order], yerr=errors, fmt="none", ecolor="black")
     draw_bars(lower, number[order], len(order), "#999999")
     logarithmic(lower)
     upper.set_ylabel("S' (bits)", fontsize=9)
@@ -62,7 +63,9 @@ def scale_against_count(
     return figure
 
 
-def _draw_points(ax: Axes, names: Sequence[str], counts: np.ndarray, scales: np.ndarray, ends: np.ndarray | None) -> None:
+def _draw_points(
+    ax: Axes, names: Sequence[str], counts: np.ndarray, scales: np.ndarray, ends: np.ndarray | None
+) -> None:
     shown = np.flatnonzero((counts > 0) & np.isfinite(scales))
     errors = None if ends is None else _errors(scales, ends)[:, shown]
     size = 5 if len(shown) <= 200 else 2.5
@@ -73,7 +76,7 @@ def _draw_points(ax: Axes, names: Sequence[str], counts: np.ndarray, scales: np.
     if len(shown):
         ax.set_xscale("log")
     if len(shown) <= MOST_LABELS:
-        for label in shown:
+        for label in shown.tolist():
             text = str(names[label]).replace("$", r"\$")
             ax.annotate(text, (counts[label], scales[label]), (5, 3), textcoords="offset points", fontsize=8)
     ax.set_ylim(bottom=0.0)
