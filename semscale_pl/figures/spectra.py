@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 _FLOOR = 1e-6
 
 
-def spectra_against_band(
-    spectra: Any, class_names: Sequence[str], chosen: Sequence[int], *, title: str = ""
-) -> Figure:
+def spectra_against_band(spectra: Any, class_names: Sequence[str], chosen: Sequence[int], *, title: str = "") -> Figure:
     """Draw the spectra of a few classes over the band that 10 to 90 % of all classes fill.
 
     Args:
