@@ -29,6 +29,7 @@ DIRECT_COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("semscale_pl.cli.data", "compare a dataset with what it must contain: semscale data verify dataset=NAME"),
     "advise": ("semscale_pl.cli.advise", "what to collect next: semscale advise features=FILE batch=20 threshold=0.02"),
     "study": ("semscale_pl.cli.study", "run one of the paper's analyses and draw it: semscale study NAME"),
+    "figure": ("semscale_pl.cli.figure", "draw a figure again from stored results: semscale figure NAME"),
     "demo": ("semscale_pl.cli.demo", "eight methods on long-tailed digits over five seeds: table and figure"),
 }
 
