@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.projections.polar import PolarAxes
 
 MOST_NAMES = 24
-_COLUMNS = 4
+CROWDED = 12
+_COLUMNS = 2
 
 
 def draw(result: Mapping[str, Any]) -> Figure:
@@ -107,14 +108,21 @@ def _tidy(ax: PolarAxes, class_names: Sequence[str], angles: np.ndarray) -> None
     # Between the first two axes, where no name stands.
     ax.set_rlabel_position(np.degrees(angles[1]) / 2)
     step = math.ceil(len(class_names) / MOST_NAMES)
-    names = [_short(name) for name in class_names[::step]]
-    ax.set_xticks(angles[::step], names, fontsize=7)
+    names = [_lifted(_short(name), angle) for name, angle in zip(class_names[::step], angles[::step], strict=True)]
+    ax.set_xticks(angles[::step], names, fontsize=7 if len(names) <= CROWDED else 6)
     ax.tick_params(axis="x", pad=1)
     ax.grid(color="#DDDDDD", linewidth=0.6)
     ax.spines["polar"].set_color("#DDDDDD")
     for label, angle in zip(ax.get_xticklabels(), angles[::step], strict=True):
         side = math.sin(angle)
         label.set_horizontalalignment("center" if abs(side) < 0.2 else "left" if side > 0 else "right")
+
+
+def _lifted(name: str, angle: float) -> str:
+    """Move the names at the top and the bottom a line outwards, where their neighbours do not reach."""
+    if abs(math.sin(angle)) >= 0.2:
+        return name
+    return f"{name}\n" if math.cos(angle) > 0 else f"\n{name}"
 
 
 def _short(name: str) -> str:
