@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,7 @@ def _parts(path: Path, label_column: str | None, labels_elsewhere: bool) -> tupl
 
         return pt_parts(path)
     if suffix == ".parquet":
+        _check_pyarrow(path)
         from semscale_pl.data.features.parquet import parquet_parts
 
         return parquet_parts(path, label_column)
@@ -97,6 +99,11 @@ def _checked(file: str | Path, formats: tuple[str, ...], key: str) -> Path:
     if path.stat().st_size == 0:
         raise ValueError(f"Expected `{key}` to hold something, but {path.name} is empty. Save it again.")
     return path
+
+
+def _check_pyarrow(path: Path) -> None:
+    if find_spec("pyarrow") is None:
+        raise ValueError(f"Expected pyarrow, which reads {path.name}, but it is not installed. pip install pyarrow.")
 
 
 def _lines(path: Path) -> np.ndarray:
