@@ -129,9 +129,9 @@ def _of_ranks(counts: NDArray[np.int64], ranks: Array | None, dim: int, names: S
         worst = min(found, key=lambda label: ranks[label] / possible[label])
         yield Notice(
             "low_rank",
-            f"{_listed(found, names, 'spans', 'span')} far fewer dimensions than {_its(found)} samples allow: "
-            f"{names[worst]} {int(ranks[worst])} of {possible[worst]}. Look for near-duplicates, or for features that "
-            "are functions of one another.",
+            f"{_listed(found, names, 'spans', 'span')} far fewer dimensions than {_its(found)} samples allow "
+            f"({names[worst]}: {int(ranks[worst])} of {possible[worst]}). Look for near-duplicates, or for features "
+            "that are functions of one another.",
             found,
         )
 

@@ -94,6 +94,11 @@ def measured(call: MeasureCall) -> Measurement:
 
         source = open_features(call.features, call.labels, call.label_column)
         return _of(source, call, {"features": call.features.name})
+    if call.overrides:
+        # Once before torch is imported, which takes seconds: a typo should not.
+        from semscale_pl.cli.data import composed
+
+        composed(call.training_overrides())
     from semscale_pl.cli.measured_images import measured_images, stored
 
     images = measured_images(call)

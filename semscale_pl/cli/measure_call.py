@@ -95,6 +95,11 @@ class MeasureCall:
     figures: bool = True
     overrides: tuple[str, ...] = ()
 
+    def training_overrides(self) -> list[str]:
+        """Return what `semscale train` would be called with for the same images and network."""
+        folder = ["dataset=image_folder"] if self.images is not None else []
+        return [*self.overrides, *folder, f"seed={self.settings['seed']}"]
+
 
 def parse(arguments: Sequence[str]) -> MeasureCall:
     """Check a call.

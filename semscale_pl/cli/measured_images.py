@@ -137,12 +137,9 @@ def _of_checkpoint(call: MeasureCall) -> MeasuredImages:
 
 
 def _of_published(call: MeasureCall) -> MeasuredImages:
-    from hydra.utils import instantiate
-
     from semscale_pl.cli.data import composed
 
-    asked = [text for text in call.overrides if call.dataset is not None or not text.startswith("dataset")]
-    cfg = composed([*asked, *([] if call.dataset else ["dataset=image_folder"])])
+    cfg = composed(call.training_overrides())
     if "pretrained" not in cfg.backbone:
         raise WrongCallError(f"Expected a backbone with published weights, but {call.backbone} has none. Try resnet50.")
     channels = int(cfg.dataset.channels or 3)
@@ -152,15 +149,24 @@ def _of_published(call: MeasureCall) -> MeasuredImages:
     settings = {"image_size": size, "channels": channels, "mean": mean, "std": std, "crop_share": IMAGENET_CROP}
     dataset, names = _images(call, settings)
     cfg.backbone.pretrained, cfg.dataset.channels = True, channels
-    try:
-        backbone = instantiate(cfg.backbone).eval()
-    except OSError as error:
-        reason = " ".join(str(error).split())
-        raise WrongCallError(
-            f"Expected the published weights of {call.backbone}, but they cannot be fetched ({reason}). Fetch them "
-            "where there is a network, and copy them to torch's hub folder (TORCH_HOME)."
-        ) from error
+    backbone = _with_weights(cfg.backbone, str(call.backbone)).eval()
     return MeasuredImages(dataset, names, backbone, f"features of {call.backbone}, published weights")
+
+
+def _with_weights(settings: DictConfig, name: str) -> torch.nn.Module:
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    try:
+        return instantiate(settings)  # type: ignore[no-any-return]
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        reason = " ".join(str(error.__cause__).split())
+        raise WrongCallError(
+            f"Expected the published weights of {name}, but they cannot be fetched ({reason}). Fetch them where there "
+            "is a network, and copy them to the same folder below TORCH_HOME here."
+        ) from error
 
 
 def _images(call: MeasureCall, model_input: dict[str, Any] | None) -> tuple[IndexedDataset, tuple[str, ...]]:
@@ -170,7 +176,7 @@ def _images(call: MeasureCall, model_input: dict[str, Any] | None) -> tuple[Inde
 
     from semscale_pl.cli.data import composed
 
-    cfg = composed([*call.overrides, f"seed={call.settings['seed']}"])
+    cfg = composed(call.training_overrides())
     _set_input(cfg, model_input)
     data = instantiate(cfg.dataset)
     data.prepare_data()
