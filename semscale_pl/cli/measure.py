@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # A radar plot and named bars of more classes than this are a blot; the report shows them all.
 MOST_AXES, SPECTRA = 200, 8
+# Bytes that readers and libraries take beside what is measured with, as blocks are decoded.
+READING = 32 * 2**20
 
 
 def main(argv: Sequence[str]) -> int:
@@ -114,7 +116,7 @@ def _of(source: Any, call: MeasureCall, origin: dict[str, Any]) -> Measurement:
     from semscale_pl.analysis.memory import left_of
 
     settings = Settings(**call.settings)
-    left = left_of(call.max_memory)
+    left = left_of(call.max_memory) - READING
     found = measure_source(source, settings, max_memory=left, progress=ProgressLines("class"))
     return dataclasses.replace(found, source={**origin, **found.source})
 
