@@ -48,9 +48,11 @@ function powers(least, most) {
   return found;
 }
 
-// Round values within a logarithmic axis: powers of ten, with 2 and 5 between them where the axis is short.
+// Round values within a logarithmic axis: powers of ten, with more between them the shorter the axis is.
 function between(least, most) {
-  const factors = most / least > 300 ? [1] : [1, 2, 5];
+  const share = most / least;
+  const factors = share > 300 ? [1] : share > 8 ? [1, 2, 5] : share > 3 ? [1, 1.5, 2, 3, 5, 7]
+    : [1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9];
   const found = [];
   for (let power = Math.floor(Math.log10(least)); power <= Math.log10(most); power += 1) {
     found.push(...factors.map((factor) => factor * 10 ** power));
