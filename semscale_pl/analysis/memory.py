@@ -1,4 +1,4 @@
-"""Memory in words and in bytes: what was asked for, and what is left of it."""
+"""Memory in words and in bytes: what was asked for, what is taken and what is left of it."""
 
 from __future__ import annotations
 
@@ -27,10 +27,20 @@ def parse_bytes(value: int | str) -> int:
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
-def left_of(max_memory: int) -> int:
-    """Return how many of the bytes allowed to this process it has not taken yet; all of them where nobody tells."""
+def resident() -> int:
+    """Return the bytes of this process that are in memory; 0 where the system does not tell."""
     status = Path("/proc/self/status")
     if not status.exists():
-        return max_memory
+        return 0
     line = next((line for line in status.read_text().splitlines() if line.startswith("VmRSS")), "VmRSS: 0 kB")
-    return max_memory - int(line.split()[1]) * 1024
+    return int(line.split()[1]) * 1024
+
+
+def left_of(max_memory: int, before: int = 0) -> int:
+    """Return how many of the bytes allowed have not been taken yet.
+
+    Args:
+        max_memory: bytes allowed.
+        before: :func:`resident` when the work began: what a notebook or a test run holds besides is not the work's.
+    """
+    return max_memory - max(0, resident() - before)

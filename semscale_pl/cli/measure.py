@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semscale_pl.analysis.memory import left_of, resident
 from semscale_pl.cli.errors import INTERRUPTED, OK, WRONG_CALL, complain, message_of
 from semscale_pl.cli.measure_call import USAGE, MeasureCall, parse
 from semscale_pl.cli.progress_lines import ProgressLines
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 # A radar plot and named bars of more classes than this are a blot; the report shows them all.
 MOST_AXES, SPECTRA = 200, 8
-# Bytes that readers and libraries take beside what is measured with, as blocks are decoded.
-READING = 32 * 2**20
+# Bytes that readers and libraries take beside what is measured with, as blocks are decoded, and a bare interpreter.
+READING = 64 * 2**20
 
 
 def main(argv: Sequence[str]) -> int:
@@ -64,7 +65,7 @@ def execute(call: MeasureCall) -> int:
     from semscale_pl.cli.staging import staged
     from semscale_pl.cli.strict_json import write_json, write_text
 
-    measurement = measured(call)
+    measurement = measured(call, resident())
     print_measurement(measurement, call.top)
     with staged(call.out) as folder:
         write_text(folder / "scales.csv", csv_of(measurement))
@@ -79,11 +80,12 @@ def execute(call: MeasureCall) -> int:
     return OK
 
 
-def measured(call: MeasureCall) -> Measurement:
+def measured(call: MeasureCall, before: int = 0) -> Measurement:
     """Read what a call names, piece by piece, and measure it.
 
     Args:
         call: the settings.
+        before: bytes that the process held already when it was called, not counted against `max_memory`.
 
     Returns:
         One row a class; `source` says where the features came from.
@@ -95,7 +97,7 @@ def measured(call: MeasureCall) -> Measurement:
         from semscale_pl.data.features.opening import open_features
 
         source = open_features(call.features, call.labels, call.label_column)
-        return _of(source, call, {"features": call.features.name})
+        return _of(source, call, {"features": call.features.name}, before)
     if call.overrides:
         # Once before torch is imported, which takes seconds: a typo should not.
         from semscale_pl.cli.data import composed
@@ -108,15 +110,14 @@ def measured(call: MeasureCall) -> Measurement:
     with tempfile.TemporaryDirectory(prefix="semscale-") as folder:
         rows = stored(images, Path(folder) / "rows", name, ProgressLines("image"))
         key = "dataset" if call.dataset else "images"
-        return _of(rows, call, {key: name, "measured": images.what, "overrides": list(call.overrides)})
+        return _of(rows, call, {key: name, "measured": images.what, "overrides": list(call.overrides)}, before)
 
 
-def _of(source: Any, call: MeasureCall, origin: dict[str, Any]) -> Measurement:
+def _of(source: Any, call: MeasureCall, origin: dict[str, Any], before: int) -> Measurement:
     from semscale_pl.analysis.measuring import Settings, measure_source
-    from semscale_pl.analysis.memory import left_of
 
     settings = Settings(**call.settings)
-    left = left_of(call.max_memory) - READING
+    left = left_of(call.max_memory, before) - READING
     found = measure_source(source, settings, max_memory=left, progress=ProgressLines("class"))
     return dataclasses.replace(found, source={**origin, **found.source})
 

@@ -39,7 +39,7 @@ how
   level=0.95              of the intervals
   spectrum=K              eigenvalues of each class to keep, up to 64; 64 unless that would take minutes
   seed=0                  of every random choice
-  max_memory=1GiB         for the whole process
+  max_memory=1GiB         for the whole process; in a larger one, for what the call adds
 
 result
   out=FOLDER              scales.json, scales.csv, report.html and figures; runs/measure/NAME unless given
