@@ -43,6 +43,8 @@ def conditions(summary: Summary) -> list[str]:
         f"Differences to {table.baseline} are paired by seed, with their 95 % interval; "
         "p is Holm-adjusted within a measure."
     )
+    if len(table.seeds) == 1:
+        how = f"One seed{profile}, so without an interval. Differences to {table.baseline} are of the same seed."
     settings = f"Settings of all cells: `{' '.join(table.base)}`." if table.base else ""
     texts = (how, epoch_sentence(summary), paper_sentence(summary), settings, *verdict(summary), *summary.remarks)
     return [text for text in (*texts, table.note) if text]

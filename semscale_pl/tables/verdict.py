@@ -76,6 +76,9 @@ def p_text(value: float | None) -> str:
 
 def _contrast(found: Difference, measure: Measure) -> str:
     place = f" ({found.column})" if found.column else ""
+    if found.paired.p_value is None:
+        mean = interval_text(found.paired, measure)
+        return f"There are too few seeds to compare {found.row} with {found.reference}{place} ({mean})."
     words = {"better": "better than", "worse": "worse than", "not told apart": "not told apart from"}
     told = words[judge(found, measure)]
     numbers = f"{interval_text(found.paired, measure)}, p = {p_text(found.p_holm)}".replace("p = <", "p <")

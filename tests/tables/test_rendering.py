@@ -65,6 +65,18 @@ def test_verdict(summary: Summary) -> None:
     ]
 
 
+def test_one_seed_is_not_called_an_interval_or_a_tie(content: dict[str, Any]) -> None:
+    content |= {"rows": [{"name": "A"}, {"name": "B"}], "seeds": [4], "contrasts": [["B", "A"]]}
+    table = parse_table(content)
+    values = {"A": 0.5, "B": 0.6}
+    results = [(cell, {"results": {"last": {"accuracy": values[cell.row]}}}) for cell in table.cells()]
+    text = "\n".join(rendering.conditions(summarize(table, results)))
+    assert "One seed, so without an interval. Differences to A are of the same seed." in text
+    assert "there are too few seeds to compare it with A." in text
+    assert "There are too few seeds to compare B with A (+10.0)." in text
+    assert "told apart" not in text
+
+
 def test_latex(summary: Summary) -> None:
     lines = rendering.latex(summary).splitlines()
     assert lines[0] == "% Small"
