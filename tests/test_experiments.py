@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
@@ -11,8 +12,10 @@ import pytest
 import pytorch_lightning as pl
 import yaml
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from semscale_pl.cli import building
+from semscale_pl.cli.checks import check_train
 from semscale_pl.cli.paths import config_dir, experiments_dir
 from semscale_pl.tables.cache import compose_all
 from semscale_pl.tables.cells import load_table
@@ -134,6 +137,25 @@ def test_demo_takes_a_step(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
     trainer.fit(module, datamodule=data)
     assert trainer.global_step == 1
     assert len(data.test_dataset) > 0
+
+
+def test_the_sweep_file_s_command_is_a_valid_run() -> None:
+    sweep = yaml.safe_load((experiments_dir() / "wandb_sweep.yaml").read_text())
+    words = sweep["command"]
+    assert words[:3] == ["${env}", "semscale", "train"]
+    assert words[-1] == "${args_no_hyphens}"
+    values = [{name: which["values"][end] for name, which in sweep["parameters"].items()} for end in (0, -1)]
+    for chosen in values:
+        overrides = [*words[3:-1], *(f"{name}={value}" for name, value in chosen.items())]
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            cfg = compose("train", overrides=overrides)
+        check_train(cfg)
+        assert {name: OmegaConf.select(cfg, name) for name in chosen} == chosen
+        assert cfg.dataset.validation_per_class > 0, "val/balanced_accuracy needs a validation part"
+    assert sweep["metric"]["name"] == "val/balanced_accuracy"
+    stated = re.search(r"= (\d+) runs", (experiments_dir() / "wandb_sweep.yaml").read_text())
+    assert stated is not None
+    assert int(stated[1]) == math.prod(len(which["values"]) for which in sweep["parameters"].values())
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from semscale_pl.cli.paths import config_dir
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
 
 FLAGS = ("-m", "--multirun")
 # A larger sweep would not be answered within three seconds; the jobs behind these are checked when they start.
@@ -22,6 +25,8 @@ def is_sweep(arguments: Sequence[str]) -> bool:
 
 def check_sweep(config_name: str, arguments: Sequence[str], check: Callable[[DictConfig], Any]) -> None:
     """Compose and check the jobs of a sweep.
+
+    Settings of a swept group are for its other options where a job has the option `none`, the plain baseline.
 
     Args:
         config_name: of the command.
@@ -37,9 +42,10 @@ def check_sweep(config_name: str, arguments: Sequence[str], check: Callable[[Dic
         return
     parsed = OverridesParser.create().parse_overrides(overrides)
     batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    shared = {override.key_or_group for override in parsed if override.input_line in settings_of_swept(parsed)}
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         for job in islice((job for batch in batches for job in batch), MOST_JOBS):
-            check(compose(config_name, overrides=list(job)))
+            check(compose(config_name, overrides=_meant(job, shared)))
 
 
 def runnable(arguments: Sequence[str]) -> list[str]:
@@ -60,16 +66,32 @@ def runnable(arguments: Sequence[str]) -> list[str]:
         ['-m', 'reweighting=none,semantic_scale', '++reweighting.start_epoch=4', 'seed=1']
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.core.override_parser.types import OverrideType
 
     overrides = [argument for argument in arguments if not argument.startswith("-")]
-    parsed = {override.input_line: override for override in OverridesParser.create().parse_overrides(overrides)}
-    swept = {override.key_or_group for override in parsed.values() if override.is_sweep_override()}
+    forced = settings_of_swept(OverridesParser.create().parse_overrides(overrides))
+    return [f"++{argument}" if argument in forced else argument for argument in arguments]
+
+
+def settings_of_swept(overrides: Sequence[Override]) -> set[str]:
+    """Return the lines that set one value inside a group which is swept over.
+
+    Args:
+        overrides: of a sweep, as Hydra parses them.
+    """
+    from hydra.core.override_parser.types import OverrideType
+
+    swept = {override.key_or_group for override in overrides if override.is_sweep_override()}
     groups = {name for name in swept if (config_dir() / name).is_dir()}
-    forced = {
-        line
-        for line, override in parsed.items()
+    return {
+        str(override.input_line)
+        for override in overrides
         if override.type == OverrideType.CHANGE and override.key_or_group.split(".")[0] in groups
         if "." in override.key_or_group and not override.is_sweep_override()
     }
-    return [f"++{argument}" if argument in forced else argument for argument in arguments]
+
+
+def _meant(job: Sequence[str], shared: set[str]) -> list[str]:
+    """Leave out of a job the settings of swept groups of which it has the option `none`."""
+    empty = {line.removesuffix("=none") for line in job if line.endswith("=none")}
+    dropped = {key for key in shared if key.split(".")[0] in empty}
+    return [line for line in job if line.partition("=")[0] not in dropped]
