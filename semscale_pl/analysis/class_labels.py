@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+# Above, floats do not hold every whole number, and unsigned ones soon leave int64: classes would become one.
+_LARGEST = 2**53
+
 
 def encode_labels(values: np.ndarray, name: str = "labels") -> tuple[np.ndarray, tuple[str, ...]]:
     """Number the classes in sorted order.
@@ -52,12 +55,28 @@ def check_labels_of_rows(labels: np.ndarray, num_rows: int) -> None:
 
 
 def _words(values: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    words = values.astype(str) if values.dtype.kind == "U" else np.char.decode(values, "utf-8", "replace")
+    words = values if values.dtype.kind == "U" else _decoded(values, name)
     empty = int((np.char.strip(words) == "").sum())
     if empty:
         raise ValueError(f"Expected every label of `{name}` to name a class, but got {empty:,} empty ones. Fill them.")
     names, numbers = np.unique(words, return_inverse=True)
+    stripped = np.char.strip(names)
+    _, first, counts = np.unique(stripped, return_index=True, return_counts=True)
+    if (counts > 1).any():
+        twice = names[stripped == stripped[first[counts > 1][0]]].tolist()
+        raise ValueError(
+            f"Expected classes of `{name}` to differ by more than blanks around their names, but got {twice[0]!r} and "
+            f"{twice[1]!r}. Strip the names."
+        )
     return numbers.astype(np.int64), tuple(names.tolist())
+
+
+def _decoded(values: np.ndarray, name: str) -> np.ndarray:
+    try:
+        return np.char.decode(values, "utf-8")
+    except UnicodeDecodeError as error:
+        # Replacing what cannot be read would make one class of several.
+        raise ValueError(f"Expected `{name}` to be words in UTF-8, but some are not. Save them as text.") from error
 
 
 def _whole(values: np.ndarray, name: str) -> np.ndarray:
@@ -71,7 +90,8 @@ def _whole(values: np.ndarray, name: str) -> np.ndarray:
         fractional = values[values != np.floor(values)]
         if len(fractional):
             raise ValueError(f"Expected `{name}` to be whole numbers or words, but got {fractional[0]:g}.")
-        values = values.astype(np.int64)
+    if values.max() >= _LARGEST:
+        raise ValueError(f"Expected `{name}` below 2^53, but got {values.max():g}. Number the classes from 0.")
     if values.min() < 0:
         raise ValueError(
             f"Expected `{name}` of at least 0, but got {int(values.min())} for {int((values < 0).sum()):,} samples. "

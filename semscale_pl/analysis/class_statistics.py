@@ -18,6 +18,8 @@ _BLOCK_ELEMENTS = 2**19
 _RANK_TOLERANCE = 1e-10
 # Float32 is tried where it saves time, and no longer where it failed for half of so many classes.
 _FEWEST_DIMENSIONS, _TRIALS = 64, 8
+# Beyond, sums of squares overflow in float64. Single-precision numbers cannot get there.
+LARGEST = 1e100
 
 
 class SinglePrecision:
@@ -86,10 +88,12 @@ class Centre:
     Args:
         first: (d,) float64.
         delta: (d,) float64.
+        bounded: whether no number of a row is beyond :data:`LARGEST`.
     """
 
     first: np.ndarray
     delta: np.ndarray
+    bounded: bool = True
 
     @property
     def mean(self) -> np.ndarray:
@@ -98,8 +102,8 @@ class Centre:
 
     @property
     def is_finite(self) -> bool:
-        """Whether all rows were finite."""
-        return bool(np.isfinite(self.mean).all())
+        """Whether all rows were finite, and not too large to be squared."""
+        return self.bounded and bool(np.isfinite(self.mean).all())
 
 
 def statistics_of_rows(rows: np.ndarray, ruler: Ruler) -> ClassStatistics | None:
@@ -170,12 +174,14 @@ def assemble(
 def centre_of(rows: np.ndarray) -> Centre:
     """Compute the mean of rows (m, d)."""
     first = rows[0].astype(np.float64)
-    total = np.zeros_like(first)
+    total, bounded = np.zeros_like(first), True
     with np.errstate(invalid="ignore", over="ignore"):
         for block in _blocks(rows):
+            if rows.dtype == np.float64:
+                bounded = bounded and bool(max(block.max(), -block.min()) <= LARGEST)
             block -= first
             total += block.sum(0)
-    return Centre(first, total / len(rows))
+    return Centre(first, total / len(rows), bounded)
 
 
 def _in_single_precision(rows: np.ndarray, centre: Centre, ruler: Ruler) -> ClassStatistics | None:
@@ -189,10 +195,11 @@ def _in_single_precision(rows: np.ndarray, centre: Centre, ruler: Ruler) -> Clas
         # Neighbouring numbers differ by an exact float32; what is left to round is small beside the spread.
         block -= rows[0]
         block -= centre.delta.astype(np.float32)
-        gram += block.T @ block
+        with np.errstate(over="ignore", invalid="ignore"):
+            gram += block.T @ block
     variances = gram.diagonal() / count
     gram *= ruler.root**2 / count
-    bits = fast_bits(gram, single=True)
+    bits = fast_bits(gram, single=True) if np.isfinite(variances).all() else None
     ruler.single.tell(bits is not None)
     if bits is None:
         return None

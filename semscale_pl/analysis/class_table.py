@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from semscale_pl.analysis.class_groups import Plan, plan_groups, read_group, row_numbers
-from semscale_pl.analysis.class_statistics import ClassStatistics, Ruler, statistics_of_rows
+from semscale_pl.analysis.class_statistics import LARGEST, ClassStatistics, Ruler, statistics_of_rows
 from semscale_pl.analysis.feature_source import FeatureSource
 from semscale_pl.analysis.streamed_classes import sample_of, statistics_of_streams
 
@@ -195,13 +195,22 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def _not_finite(source: FeatureSource, wanted: np.ndarray) -> str:
-    nans, infinities, first, start = 0, 0, -1, 0
+    nans, infinities, large, first, start = 0, 0, 0, -1, 0
     for piece in source.rows(wanted, _ROWS_AT_ONCE):
         nan, infinite = np.isnan(piece).any(1), np.isinf(piece).any(1)
-        if first < 0 and (nan | infinite).any():
-            first = int(wanted[start + int((nan | infinite).argmax())])
+        beyond = (np.isfinite(piece) & (np.abs(piece) > np.float64(LARGEST))).any(1)
+        wrong = nan | infinite | beyond
+        if first < 0 and wrong.any():
+            first = int(wanted[start + int(wrong.argmax())])
         nans, infinities, start = nans + int(nan.sum()), infinities + int(infinite.sum()), start + len(piece)
+        large += int(beyond.sum())
+    if not nans and not infinities:
+        return (
+            f"Expected the features of {source.name} to be at most {LARGEST:g}, so that they can be squared, but got "
+            f"more in {large:,} of {source.num_rows:,} rows, the first is row {first:,} (counted from 0). Rescale them."
+        )
     return (
         f"Expected the features of {source.name} to be finite, but got NaN in {nans:,} and infinities in "
-        f"{infinities:,} of {source.num_rows:,} rows, the first is row {first:,}. Repair or leave out those rows."
+        f"{infinities:,} of {source.num_rows:,} rows, the first is row {first:,} (counted from 0). Repair "
+        "or leave out those rows."
     )

@@ -74,7 +74,7 @@ def notices_of(
         *_of_counts(sizes, num_features, names),
         *_of_duplicates(sizes, _floats(distinct), names),
         *_of_ranks(sizes, _floats(ranks), num_features, names),
-        *_of_constants(constant_features, num_features),
+        *(_of_constants(constant_features, num_features) if sizes.sum() > 1 else ()),
         *_of_shares(sizes, names),
         *_of_spreads("uneven_norms", "length", _floats(norms), names),
         *_of_spreads("uneven_spread", "distance from the class centre", _floats(deviations), names),
@@ -138,7 +138,9 @@ def _of_ranks(counts: NDArray[np.int64], ranks: Array | None, dim: int, names: S
 
 def _of_constants(constant_features: ArrayLike | None, dim: int) -> Iterator[Notice]:
     numbers = [] if constant_features is None else np.asarray(constant_features, dtype=np.int64).tolist()
-    if numbers:
+    if len(numbers) == dim:
+        yield Notice("constant_features", "All samples are the same: every scale is 0 bits. Check their source.")
+    elif numbers:
         shown = ", ".join(str(number) for number in numbers[:_SHOWN]) + (", ..." if len(numbers) > _SHOWN else "")
         text = (
             f"{len(numbers)} of {dim} feature dimensions have one value in all samples (number {shown}): they add no "

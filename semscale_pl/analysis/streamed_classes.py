@@ -36,7 +36,7 @@ def statistics_of_streams(
         with np.errstate(invalid="ignore", over="ignore"):
             step = (part.first - before.first) + (part.delta - before.delta)
             delta = before.delta + step * (len(rows) / (seen[label] + len(rows)))
-        centres[label] = Centre(before.first, delta)
+        centres[label] = Centre(before.first, delta, before.bounded and part.bounded)
         seen[label] += len(rows)
     finite = [label for label in classes if centres[label].is_finite]
     scatters = {label: np.zeros((source.num_features, source.num_features)) for label in finite}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semscale_pl.cli.errors import INTERRUPTED, OK, WRONG_CALL, complain, message_of
+from semscale_pl.cli.settings import new_folder
 from semscale_pl.cli.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def parse(arguments: Sequence[str]) -> AdviseCall:
         feature_norm=norm,
         num_features=_whole("num_features", own["num_features"], 1) if "num_features" in own else None,
         seed=_whole("seed", own.get("seed", "0"), 0),
-        out=Path(own["out"]) if own.get("out") else None,
+        out=new_folder("out", own["out"]) if own.get("out") else None,
         dataset=own.get("dataset"),
         image_size=_whole("image_size", own.get("image_size", "16"), 1),
         overrides=tuple(overrides),

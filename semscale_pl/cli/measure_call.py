@@ -9,7 +9,16 @@ from typing import Any
 
 from semscale_pl.analysis.memory import parse_bytes
 from semscale_pl.cli.paths import config_dir
-from semscale_pl.cli.settings import choice, existing_file, existing_folder, flag, number, split_settings, whole
+from semscale_pl.cli.settings import (
+    choice,
+    existing_file,
+    existing_folder,
+    flag,
+    new_folder,
+    number,
+    split_settings,
+    whole,
+)
 from semscale_pl.cli.suggestions import did_you_mean
 
 USAGE = """usage: semscale measure features=FILE [KEY=VALUE ...]                      a file of features
@@ -128,7 +137,7 @@ def parse(arguments: Sequence[str]) -> MeasureCall:
         image_size=whole("image_size", own.get("image_size", "16"), 1),
         settings=_settings(own),
         max_memory=parse_bytes(own.get("max_memory", "1GiB")),
-        out=Path(own.get("out") or Path("runs/measure") / name),
+        out=new_folder("out", own.get("out") or str(Path("runs/measure") / name)),
         top=whole("top", own.get("top", "60"), 1),
         report=flag("report", own.get("report", "true")),
         figures=flag("figures", own.get("figures", "true")),

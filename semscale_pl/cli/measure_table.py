@@ -30,12 +30,12 @@ def print_measurement(measurement: Measurement, top: int) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     for row in rows[:top]:
-        table.add_row(row[0].replace("[", r"\["), *row[1:])
+        table.add_row(_printable(row[0]).replace("[", r"\["), *row[1:])
     console.print(table)
     if len(rows) > top:
         console.print(f"and {len(rows) - top:,} more with a larger S, see scales.csv (top=N prints more)", markup=False)
     for notice in measurement.notices:
-        console.print(f"note: {notice.text}", markup=False, soft_wrap=True)
+        console.print(f"note: {_printable(notice.text)}", markup=False, soft_wrap=True)
 
 
 def cells(measurement: Measurement) -> list[list[str]]:
@@ -76,6 +76,11 @@ def csv_of(measurement: Measurement) -> str:
     for label in measurement.order():
         writer.writerow([measurement.class_names[label], *(_exact(values[label]) for values in columns.values())])
     return text.getvalue()
+
+
+def _printable(text: str) -> str:
+    """Return a text that neither breaks a line nor steers the terminal, whatever a class is called."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def _shown(value: float, digits: int) -> str:

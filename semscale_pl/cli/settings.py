@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -125,4 +126,19 @@ def existing_folder(key: str, text: str) -> Path:
     path = Path(text)
     if not path.is_dir():
         raise ValueError(f"Expected `{key}` to be a folder, but there is none at {text!r}.")
+    return path
+
+
+def new_folder(key: str, text: str) -> Path:
+    """Read the path of a folder to write in, which need not be there yet.
+
+    Raises:
+        ValueError: a file stands in its place or in that of a folder above it, or nothing may be written there.
+    """
+    path = Path(text)
+    there = next(place for place in (path, *path.absolute().parents) if place.exists() or place.is_symlink())
+    if not there.is_dir():
+        raise ValueError(f"Expected `{key}` to be a folder, but {str(there)!r} is a file. Name another one.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"Expected to write in `{key}`, but {str(there)!r} does not allow it. Name another one.")
     return path

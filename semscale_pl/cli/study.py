@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semscale_pl.cli.errors import FAILED, INTERRUPTED, OK, WRONG_CALL, complain, message_of
+from semscale_pl.cli.settings import new_folder
 from semscale_pl.studies.description import find_study, known_studies, load_study
 
 USAGE = """usage: semscale study NAME [KEY=VALUE ...]
@@ -115,5 +116,5 @@ def parse(arguments: Sequence[str]) -> StudyCall:
         raise ValueError(f"Expected `jobs` to be a number from 1 to 1024, but got {jobs!r}.")
     if publish not in ("true", "false"):
         raise ValueError(f"Expected `publish` to be true or false, but got {own['publish']!r}.")
-    out = Path(own["out"]) if "out" in own else None
+    out = new_folder("out", own["out"]) if own.get("out") else None
     return StudyCall(own.get("profile"), int(jobs), out, publish == "true", tuple(changes))

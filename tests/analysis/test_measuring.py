@@ -164,3 +164,10 @@ def test_progress_reaches_all_classes() -> None:
 def test_settings_out_of_range_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         measure(np.eye(3), [0, 1, 2], **settings)
+
+
+def test_squares_beyond_single_precision_are_measured_in_double() -> None:
+    rows = np.random.default_rng(0).normal(size=(300, 70)).astype(np.float32)
+    labels, factor = np.arange(300) % 2, np.float32(1e30)
+    small, large = measure(rows, labels, spectrum=0), measure(rows * factor, labels, spectrum=0, unit=float(factor))
+    np.testing.assert_allclose(large.scales, small.scales, rtol=1e-6)

@@ -94,3 +94,12 @@ def test_an_array_of_another_length_is_refused() -> None:
 def test_thresholds_are_named() -> None:
     for name in ("DISTINCT_SHARE", "RANK_SHARE", "DOMINANT_SHARE", "NORM_FACTOR", "FEATURE_FACTOR"):
         assert getattr(notices, name) > 0
+
+
+def test_constant_dimensions_say_nothing_of_a_single_sample() -> None:
+    assert "constant_features" not in {notice.code for notice in notices_of([1], 3, constant_features=[0, 1, 2])}
+
+
+def test_equal_samples_are_called_so() -> None:
+    found = next(one for one in notices_of([4, 4], 2, constant_features=[0, 1]) if one.code == "constant_features")
+    assert found.text == "All samples are the same: every scale is 0 bits. Check their source."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from semscale_pl.data.features.keys import choose_key
 from semscale_pl.data.features.labelled import picked
 
 _CHUNK_CELLS = 2**20
+# Of a number; a class may be called NA or None.
+_MISSING = ("", "nan", "NaN", "-nan", "-NaN", "NA", "N/A", "n/a", "#N/A", "<NA>", "null", "NULL", "None")
 
 
 class CsvRows:
@@ -35,7 +38,7 @@ class CsvRows:
 
     def _blocks(self) -> Iterator[tuple[int, np.ndarray]]:
         start = 0
-        for chunk in _chunks(self._path, len(self._columns), usecols=self._columns):
+        for chunk in _chunks(self._path, self._columns, usecols=self._columns):
             yield start, _numbers(chunk[self._columns], start, self._path.name)
             start += len(chunk)
 
@@ -61,7 +64,7 @@ def csv_parts(path: Path, label_column: str | None = None, labels_elsewhere: boo
         raise ValueError(f"Expected feature columns in {path.name}, but found none besides `{label}`.")
     labels: list[np.ndarray] = []
     start = 0
-    for chunk in _chunks(path, len(header), dtype={label: str} if label else None):
+    for chunk in _chunks(path, columns, dtype={label: str} if label else None):
         _numbers(chunk[columns], start, path.name)
         if label:
             labels.append(_words(chunk[label], label))
@@ -83,21 +86,28 @@ def csv_labels(path: Path, label_column: str | None = None) -> np.ndarray:
     """
     header = _header(path)
     label = _label_of(header, path.name, label_column or (header[0] if len(header) == 1 else None), False)
-    parts = [_words(chunk[label], label) for chunk in _chunks(path, 1, usecols=[label], dtype={label: str})]
+    parts = [_words(chunk[label], label) for chunk in _chunks(path, [], usecols=[label], dtype={label: str})]
     return whole_or_words(np.concatenate(parts)) if parts else np.zeros(0)
 
 
 def whole_or_words(words: np.ndarray) -> np.ndarray:
-    """Return labels read as text: as whole numbers where all of them are, so that 10 comes after 9.
+    """Return labels read as text: as numbers where all of them are, so that 10 comes after 9.
+
+    Two words that are one number, such as 010 and 10, stay two words.
 
     Example:
         >>> whole_or_words(np.array(["10", "9"]))
         array([10,  9])
     """
-    try:
-        return words.astype(np.int64)
-    except ValueError:
-        return words
+    names, places = np.unique(words, return_inverse=True)
+    for kind in (np.int64, np.float64):
+        try:
+            numbers = names.astype(kind)
+        except (ValueError, OverflowError):
+            continue
+        if len(np.unique(numbers)) == len(names):
+            return numbers[places]
+    return words
 
 
 def _label_of(header: list[str], name: str, wanted: str | None, optional: bool) -> str:
@@ -111,22 +121,40 @@ def _label_of(header: list[str], name: str, wanted: str | None, optional: bool) 
 
 
 def _header(path: Path) -> list[str]:
-    import pandas as pd
-
     try:
-        return [str(name) for name in pd.read_csv(path, nrows=0).columns]
-    except pd.errors.EmptyDataError as error:
-        raise ValueError(f"Expected a table in {path.name}, but the file is empty.") from error
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = (cells for cells in csv.reader(file) if cells)
+            header, first = next(lines, []), next(lines, [])
+    except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"Expected {path.name} to be a table in UTF-8, but it cannot be read as one.") from error
+    if not header:
+        raise ValueError(f"Expected a table in {path.name}, but the file is empty.")
+    # pandas would take the first column of longer lines for their names, and an index that was saved for a feature.
+    if len(first) > len(header):
+        raise ValueError(
+            f"Expected {len(header)} cells in the first line of numbers of {path.name}, as its header has, but got "
+            f"{len(first)}. Name every column."
+        )
+    if nameless := [number for number, name in enumerate(header, start=1) if not name.strip()]:
+        raise ValueError(
+            f"Expected a name for every column of {path.name}, but column {nameless[0]} has none: an index? Save the "
+            "table without it (index=False in pandas), or name the column."
+        )
+    if len(set(header)) < len(header):
+        twice = next(name for number, name in enumerate(header) if name in header[:number])
+        raise ValueError(f"Expected every column of {path.name} once, but `{twice}` comes again. Rename one.")
+    return header
 
 
-def _chunks(path: Path, width: int, **options: Any) -> Iterator[Any]:
+def _chunks(path: Path, numbers: list[str], **options: Any) -> Iterator[Any]:
+    """Read a table in pieces; only in columns of numbers do words stand for what is missing."""
     import pandas as pd
 
+    missing: dict[str, Any] = {"keep_default_na": False, "na_values": dict.fromkeys(numbers, _MISSING)}
+    size = max(1, _CHUNK_CELLS // max(1, len(numbers)))
     try:
         # One type for all chunks: without low_memory=False a column could change it in the middle of one.
-        yield from pd.read_csv(path, chunksize=max(1, _CHUNK_CELLS // width), low_memory=False, **options)
+        yield from pd.read_csv(path, chunksize=size, low_memory=False, **missing, **options)
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
         what = " ".join(str(error).split())
         raise ValueError(f"Expected {path.name} to be a table in UTF-8, but {what}. Correct that line.") from error
@@ -150,7 +178,8 @@ def _numbers(chunk: Any, start: int, name: str) -> np.ndarray:
 
 
 def _words(column: Any, name: str) -> np.ndarray:
-    missing = int(column.isna().sum())
+    words = np.char.strip(column.fillna("").to_numpy().astype(str))
+    missing = int((words == "").sum())
     if missing:
         raise ValueError(f"Expected a class for every sample, but {missing:,} of column `{name}` are empty.")
-    return column.to_numpy().astype(str)
+    return words

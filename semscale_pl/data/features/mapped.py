@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +34,7 @@ class MappedRows:
         self, path: Path, shape: tuple[int, ...], dtype: np.dtype, offset: int, order: str = "C", name: str = ""
     ) -> None:
         check_matrix(shape, dtype, name or path.name)
-        size = int(np.prod(shape)) * dtype.itemsize
+        size = math.prod(shape) * dtype.itemsize
         if path.stat().st_size < offset + size:
             raise ValueError(
                 f"Expected {path.name} to hold {size:,} bytes of features, but got "
@@ -41,7 +42,7 @@ class MappedRows:
             )
         with path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        flat = np.frombuffer(self._map, dtype, count=int(np.prod(shape)), offset=offset)
+        flat = np.frombuffer(self._map, dtype, count=math.prod(shape), offset=offset)
         self._matrix = flat.reshape(shape) if order == "C" else flat.reshape(shape[::-1]).T
         self.shape, self.dtype = shape, row_dtype(dtype)
 

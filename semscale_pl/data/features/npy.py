@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import BinaryIO
 
@@ -44,6 +45,8 @@ def read_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], str, np.dty
             f"Expected {name} to be an array in numpy's format, but its header cannot be read. Save it with np.save."
         ) from error
     refuse_objects(dtype, name)
+    if any(size < 0 for size in shape):
+        raise ValueError(f"Expected {name} to have a shape, but its header says {shape}. Save it again.")
     return shape, "F" if fortran else "C", dtype
 
 
@@ -81,8 +84,11 @@ def read_array(file: BinaryIO, name: str) -> np.ndarray:
         ValueError: it is no such array, or is cut off.
     """
     shape, order, dtype = read_header(file, name)
-    count = int(np.prod(shape))
-    content = file.read(count * dtype.itemsize)
+    count = math.prod(shape)
+    try:
+        content = file.read(count * dtype.itemsize)
+    except (MemoryError, OverflowError):  # what a header claims need not be there
+        content = b""
     if len(content) < count * dtype.itemsize:
         raise ValueError(f"Expected {count:,} values in {name}, but it is cut off. Copy or save it again.")
     values = np.frombuffer(content, dtype, count) if dtype.itemsize else np.zeros(count, dtype)

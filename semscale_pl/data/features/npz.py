@@ -84,6 +84,8 @@ def npz_parts(path: Path) -> tuple[Rows, np.ndarray | None]:
             key, label_key = choose_key(members, path.name), choose_key(members, path.name, labels=True)
             info = archive.getinfo(members[key])
             labels = _labels(archive, members[label_key], path.name) if label_key else None
+            if info.compress_type == zipfile.ZIP_STORED:
+                _check_sum(archive, info)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(
             f"Expected {path.name} to be an archive of np.savez, but it is damaged or no archive. Save it again."
@@ -96,6 +98,17 @@ def npz_parts(path: Path) -> tuple[Rows, np.ndarray | None]:
 def _labels(archive: zipfile.ZipFile, member: str, name: str) -> np.ndarray:
     with archive.open(member) as file:
         return read_array(file, f"{member} of {name}")  # type: ignore[arg-type]
+
+
+def _check_sum(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+    """Compare a member with its checksum, which mapping it would pass by.
+
+    Raises:
+        zipfile.BadZipFile: they differ.
+    """
+    with archive.open(info) as file:
+        while file.read(_BLOCK_BYTES):
+            pass
 
 
 def _mapped(path: Path, info: zipfile.ZipInfo) -> MappedRows:

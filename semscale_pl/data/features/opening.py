@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from semscale_pl.data.features.labelled import LabelledRows, Rows
 
 FORMATS = (".npy", ".npz", ".pt", ".parquet", ".csv")
 _LABEL_FORMATS = (".npy", ".pt", ".csv", ".txt")
+_TABLES = (".parquet", ".csv")
 
 
 def open_features(
@@ -31,6 +33,11 @@ def open_features(
     """
     path = _checked(features, FORMATS, "features")
     other = None if labels is None else _checked(labels, _LABEL_FORMATS, "labels")
+    tables = [file for file in (path, other) if file is not None and file.suffix.lower() in _TABLES]
+    if label_column is not None and not tables:
+        raise ValueError(
+            f"Expected `label_column` only with a .parquet or .csv file, but got {path.name}. Leave it out."
+        )
     rows, found = _parts(path, label_column, labels_elsewhere=other is not None)
     if other is not None:
         found = read_labels(other, label_column)
@@ -96,6 +103,8 @@ def _checked(file: str | Path, formats: tuple[str, ...], key: str) -> Path:
         raise ValueError(f"Expected `{key}` to be a file, but there is none at {str(file)!r}.")
     if path.suffix.lower() not in formats:
         raise ValueError(f"Expected `{key}` to end in {', '.join(formats)}, but got {path.name!r}. Convert it.")
+    if not os.access(path, os.R_OK):
+        raise ValueError(f"Expected to read `{key}`, but {path.name} does not allow it. Change its permissions.")
     if path.stat().st_size == 0:
         raise ValueError(f"Expected `{key}` to hold something, but {path.name} is empty. Save it again.")
     return path

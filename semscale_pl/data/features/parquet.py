@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,10 @@ class ParquetRows:
         needed = np.unique(np.searchsorted(self._starts, wanted, side="right") - 1)
         for group in needed.tolist():
             start = int(self._starts[group])
-            for batch in file.iter_batches(height, row_groups=[group], columns=self._columns):
-                yield start, self._matrix(batch)
-                start += batch.num_rows
+            with _damage_in_words(self._path.name):
+                for batch in file.iter_batches(height, row_groups=[group], columns=self._columns):
+                    yield start, self._matrix(batch)
+                    start += batch.num_rows
 
     def _matrix(self, batch: Any) -> np.ndarray:
         columns = [batch.column(name) for name in self._columns]
@@ -82,7 +84,8 @@ def parquet_parts(path: Path, label_column: str | None = None) -> tuple[ParquetR
     label = label_column or choose_key(names, path.name, labels=True)
     if label and label not in names:
         raise ValueError(f"Expected a column `{label}` in {path.name}, but found {', '.join(names[:8]) or 'none'}.")
-    labels = file.read([label]).column(0) if label else None
+    with _damage_in_words(path.name):
+        labels = file.read([label]).column(0) if label else None
     if labels is not None and labels.null_count:
         raise ValueError(f"Expected a class for every sample, but {labels.null_count:,} of `{label}` are missing.")
     rows = ParquetRows(path, *_feature_columns(file, [name for name in names if name != label], path.name))
@@ -97,7 +100,8 @@ def _feature_columns(file: Any, names: list[str], name: str) -> tuple[list[str],
     if lists:
         column = choose_key(lists, name) if len(lists) > 1 or lists[0] in FEATURE_KEYS else lists[0]
         kind = schema.field(column).type.value_type
-        first = next(file.iter_batches(1, columns=[column]), None)
+        with _damage_in_words(name):
+            first = next(file.iter_batches(1, columns=[column]), None)
         width = 0 if first is None or not first.num_rows else len(first.column(0).flatten())
         columns = [column]
     else:
@@ -118,14 +122,21 @@ def _feature_columns(file: Any, names: list[str], name: str) -> tuple[list[str],
 
 
 def _open(path: Path) -> Any:
-    import pyarrow as pa
     from pyarrow import parquet
 
+    with _damage_in_words(path.name):
+        return parquet.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+
+
+@contextmanager
+def _damage_in_words(name: str) -> Iterator[None]:
+    import pyarrow as pa
+
     try:
-        return parquet.ParquetFile(path, memory_map=True)
+        yield
     except (pa.ArrowException, OSError) as error:
         raise ValueError(
-            f"Expected {path.name} to be a Parquet file, but it is damaged or of another format. Save it again."
+            f"Expected {name} to be a Parquet file, but it is damaged or of another format. Save it again."
         ) from error
 
 

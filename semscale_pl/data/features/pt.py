@@ -26,6 +26,9 @@ class TensorRows:
     """
 
     def __init__(self, tensor: Tensor, name: str) -> None:
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+            kind = "quantized" if tensor.is_quantized else "meta" if tensor.is_meta else "sparse"
+            raise ValueError(f"Expected the features of {name} to be a dense tensor, but got a {kind} one. Convert it.")
         # numpy has no bfloat16; float32 holds it exactly.
         stored = np.dtype(np.float32) if tensor.dtype == torch.bfloat16 else _numpy_dtype(tensor, name)
         check_matrix(tuple(tensor.shape), stored, name)
@@ -62,7 +65,7 @@ def pt_parts(path: Path) -> tuple[TensorRows, np.ndarray | None]:
     if not isinstance(features, Tensor):
         kind = type(features).__name__
         raise ValueError(f"Expected `{key}` of {path.name} to be a tensor, but got a {kind}. Save torch.stack(...).")
-    return TensorRows(features.detach(), path.name), _plain_labels(content[label_key]) if label_key else None
+    return TensorRows(features.detach(), path.name), _plain_labels(content[label_key], path.name) if label_key else None
 
 
 def pt_labels(path: Path) -> np.ndarray:
@@ -79,7 +82,7 @@ def pt_labels(path: Path) -> np.ndarray:
                 f"Expected `labels` in {path.name}, but found {', '.join(map(str, content)) or 'nothing'}."
             )
         content = content[key]
-    return _plain_labels(content)
+    return _plain_labels(content, path.name)
 
 
 def load_plain(path: Path) -> Any:
@@ -89,9 +92,12 @@ def load_plain(path: Path) -> Any:
         ValueError: it holds other objects, or cannot be read.
     """
     import pickle
+    import warnings
 
     try:
-        return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of kinds of tensors that are refused below
+            return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"Expected {path.name} to hold plain tensors, but it holds pickled objects, which could run code, or is "
@@ -99,13 +105,25 @@ def load_plain(path: Path) -> Any:
         ) from error
     except Exception as error:  # torch raises whatever the bytes of a foreign file lead to
         raise ValueError(
-            f"Expected {path.name} to be a file of torch.save, but it cannot be read. Save it again."
+            f"Expected {path.name} to be a file of torch.save, but it is damaged, or older than torch 1.6. "
+            "Save it again."
         ) from error
 
 
-def _plain_labels(values: Any) -> np.ndarray:
+def _plain_labels(values: Any, name: str) -> np.ndarray:
     """Turn labels as torch stores them, a tensor or a list of words or numbers, into an array."""
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    try:
+        if isinstance(values, Tensor):
+            # numpy has no bfloat16.
+            return (values.double() if values.is_floating_point() else values).detach().numpy()
+        if isinstance(values, list | tuple):
+            return np.array(values)
+        raise TypeError
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"Expected the labels of {name} to be a tensor of numbers, or a list of numbers or of words, but got a "
+            f"{type(values).__name__} that is neither. Give one class a sample."
+        ) from error
 
 
 def _numpy_dtype(tensor: Tensor, name: str) -> np.dtype:
