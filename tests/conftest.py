@@ -21,3 +21,10 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
         del os.environ["SEMSCALE_CACHE"]
     else:
         os.environ["SEMSCALE_CACHE"] = before
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every computation go through several blocks."""
+    monkeypatch.setattr("semscale_pl.gram.BLOCK_ELEMENTS", 60)
+    monkeypatch.setattr("semscale_pl.scales.BLOCK_ELEMENTS", 60)

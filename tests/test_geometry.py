@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from references import by_slogdet, gaussian
 from torch import Tensor
 
 from semscale_pl.geometry import (
@@ -21,19 +22,6 @@ from semscale_pl.geometry import (
     semantic_scales,
     volume,
 )
-
-
-def gaussian(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
-def by_slogdet(features: Tensor, ratio: float | None = None, unit: float = 1.0, center: bool = True) -> float:
-    """1/2 log2 det of the d x d form, written down as in the paper."""
-    z = features.double().numpy().T
-    dim, m = z.shape
-    z = z - z.mean(axis=1, keepdims=True) if center else z
-    gram = np.eye(dim) + (dim if ratio is None else ratio) / (m * unit**2) * z @ z.T
-    return float(np.linalg.slogdet(gram)[1] / 2 / math.log(2))
 
 
 def test_sample_volumes_are_scales_of_block_means() -> None:

@@ -9,8 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.covariance import oas
-from torch import Tensor
+from references import by_oas, by_singular_values, by_slogdet, gaussian
 
 import semscale_pl.gram
 from semscale_pl.geometry import (
@@ -20,42 +19,6 @@ from semscale_pl.geometry import (
 )
 
 SETTINGS = settings(max_examples=30, deadline=None)
-
-
-def gaussian(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
-def by_slogdet(features: Tensor, ratio: float | None = None, unit: float = 1.0, center: bool = True) -> float:
-    """1/2 log2 det of the d x d form, written down as in the paper."""
-    z = features.double().numpy().T
-    dim, m = z.shape
-    z = z - z.mean(axis=1, keepdims=True) if center else z
-    gram = np.eye(dim) + (dim if ratio is None else ratio) / (m * unit**2) * z @ z.T
-    return float(np.linalg.slogdet(gram)[1] / 2 / math.log(2))
-
-
-def by_singular_values(features: Tensor) -> float:
-    """1/2 sum log2(1 + s^2), which holds at scales where the determinant's 1 is lost."""
-    z = features.double().numpy()
-    z = z - z[0]
-    values = np.linalg.svd(z - z.mean(axis=0), compute_uv=False) * math.sqrt(z.shape[1] / len(z))
-    values[len(z) - 1 :] = 0.0  # the rank of m centred samples; at 1e150 the rounding errors would look like volume
-    small = np.log1p(np.minimum(values, 1.0) ** 2) / 2
-    return float(np.where(values < 1.0, small, np.log(np.hypot(1.0, values))).sum() / math.log(2))
-
-
-def by_oas(features: Tensor) -> float:
-    covariance, _ = oas(features.double().numpy())
-    dim = covariance.shape[0]
-    return float(np.linalg.slogdet(np.eye(dim) + dim * covariance)[1] / 2 / math.log(2))
-
-
-@pytest.fixture
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make every computation go through several blocks."""
-    monkeypatch.setattr("semscale_pl.gram.BLOCK_ELEMENTS", 60)
-    monkeypatch.setattr("semscale_pl.scales.BLOCK_ELEMENTS", 60)
 
 
 @pytest.mark.parametrize("shape", [(1, 5), (2, 1), (5, 5), (40, 7), (7, 40), (300, 16)])
