@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
+from semscale_pl.callbacks.step_seed import StepSeed
 from semscale_pl.data.datamodule import ImbalancedDataModule
 from semscale_pl.data.digits import Digits
 from semscale_pl.losses import CrossEntropy
@@ -70,3 +73,33 @@ def trainer(tmp_path: Any) -> Callable[..., pl.Trainer]:
         return pl.Trainer(callbacks=list(callbacks), **settings)
 
     return build
+
+
+@pytest.fixture
+def resumed_like_unbroken(
+    digits: Callable[..., ImbalancedDataModule],
+    classifier: Callable[..., ImbalancedClassifier],
+    trainer: Callable[..., pl.Trainer],
+    tmp_path: Path,
+) -> Callable[..., tuple[Any, Any]]:
+    """Train four epochs at once, and two that are resumed for two more; the parameters must be the same bit by bit."""
+
+    def run(
+        folder: str, callback: pl.Callback, epochs: int, start_from: Path | None, dropout: float, **data: Any
+    ) -> ImbalancedClassifier:
+        keep = ModelCheckpoint(tmp_path / folder, save_last=True, save_on_train_epoch_end=True)
+        module = classifier(dropout=dropout)
+        loop = trainer(callback, StepSeed(5), keep, max_epochs=epochs, enable_checkpointing=True)
+        loop.fit(module, datamodule=digits(**data), ckpt_path=start_from, weights_only=True)
+        return module
+
+    def compare(make: Callable[[], pl.Callback], dropout: float = 0.3, **data: Any) -> tuple[Any, Any]:
+        whole, part, rest = make(), make(), make()
+        unbroken = run("whole", whole, 4, None, dropout, **data)
+        run("part", part, 2, None, dropout, **data)
+        resumed = run("rest", rest, 4, tmp_path / "part" / "last.ckpt", dropout, **data)
+        for one, other in zip(unbroken.parameters(), resumed.parameters(), strict=True):
+            assert torch.equal(one, other)
+        return whole, rest
+
+    return compare

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from semscale_pl.callbacks.difficulty import DifficultyReweighting
-from semscale_pl.callbacks.step_seed import StepSeed
 from semscale_pl.weighting import StepInputs, StepTerms
 
 Build = Callable[..., Any]
@@ -97,25 +94,11 @@ def test_start_epoch_and_ramp(digits: Build, classifier: Build, trainer: Build) 
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
-def test_resume_equals_an_unbroken_run_bitwise(
-    digits: Build, classifier: Build, trainer: Build, tmp_path: Path
-) -> None:
-    def run(folder: str, epochs: int, start_from: Path | None = None) -> tuple[Any, Any]:
-        callback = Watched()
-        keep = ModelCheckpoint(tmp_path / folder, save_last=True, save_on_train_epoch_end=True)
-        module = classifier(dropout=0.3)
-        loop = trainer(callback, StepSeed(5), keep, max_epochs=epochs, enable_checkpointing=True)
-        loop.fit(module, datamodule=digits(validation_per_class=4), ckpt_path=start_from, weights_only=True)
-        return module, callback
-
-    whole, whole_callback = run("whole", 4)
-    run("part", 2)
-    resumed, resumed_callback = run("rest", 4, tmp_path / "part" / "last.ckpt")
-    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
-        assert torch.equal(one, other)
+def test_resume_equals_an_unbroken_run_bitwise(resumed_like_unbroken: Build) -> None:
+    unbroken, resumed = resumed_like_unbroken(Watched, validation_per_class=4)
     for epoch in (2, 3):
-        assert torch.equal(whole_callback.seen[epoch][0].class_weights, resumed_callback.seen[epoch][0].class_weights)
-    assert not torch.equal(resumed_callback.seen[2][0].class_weights, torch.ones(10, dtype=torch.float64))
+        assert torch.equal(unbroken.seen[epoch][0].class_weights, resumed.seen[epoch][0].class_weights)
+    assert not torch.equal(resumed.seen[2][0].class_weights, torch.ones(10, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(("data", "loop"), [({}, {}), ({"validation_per_class": 4}, {"limit_val_batches": 0})], ids=str)

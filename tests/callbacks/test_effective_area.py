@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pytorch_lightning.callbacks import ModelCheckpoint, StochasticWeightAveraging
+from pytorch_lightning.callbacks import StochasticWeightAveraging
 from pytorch_lightning.demos.boring_classes import BoringModel
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 
 from semscale_pl.callbacks.effective_area import EffectiveAreaReweighting, effective_areas
-from semscale_pl.callbacks.step_seed import StepSeed
 from semscale_pl.seeding import derive_seed
 from semscale_pl.weighting import StepInputs, StepTerms
 
@@ -135,24 +133,10 @@ def test_other_precisions(precision: str, digits: Build, classifier: Build, trai
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
-def test_resume_equals_an_unbroken_run_bitwise(
-    digits: Build, classifier: Build, trainer: Build, tmp_path: Path
-) -> None:
-    def run(folder: str, epochs: int, start_from: Path | None = None) -> tuple[Any, Any]:
-        callback = EffectiveAreaReweighting(start_epoch=1)
-        keep = ModelCheckpoint(tmp_path / folder, save_last=True, save_on_train_epoch_end=True)
-        module = classifier(dropout=0.3)
-        loop = trainer(callback, StepSeed(5), keep, max_epochs=epochs, enable_checkpointing=True)
-        loop.fit(module, datamodule=digits(), ckpt_path=start_from, weights_only=True)
-        return module, callback
-
-    whole, whole_callback = run("whole", 4)
-    run("part", 2)
-    resumed, resumed_callback = run("rest", 4, tmp_path / "part" / "last.ckpt")
-    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
-        assert torch.equal(one, other)
-    assert torch.equal(whole_callback.weights, resumed_callback.weights)
-    assert whole_callback.num_passes == resumed_callback.num_passes == 3
+def test_resume_equals_an_unbroken_run_bitwise(resumed_like_unbroken: Build) -> None:
+    unbroken, resumed = resumed_like_unbroken(lambda: EffectiveAreaReweighting(start_epoch=1))
+    assert torch.equal(unbroken.weights, resumed.weights)
+    assert unbroken.num_passes == resumed.num_passes == 3
 
 
 def test_the_epoch_that_weight_averaging_adds_costs_no_pass(digits: Build, classifier: Build, trainer: Build) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
 
 from semscale_pl.callbacks.score import ScoreReweighting
 from semscale_pl.callbacks.step_seed import StepSeed
@@ -80,23 +78,9 @@ def test_the_loss_is_the_score_adjusted_softmax() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
-def test_resume_equals_an_unbroken_run_bitwise(
-    digits: Build, classifier: Build, trainer: Build, tmp_path: Path
-) -> None:
-    def run(folder: str, epochs: int, start_from: Path | None = None) -> tuple[Any, Any]:
-        callback = ScoreReweighting()
-        keep = ModelCheckpoint(tmp_path / folder, save_last=True, save_on_train_epoch_end=True)
-        module = classifier(dropout=0.3)
-        loop = trainer(callback, StepSeed(5), keep, max_epochs=epochs, enable_checkpointing=True)
-        loop.fit(module, datamodule=digits(), ckpt_path=start_from, weights_only=True)
-        return module, callback
-
-    whole, whole_callback = run("whole", 4)
-    run("part", 2)
-    resumed, resumed_callback = run("rest", 4, tmp_path / "part" / "last.ckpt")
-    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
-        assert torch.equal(one, other)
-    assert torch.equal(whole_callback.scores, resumed_callback.scores)
+def test_resume_equals_an_unbroken_run_bitwise(resumed_like_unbroken: Build) -> None:
+    unbroken, resumed = resumed_like_unbroken(ScoreReweighting)
+    assert torch.equal(unbroken.scores, resumed.scores)
 
 
 def test_impossible_probabilities_leave_the_prior_finite() -> None:

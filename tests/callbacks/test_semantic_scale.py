@@ -18,7 +18,6 @@ from torch import Tensor
 import semscale_pl as ss
 from semscale_pl.callbacks.frequency import FrequencyReweighting
 from semscale_pl.callbacks.semantic_scale import SemanticScaleReweighting
-from semscale_pl.callbacks.step_seed import StepSeed
 from semscale_pl.modules.mixing import Mixing
 from semscale_pl.weighting import StepInputs, StepTerms
 
@@ -100,26 +99,14 @@ def test_the_expected_weight_of_a_drawn_sample_is_one(digits: Build, classifier:
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
 @pytest.mark.parametrize("mode", ["indexed", "fifo"])
-def test_resume_equals_an_unbroken_run_bitwise(
-    mode: str, digits: Build, classifier: Build, trainer: Build, tmp_path: Path
-) -> None:
-    def run(folder: str, epochs: int, start_from: Path | None = None) -> tuple[Any, Any]:
-        callback = SemanticScaleReweighting(start_epoch=1, pool=mode, update_every_n_steps=3)
-        keep = ModelCheckpoint(tmp_path / folder, save_last=True, save_on_train_epoch_end=True)
-        module = classifier(dropout=0.3)
-        loop = trainer(callback, StepSeed(5), keep, max_epochs=epochs, enable_checkpointing=True)
-        loop.fit(module, datamodule=digits(), ckpt_path=start_from, weights_only=True)
-        return module, callback
-
-    whole, whole_callback = run("whole", 4)
-    run("part", 2)
-    resumed, resumed_callback = run("rest", 4, tmp_path / "part" / "last.ckpt")
-    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+def test_resume_equals_an_unbroken_run_bitwise(mode: str, resumed_like_unbroken: Build) -> None:
+    unbroken, resumed = resumed_like_unbroken(
+        lambda: SemanticScaleReweighting(start_epoch=1, pool=mode, update_every_n_steps=3)
+    )
+    for one, other in zip(unbroken.pool.contents(), resumed.pool.contents(), strict=True):
         assert torch.equal(one, other)
-    for one, other in zip(whole_callback.pool.contents(), resumed_callback.pool.contents(), strict=True):
-        assert torch.equal(one, other)
-    assert torch.equal(whole_callback.weights, resumed_callback.weights)
-    assert torch.equal(whole_callback.scales, resumed_callback.scales)
+    assert torch.equal(unbroken.weights, resumed.weights)
+    assert torch.equal(unbroken.scales, resumed.scales)
 
 
 def test_a_checkpoint_holds_tensors_and_numbers_only(
