@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -143,7 +144,10 @@ def serve(connection: Connection) -> None:
             task = connection.recv()
         except (EOFError, OSError):
             return
-        connection.send(train_cell(task))
+        failure = train_cell(task)
+        # Trainer and data refer to one another; their few objects would not soon start a collection of their many bytes.
+        gc.collect()
+        connection.send(failure)
 
 
 def _next(worker: Worker, pending: deque[CellRun], table: Table) -> None:
