@@ -145,7 +145,7 @@ def serve(connection: Connection) -> None:
         except (EOFError, OSError):
             return
         failure = train_cell(task)
-        # Trainer and data refer to one another; their few objects would not soon start a collection of their many bytes.
+        # Trainer and data refer to one another, and their few objects would not soon start a collection of many bytes.
         gc.collect()
         connection.send(failure)
 
