@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semscale_pl.cli.errors import INTERRUPTED, OK, WRONG_CALL, complain, message_of
-from semscale_pl.cli.settings import new_folder
+from semscale_pl.cli.progress_lines import ProgressLines
+from semscale_pl.cli.settings import choice, existing_file, new_folder, split_settings, whole
 from semscale_pl.cli.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -98,27 +98,25 @@ def parse(arguments: Sequence[str]) -> AdviseCall:
     Raises:
         ValueError: an argument is unknown, missing or out of range; one line says which.
     """
-    own, overrides = _split(arguments)
+    own, overrides = split_settings(arguments, _KEYS, "advise")
+    _check_together(own, overrides)
     for key, example in (("batch", "20"), ("threshold", "0.02")):
         if not own.get(key):
             raise ValueError(f"Expected `{key}`. Pass {key}={example}; see `semscale advise --help`.")
-    norm = own.get("feature_norm", "none")
-    if norm not in NORMS:
-        raise ValueError(f"Expected `feature_norm` to be one of {', '.join(NORMS)}, but got {norm!r}.")
     return AdviseCall(
-        batch=_whole("batch", own["batch"], 1),
+        batch=whole("batch", own["batch"], 1),
         threshold=_share(own["threshold"]),
-        features=_file("features", own["features"]) if "features" in own else None,
-        labels=_file("labels", own["labels"]) if "labels" in own else None,
+        features=existing_file("features", own["features"]) if "features" in own else None,
+        labels=existing_file("labels", own["labels"]) if "labels" in own else None,
         label_column=own.get("label_column"),
-        budget=_whole("budget", own.get("budget", "0"), 0),
-        orders=_whole("orders", own.get("orders", "20"), 2),
-        feature_norm=norm,
-        num_features=_whole("num_features", own["num_features"], 1) if "num_features" in own else None,
-        seed=_whole("seed", own.get("seed", "0"), 0),
+        budget=whole("budget", own.get("budget", "0"), 0),
+        orders=whole("orders", own.get("orders", "20"), 2),
+        feature_norm=choice("feature_norm", own.get("feature_norm", "none"), NORMS),
+        num_features=whole("num_features", own["num_features"], 1) if "num_features" in own else None,
+        seed=whole("seed", own.get("seed", "0"), 0),
         out=new_folder("out", own["out"]) if own.get("out") else None,
         dataset=own.get("dataset"),
-        image_size=_whole("image_size", own.get("image_size", "16"), 1),
+        image_size=whole("image_size", own.get("image_size", "16"), 1),
         overrides=tuple(overrides),
     )
 
@@ -149,7 +147,7 @@ def execute(call: AdviseCall) -> int:
         budget=call.budget,
         orders=call.orders,
         seed=call.seed,
-        progress=_Progress("class"),
+        progress=ProgressLines("class"),
     )
     print_advice(advice)
     folder = call.out or Path("runs/advise") / call.name
@@ -164,7 +162,7 @@ def _load(call: AdviseCall) -> LoadedFeatures:
         from semscale_pl.cli.training_pixels import training_pixels
 
         overrides = [f"dataset={call.dataset}", *call.overrides, f"seed={call.seed}"]
-        return training_pixels(overrides, call.image_size, _Progress("batch"))
+        return training_pixels(overrides, call.image_size, ProgressLines("batch"))
     from semscale_pl.cli.loaded_features import load_features
 
     return load_features(
@@ -182,18 +180,8 @@ def _record(call: AdviseCall, advice: Advice) -> dict[str, Any]:
     return {**advice.as_dict(), "settings": settings}
 
 
-def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Part a call's own settings from the overrides of a dataset, and refuse what fits neither."""
-    own: dict[str, str] = {}
-    overrides = []
-    for argument in arguments:
-        key, sign, value = argument.partition("=")
-        if not sign:
-            raise ValueError(f"Expected KEY=VALUE, but got {argument!r}. See `semscale advise --help`.")
-        if key in _KEYS:
-            own[key] = value
-        else:
-            overrides.append(argument)
+def _check_together(own: dict[str, str], overrides: Sequence[str]) -> None:
+    """Refuse settings that fit neither a file nor a dataset, or the other of the two."""
     if bool(own.get("features")) == bool(own.get("dataset")):
         raise ValueError("Expected either `features` or `dataset`. Pass features=FILE or dataset=NAME.")
     foreign = [key for key in _FILE_KEYS if key in own] if "dataset" in own else []
@@ -202,40 +190,6 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     if overrides and "dataset" not in own:
         key = overrides[0].partition("=")[0]
         raise ValueError(f"Unknown setting `{key}`.{did_you_mean(key, _KEYS)} See `semscale advise --help`.")
-    return own, overrides
-
-
-class _Progress:
-    """Say on stderr how much is done and how long the rest will take, at most every two seconds.
-
-    Args:
-        what: is counted.
-    """
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._started = self._told = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self._told < 2.0:
-            return
-        self._told = now
-        left = (now - self._started) / done * (total - done)
-        sys.stderr.write(f"{self._what} {done} of {total}, about {left:.0f} s left\n")
-
-
-def _file(key: str, text: str) -> Path:
-    path = Path(text)
-    if not path.is_file():
-        raise ValueError(f"Expected `{key}` to be a file, but there is no {text!r}.")
-    return path
-
-
-def _whole(key: str, text: str, least: int) -> int:
-    if not text.isascii() or not text.isdigit() or not least <= int(text) <= 10**12:
-        raise ValueError(f"Expected `{key}` to be a whole number of at least {least}, but got {text!r}.")
-    return int(text)
 
 
 def _share(text: str) -> float:
