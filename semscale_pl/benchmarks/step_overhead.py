@@ -38,7 +38,7 @@ def run(
     """
     counts = torch.tensor(long_tail_counts([500] * NUM_CLASSES, factor))
     labels = torch.repeat_interleave(torch.arange(NUM_CLASSES), counts)
-    backbone, head = ResNetCifar(depth).to(device), LinearClassifier(64, NUM_CLASSES).to(device)
+    backbone, head = ResNetCifar(depth, channels_last=True).to(device), LinearClassifier(64, NUM_CLASSES).to(device)
     optimizer = torch.optim.SGD([*backbone.parameters(), *head.parameters()], lr=0.1, momentum=0.9)
     callback = _callback(counts, labels, device)
     whole, share = [], []
