@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semscale_pl.figures.per_class import draw_bars
-from semscale_pl.figures.style import PALETTE, empty_figure, finite, label_classes, logarithmic, new_figure, tidy
+from semscale_pl.figures.style import PALETTE, empty_figure, finite, head, label_classes, logarithmic, new_figure, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,8 +54,7 @@ def method_comparison(
         figure = empty_figure(11.0, max(height, 4.5))
         left = _with_class_panels(figure, class_names, accuracy or {}, counts, imbalance)
     draw_intervals(left, rows, metric)
-    if title:
-        figure.suptitle(title, fontsize=10)
+    head(figure, title)
     return figure
 
 

@@ -51,7 +51,7 @@ def radar_panels(datasets: Sequence[Mapping[str, Any]], *, note: str = "") -> Fi
         raise ValueError("Expected at least one dataset in `datasets`, but got none.")
     columns = min(_COLUMNS, len(datasets))
     rows = math.ceil(len(datasets) / columns)
-    figure = empty_figure(3.2 * columns + 0.4, 3.5 * rows + 0.5)
+    figure = empty_figure(3.9 * columns + 0.2, 2.75 * rows + 0.7)
     for place, dataset in enumerate(datasets):
         ax: Any = figure.add_subplot(rows, columns, place + 1, projection="polar")
         draw_radar(ax, dataset["classes"], dataset["imbalance"], dataset["scales"], dataset["counts"])

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semscale_pl.figures.per_class import draw_bars
-from semscale_pl.figures.style import PALETTE, empty_figure, finite, label_classes, logarithmic, tidy
+from semscale_pl.figures.style import PALETTE, empty_figure, finite, head, label_classes, logarithmic, plain, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOST_LABELS = 25
+# More whiskers than this would be a fringe on the bars.
+MOST_WHISKERS = 200
 
 
 def scale_against_count(
@@ -49,7 +51,7 @@ def scale_against_count(
     upper = tidy(figure.add_subplot(grid[0, 1]))
     lower = tidy(figure.add_subplot(grid[1, 1], sharex=upper))
     draw_bars(upper, bits[order], len(order), PALETTE[0])
-    if ends is not None:
+    if ends is not None and len(order) <= MOST_WHISKERS:
         errors = _errors(bits, ends)[:, order]
         upper.errorbar(np.arange(len(order)), bits[order], yerr=errors, fmt="none", ecolor="black")
     draw_bars(lower, number[order], len(order), "#999999")
@@ -58,8 +60,7 @@ def scale_against_count(
     lower.set_ylabel("samples n", fontsize=9)
     upper.tick_params(labelbottom=False)
     label_classes(lower, [class_names[label] for label in order])
-    if title:
-        figure.suptitle(title, fontsize=10)
+    head(figure, title)
     return figure
 
 
@@ -76,9 +77,11 @@ def _draw_points(
     if len(shown):
         ax.set_xscale("log")
     if len(shown) <= MOST_LABELS:
+        together: dict[tuple[float, float], list[str]] = {}
         for label in shown.tolist():
-            text = str(names[label]).replace("$", r"\$")
-            ax.annotate(text, (counts[label], scales[label]), (5, 3), textcoords="offset points", fontsize=8)
+            together.setdefault((counts[label], scales[label]), []).append(plain(names[label]))
+        for place, found in together.items():
+            ax.annotate(", ".join(found), place, (5, 3), textcoords="offset points", fontsize=8)
     ax.set_ylim(bottom=0.0)
     ax.set_xlabel("samples n", fontsize=9)
     ax.set_ylabel("S' (bits)", fontsize=9)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semscale_pl.figures.style import MISSING, PALETTE, finite, new_figure
+from semscale_pl.figures.style import MISSING, PALETTE, finite, head, new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +36,7 @@ def spectra_against_band(spectra: Any, class_names: Sequence[str], chosen: Seque
         raise ValueError(f"Expected `spectra` of shape ({len(class_names)}, k), but got {values.shape}.")
     if not all(0 <= label < len(class_names) for label in chosen):
         raise ValueError(f"Expected `chosen` to be class numbers below {len(class_names)}, but got {list(chosen)}.")
-    figure, (ax,) = new_figure(5.5, 3.8)
+    figure, (ax,) = new_figure(7.0, 3.8)
     floor = _FLOOR * float(np.nanmax(values, initial=0.0))
     ranks = np.arange(1, values.shape[1] + 1)
     present = np.nan_to_num(values[np.isfinite(values).any(1)])
@@ -46,15 +46,14 @@ def spectra_against_band(spectra: Any, class_names: Sequence[str], chosen: Seque
         ax.plot(ranks, _above(middle, floor), color="#555555", linestyle="--", linewidth=1.2, label="median")
     for place, label in enumerate(chosen):
         colour = PALETTE[place % len(PALETTE)]
-        name = str(class_names[label]).replace("$", r"\$")
+        name = plain(class_names[label])
         ax.plot(ranks, _above(values[label], floor), color=colour, marker="o", markersize=2.5, label=name)
     if floor > 0:
         ax.set_yscale("log")
     ax.set_xlabel("direction, by its variance", fontsize=9)
     ax.set_ylabel("eigenvalue", fontsize=9)
-    ax.legend(fontsize=8, frameon=False)
-    if title:
-        ax.set_title(title, fontsize=10)
+    figure.legend(fontsize=8, frameon=False, loc="outside right center")
+    head(figure, title)
     return figure
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,7 +70,7 @@ def label_classes(ax: Axes, class_names: Sequence[str], axis: str = "x") -> None
     """
     step = max(1, -(-len(class_names) // MOST_TICKS))
     positions = list(range(0, len(class_names), step))
-    names = [_plain(class_names[position]) for position in positions]
+    names = [plain(class_names[position]) for position in positions]
     if axis == "y":
         ax.set_yticks(positions, names)
         return
@@ -83,9 +84,23 @@ def logarithmic(ax: Axes) -> None:
     ax.set_ylim(bottom=0.5)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """Shorten a name for a label, shown as it is and never as a formula."""
     text = str(name) if len(str(name)) <= 18 else f"{str(name)[:17]}…"
     return text.replace("$", r"\$")
+
+
+def head(figure: Figure, title: str) -> None:
+    """Put a title over a figure, in as many lines as its width needs.
+
+    Args:
+        figure: of some width.
+        title: nothing is written where it is empty.
+    """
+    if title:
+        # At 10 points, a letter is about 1/13 inch wide.
+        lines = textwrap.wrap(title.replace("$", r"\$"), max(20, int(13 * figure.get_figwidth())))
+        figure.suptitle("\n".join(lines), fontsize=10)
 
 
 def finite(values: Any) -> np.ndarray:
