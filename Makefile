@@ -8,7 +8,7 @@ JOBS ?= 2
 TABLES := table1 table2 table3 calibration subsets ablations appendix-d7 appendix-h2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint types bench clean $(TABLES:%=reproduce-%)
+.PHONY: help setup demo test test-all lint types bench bench-measure clean $(TABLES:%=reproduce-%)
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-22s %s\n' "$$name" "$$text"; done
@@ -37,8 +37,13 @@ lint: $(INSTALLED) ## style, format and types
 types: $(INSTALLED) ## types alone
 	$(BIN)/mypy
 
-bench: $(INSTALLED) ## time a step of the feature pool at the size of ImageNet-LT against full recomputations
-	$(BIN)/python -m semscale_pl.benchmarks.pool_step
+bench: $(INSTALLED) ## the pool against recomputation, the callback's share of a step, memory formats; about 2 minutes
+	$(BIN)/semscale bench pool_step
+	$(BIN)/semscale bench step_overhead
+	$(BIN)/semscale bench memory_format
+
+bench-measure: $(INSTALLED) ## semscale measure on a million features of 512 dimensions against a numpy loop; minutes, 2 GB of disk
+	$(BIN)/semscale bench measure
 
 reproduce-table1: ## Table 1: class accuracy against n, E_n, S', W and S; PROFILE=paper|reduced|demo, JOBS=N
 reproduce-table2: ## Table 2: ImageNet-LT and iNaturalist 2018

@@ -6,7 +6,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -65,14 +65,21 @@ def _now(device: str) -> float:
     return time.perf_counter()
 
 
-def main() -> None:
-    """Print the figures of every network."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the figures of every network.
+
+    Args:
+        arguments: of the command line.
+
+    Returns:
+        0.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     for name in NETWORKS:
         found = compare(name, steps=options.steps, device=options.device)
@@ -80,7 +87,8 @@ def main() -> None:
             f"{name}: {found['contiguous_ms']:.0f} ms contiguous, {found['channels_last_ms']:.0f} ms channels-last, "
         )
         print(json.dumps(found) if options.json else f"{words}{found['faster_by']:.2f} times as fast")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

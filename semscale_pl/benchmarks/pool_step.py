@@ -188,7 +188,14 @@ def _timed(function: Callable[[], Any]) -> float:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the benchmark from the command line and print its result."""
+    """Run the benchmark from the command line and print its result.
+
+    Args:
+        arguments: of the command line.
+
+    Returns:
+        0.
+    """
     parser = argparse.ArgumentParser(description="Time a step of the feature pool against full recomputations.")
     for name, default in (("num-samples", 115_846), ("num-classes", 1000), ("largest", 1280), ("smallest", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)

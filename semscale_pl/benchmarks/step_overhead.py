@@ -6,6 +6,7 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -85,13 +86,20 @@ def _now(device: str) -> float:
     return time.perf_counter()
 
 
-def main() -> None:
-    """Print the figures for two batch sizes."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the figures for two batch sizes.
+
+    Args:
+        arguments: of the command line.
+
+    Returns:
+        0.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     for batch_size in (64, 128):
         result = run(batch_size, options.steps, device=options.device)
         if options.json:
@@ -101,7 +109,8 @@ def main() -> None:
                 f"batch {batch_size}: callback {result['callback_ms']:.1f} ms of a step of {result['step_ms']:.0f} ms, "
                 f"{100 * result['share']:.2f} %"
             )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
