@@ -197,6 +197,7 @@ def _share(text: str) -> float:
         value = float(text.removesuffix("%")) / (100.0 if text.endswith("%") else 1.0)
     except ValueError:
         value = math.nan
-    if not 0.0 < value < math.inf:
+    # Increments may be larger, but 2 is more likely to mean 2 % than 200 %.
+    if not 0.0 < value < math.inf or (value >= 1.0 and not text.endswith("%")):
         raise ValueError(f"Expected `threshold` to be a share above 0 such as 0.02 or 2%, but got {text!r}.")
     return value

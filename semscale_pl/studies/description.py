@@ -135,7 +135,9 @@ def changed(arguments: Mapping[str, Any], changes: Sequence[str]) -> dict[str, A
             raise ValueError(
                 f"Unknown argument `{key}`.{did_you_mean(key, result)} Arguments: {', '.join(result) or 'none'}."
             )
-        result[key] = _value(key, text, isinstance(result[key], list))
+        found = _value(key, text, isinstance(result[key], list))
+        _check_kind(key, found, result[key])
+        result[key] = found
     return result
 
 
@@ -146,6 +148,18 @@ def _value(key: str, text: str, is_list: bool) -> Any:
         return float(text) if _EXPONENT.fullmatch(text) else yaml.safe_load(text)
     except yaml.YAMLError:
         raise ValueError(f"Expected `{key}` to be a YAML value, but got {text!r}. Quote it.") from None
+
+
+def _check_kind(key: str, found: Any, default: Any) -> None:
+    """Refuse words where the file has a number, in a list too: a study may only notice after minutes."""
+    wanted, values = (default, found) if isinstance(default, list) else ([default], [found])
+    if wanted and all(isinstance(value, int | float) and not isinstance(value, bool) for value in wanted):
+        wrong = [value for value in values if not isinstance(value, int | float)]
+        whole = not any(isinstance(value, float) for value in wanted)
+        wrong += [value for value in values if whole and isinstance(value, float)]
+        if wrong:
+            kind = "whole numbers" if whole else "numbers"
+            raise ValueError(f"Expected `{key}` to be {kind} as in the study's file, but got {wrong[0]!r}.")
 
 
 def _check(content: Any, file: Path) -> None:

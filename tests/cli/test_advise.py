@@ -98,6 +98,7 @@ def test_a_call_is_read() -> None:
         (["features=x.npz", "batch=0", "threshold=0.1"], "Expected `batch` to be a whole number of at least 1"),
         (["features=x.npz", "batch=2.5", "threshold=0.1"], "but got '2.5'"),
         (["features=x.npz", "batch=5", "threshold=0"], "Expected `threshold` to be a share above 0"),
+        (["features=x.npz", "batch=5", "threshold=2"], "such as 0.02 or 2%, but got '2'"),
         (["features=x.npz", "batch=5", "threshold=nan"], "Expected `threshold` to be a share above 0"),
         (["features=x.npz", "batch=5", "threshold=little"], "but got 'little'"),
         (["features=x.npz", *SETTINGS, "budget=-1"], "Expected `budget` to be a whole number of at least 0"),

@@ -40,6 +40,7 @@ def test_single_arguments_come_last(file: Path) -> None:
     assert study.arguments == {"values": [7, 8], "ending": "bad"}
     assert changed({"a": [1], "b": None}, ["a=[]", "b=1e-3"]) == {"a": [], "b": 0.001}
     assert changed({"b": None}, ["b=0.5"]) == {"b": 0.5}
+    assert changed({"c": 0.5}, ["c=1"]) == {"c": 1}
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,16 @@ def test_a_wrong_file_is_told_in_one_line(text: str, match: str, file: Path) -> 
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("change", "match"), [("value=1", "`values`"), ("values", "KEY=VALUE"), ("values={", "YAML")])
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ("value=1", "`values`"),
+        ("values", "KEY=VALUE"),
+        ("values={", "YAML"),
+        ("values=1,x", "`values` to be whole numbers as in the study's file, but got 'x'"),
+        ("values=1,2.5", "but got 2.5"),
+    ],
+)
 def test_a_wrong_argument_is_told_in_one_line(change: str, match: str, file: Path) -> None:
     with pytest.raises(ValueError, match=match):
         load_study(file, None, [change])
