@@ -67,6 +67,7 @@ class DecodedImages:
         return len(self.paths)
 
     def __getitem__(self, position: int) -> Decoded:
+        from semscale_pl.data.decoding import reason
         from semscale_pl.data.files import read_rgb
 
         try:
@@ -74,17 +75,3 @@ class DecodedImages:
         except Exception as error:  # Pillow raises whatever the bytes of a broken file lead to
             return Decoded(position, None, reason(error))
         return Decoded(position, self.model_input(image))
-
-
-def reason(error: BaseException) -> str:
-    """Put an error of Pillow's into a few words; its path stands before them already.
-
-    Example:
-        >>> reason(OSError("image file is truncated"))
-        'image file is truncated'
-    """
-    if type(error).__name__ == "UnidentifiedImageError":
-        return "no known image format"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__

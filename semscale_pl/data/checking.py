@@ -11,14 +11,14 @@ from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
 
 
 def check_splits(splits: Mapping[str, ImageSet | None], files: bool = True) -> None:
-    """Check that every class can be learnt, no test image is trained on, and all files are there.
+    """Check that every class can be learnt, no test image is trained on, all files are there, and there is a choice.
 
     Args:
         splits: "train", "test" and perhaps "val".
         files: whether to look for them.
 
     Raises:
-        DataError: a class without training images, or an image in a training and an evaluation split.
+        DataError: a class without training images, an image in a training and an evaluation split, or only one class.
         DatasetNotFound: files that are named but absent.
     """
     present = {split: images for split, images in splits.items() if images is not None}
@@ -28,6 +28,7 @@ def check_splits(splits: Mapping[str, ImageSet | None], files: bool = True) -> N
             check_disjoint(present["train"], present[split], split)
     for images in present.values() if files else ():
         check_files(images)
+    check_several_classes(present["train"])
 
 
 def check_classes(train: ImageSet) -> None:
@@ -42,6 +43,19 @@ def check_classes(train: ImageSet) -> None:
         raise DataError(
             f"Expected every class to have training images, but {len(empty)} of {len(train.class_names)} have none "
             f"({shown}). Add images, or remove the classes."
+        )
+
+
+def check_several_classes(train: ImageSet) -> None:
+    """Raise DataError where there is only one class: a classifier of it is always right and learns nothing.
+
+    Args:
+        train: the training split.
+    """
+    if len(train.class_names) < 2:
+        raise DataError(
+            f"Expected at least two classes, but got {', '.join(train.class_names)} alone. Look whether the folder is "
+            "the one that holds the classes, or whether the list has all of them."
         )
 
 

@@ -16,7 +16,7 @@ from semscale_pl.data.batching import EpochSampler, EvaluationBatchSampler, Glob
 from semscale_pl.data.checking import check_splits
 from semscale_pl.data.image_check import ImageCheck, check_decodable, checked_choice, memory_of, used_files
 from semscale_pl.data.indexed import IndexedDataset, collate
-from semscale_pl.data.longtail import carve_validation, index_hash
+from semscale_pl.data.longtail import carve_validation, check_choice, index_hash
 from semscale_pl.data.samplers import InstanceSampling, Sampling
 from semscale_pl.data.source import DataError, ImageSet, Source
 from semscale_pl.data.subsets import check_subset, training_subset
@@ -110,6 +110,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         check_subset(imbalance_factor, imbalance, imbalance_samples, imbalance_file)
+        check_choice(class_order, subset_rule)
         _check_validation(validation_per_class, validation_fraction)
         for what, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
             if size is not None and size < 1:

@@ -9,6 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
+from semscale_pl.data.files import read_rgb
+
+# Colour modes that Pillow turns into RGB whatever the pixels are; the others are tried.
+_CONVERTIBLE = ("RGB", "L", "RGBA", "LA", "P", "1", "CMYK")
+
 
 def decoded(paths: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     """Decode image files in threads, a few at a time.
@@ -33,10 +38,26 @@ def _decode(path: str) -> tuple[str, str, str]:
             if image.format == "JPEG":  # all bytes are read, but the pixels are worked out at an eighth of the size
                 image.draft(None, (image.width // 8, image.height // 8))
             image.load()
-            return path, image.mode, ""
+            mode = image.mode
+        if mode not in _CONVERTIBLE:
+            read_rgb(path)
+        return path, mode, ""
     except Exception as error:  # Pillow raises whatever the bytes of a broken file lead to
-        known = "no known image format" if type(error).__name__ == "UnidentifiedImageError" else str(error)
-        return path, "", " ".join(known.split()) or type(error).__name__
+        return path, "", reason(error)
+
+
+def reason(error: BaseException) -> str:
+    """Put an error of Pillow's into a few words, without the path.
+
+    Example:
+        >>> reason(OSError("image file is truncated"))
+        'image file is truncated'
+    """
+    if type(error).__name__ == "UnidentifiedImageError":
+        return "no known image format"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def md5_of(path: Path) -> str:

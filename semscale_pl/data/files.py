@@ -12,7 +12,7 @@ import torch
 from semscale_pl.data.longtail import stratified_split
 from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
 
 
 class ImageFiles(Sequence[Any]):
@@ -46,24 +46,36 @@ def read_rgb(path: str | Path) -> Any:
 
     Args:
         path: of the file.
+
+    Raises:
+        ValueError: the pixels are 32-bit numbers, which say nothing of where black and white lie.
     """
     from PIL import Image
 
     with Image.open(path) as image:
-        if image.mode.startswith("I;16"):  # Pillow would clip at 255 instead of scaling
+        # Pillow would clip at 255 instead of scaling; its version 10 has 16-bit PNG files in the mode of 32 bits.
+        if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
             return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        if image.mode in ("I", "F"):
+            raise ValueError(f"32-bit pixels (mode {image.mode}) have no fixed range: save it with 8 or 16 bits")
         if image.mode == "P" and "transparency" in image.info:  # Pillow warns of a direct way
             return image.convert("RGBA").convert("RGB")
         return image.convert("RGB")
 
 
 def image_paths(folder: Path) -> list[Path]:
-    """Return the image files below a folder, sorted.
+    """Return the image files below a folder, sorted, without hidden ones: `._1.jpg` of macOS is no image.
 
     Args:
         folder: searched with its sub-folders.
     """
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    return sorted(path for path in found if not any(map(is_hidden, path.relative_to(folder).parts)))
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a file or folder is not for the user's eyes, as `.ipynb_checkpoints`."""
+    return name.startswith(".")
 
 
 class Folder:
@@ -73,7 +85,7 @@ class Folder:
         folder: below the root, or absolute.
         train_fraction: share of each class for training where there is no official split (the sub-folders are then the
             classes themselves); None expects folders per split, named as follows.
-        address: where to get the data, for the message when it is missing.
+        address: where to get the data, for the message when it is missing; None for the user's own.
         train: folder of the training split.
         val: folder of the validation split, used where it exists; None for no such split.
         test: folder of the test split.
@@ -83,7 +95,7 @@ class Folder:
         self,
         folder: str,
         train_fraction: float | None = None,
-        address: str = "its owner",
+        address: str | None = "its owner",
         *,
         train: str = "train",
         val: str | None = "val",
@@ -99,8 +111,7 @@ class Folder:
         for split in ("train", "test"):
             if not self._classes(self._path(root, split)):
                 raise DatasetNotFound(
-                    f"No folders of images in {self._path(root, split).resolve()}. Get them from {self.address} and "
-                    "put one folder per class there (dataset.root or SEMSCALE_DATA)."
+                    f"No folders of images in {self._path(root, split).resolve()}. {self._remedy(root / self.folder)}"
                 )
 
     def load(self, split: str, root: Path, seed: int) -> ImageSet | None:
@@ -119,6 +130,16 @@ class Folder:
         if self.train_fraction is not None:
             rows = stratified_split(labels, self.train_fraction, seed)[0 if split == "train" else 1]
         return ImageSet(ImageFiles(files[row][0] for row in rows.tolist()), labels[rows], names)
+
+    def _remedy(self, folder: Path) -> str:
+        if self.train_fraction is None and any(image_paths(folder / name) for name in self._classes(folder)):
+            return (
+                f"{folder.resolve()} has folders of images itself: dataset.source.train_fraction=0.8 splits each of "
+                "them in a training and a test part."
+            )
+        if self.address is None:
+            return "Put one folder per class there, or set dataset.root to the folder that holds your data."
+        return f"Get them from {self.address} and put one folder per class there (dataset.root or SEMSCALE_DATA)."
 
     def _path(self, root: Path, split: str) -> Path:
         return root / self.folder / ("" if self.train_fraction is not None else str(self.splits[split]))
@@ -141,7 +162,8 @@ class Folder:
 
     @staticmethod
     def _classes(path: Path) -> list[str]:
-        return sorted(entry.name for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else []
+        entries = path.iterdir() if path.is_dir() else ()
+        return sorted(entry.name for entry in entries if entry.is_dir() and not is_hidden(entry.name))
 
 
 def _formats() -> str:

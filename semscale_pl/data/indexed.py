@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from semscale_pl.data.source import ImageSet
+from semscale_pl.data.source import DataError, ImageSet
 from semscale_pl.data.transforms import Augmentation, ModelInput
 from semscale_pl.seeding import derive_seed, seeded
 
@@ -100,5 +100,17 @@ def collate(samples: Any) -> Any:
 
     Args:
         samples: what `IndexedDataset.__getitems__` returned.
+
+    Raises:
+        DataError: the images of a list differ in shape.
     """
-    return samples if isinstance(samples, tuple) else default_collate(samples)
+    if isinstance(samples, tuple):
+        return samples
+    shapes = {tuple(image.shape) for image, _, _ in samples}
+    if len(shapes) > 1:
+        first, second, *_ = sorted(shapes)
+        raise DataError(
+            f"Expected the images of a batch to be of one shape, but got {first} and {second}. Set dataset.image_size "
+            "and dataset.channels."
+        )
+    return default_collate(samples)

@@ -9,9 +9,12 @@ from pathlib import Path
 import torch
 
 from semscale_pl.data.files import ImageFiles
-from semscale_pl.data.list_files import Entries, read_list
+from semscale_pl.data.list_files import Entries, check_named_once, read_list, read_text
 from semscale_pl.data.longtail import stratified_split
 from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
+
+# No data set has more; a label above it is a slip, and that many class names would fill the memory.
+MOST_CLASSES = 1_000_000
 
 
 class Lists:
@@ -29,7 +32,7 @@ class Lists:
         label_column: of a CSV list.
         class_names: names in the order of the classes; None takes the labels found, integers as numbers.
         class_names_file: text file with a class per line (`wordnet-id name` or `name`), in the order of the classes.
-        address: where to get the data, for the message when it is missing.
+        address: where to get the data, for the message when it is missing; None for the user's own.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class Lists:
         label_column: str = "label",
         class_names: Sequence[str] | None = None,
         class_names_file: str | None = None,
-        address: str = "its owner",
+        address: str | None = "its owner",
     ) -> None:
         self.folder, self.address, self.train_fraction = folder, address, train_fraction
         self.lists = {
@@ -61,12 +64,13 @@ class Lists:
         """Check that lists and folder are there; nothing is fetched."""
         needed = [root / name for names in self.lists.values() for name in names]
         needed += [root / self.class_names_file] if self.class_names_file else []
-        for path in [*needed, root / self.folder]:
-            if not path.exists():
-                raise DatasetNotFound(
-                    f"{path.resolve()} was not found. Get it from {self.address} and put it there (dataset.root or "
-                    "SEMSCALE_DATA)."
-                )
+        missing = [str(path.resolve()) for path in (*needed, root / self.folder) if not path.exists()]
+        if missing:
+            verb, them = ("was", "it") if len(missing) == 1 else ("were", "them")
+            start = "Put" if self.address is None else f"Get {them} from {self.address} and put"
+            raise DatasetNotFound(
+                f"{', '.join(missing)} {verb} not found. {start} {them} there (dataset.root or SEMSCALE_DATA)."
+            )
 
     def load(self, split: str, root: Path, seed: int) -> ImageSet | None:
         """Return a split; with the one list "all", "train" and "test" are cut by `seed`."""
@@ -86,7 +90,11 @@ class Lists:
         return ImageSet(files, labels[rows], _shown(self._file_names(root)) if self.class_names_file else names)
 
     def _entries(self, split: str, root: Path) -> Entries:
-        return [entry for name in self.lists[split] for entry in read_list(root / name, *self.columns)]
+        names = self.lists[split]
+        entries = [entry for name in names for entry in read_list(root / name, *self.columns)]
+        if len(names) > 1:  # each for itself has been looked at
+            check_named_once(entries, ", ".join(names))
+        return entries
 
     def _names(self, root: Path, found: set[str]) -> list[str]:
         if self.class_names is not None:
@@ -101,11 +109,23 @@ class Lists:
                 f"{min(found - numbers)!r} in {where}. Correct the lists."
             )
         if numbers:
-            return [str(number) for number in range(max(map(int, found)) + 1)]
+            return _numbered(max(map(int, found)) + 1)
         return sorted(found)
 
     def _file_names(self, root: Path) -> list[str]:
-        return (root / str(self.class_names_file)).read_text().splitlines()
+        file = root / str(self.class_names_file)
+        names = [line.strip() for line in read_text(file).rstrip().splitlines()]
+        if not all(names):
+            raise DataError(f"Expected a class name in each line of {file}, but line {names.index('') + 1} is empty.")
+        return names
+
+
+def _numbered(num_classes: int) -> list[str]:
+    if num_classes > MOST_CLASSES:
+        raise DataError(
+            f"Expected class numbers from 0 on, one after the other, but got {num_classes - 1}. Correct the list."
+        )
+    return [str(number) for number in range(num_classes)]
 
 
 def _encode(entries: Entries, names: list[str], where: str) -> torch.Tensor:

@@ -65,8 +65,7 @@ def long_tail_indices(
     Reference: Cao et al. (NeurIPS 2019), section 4.1; for classes of unequal size Ma et al. (ICLR 2023), section 5.
     """
     check_imbalance(factor, profile)
-    _check_name("class_order", class_order, CLASS_ORDERS)
-    _check_name("subset_rule", subset_rule, SUBSET_RULES)
+    check_choice(class_order, subset_rule)
     sizes = torch.bincount(labels, minlength=num_classes)
     order = torch.arange(num_classes)
     if class_order == "reversed":
@@ -142,6 +141,12 @@ def check_imbalance(factor: float, profile: str) -> None:
             f"Expected `imbalance_factor` to be 1 with imbalance=none, but got {factor}. "
             "Set imbalance=exponential or imbalance=step, or leave the factor at 1."
         )
+
+
+def check_choice(class_order: str, subset_rule: str) -> None:
+    """Raise ValueError for an unknown order of the classes or rule of the choice."""
+    _check_name("class_order", class_order, CLASS_ORDERS)
+    _check_name("subset_rule", subset_rule, SUBSET_RULES)
 
 
 def _check_name(what: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from semscale_pl.data.source import DataError
+
 Augmentation = Callable[[Any], Any]
 
 
@@ -20,6 +22,9 @@ class ModelInput:
         mean: per channel, of values in [0, 1].
         std: per channel, of values in [0, 1].
         crop_share: the shorter side is resized to `image_size / crop_share` before the central crop (ImageNet: 0.875).
+
+    Raises:
+        ValueError: an argument is out of range, or there are more means than channels.
     """
 
     def __init__(
@@ -32,6 +37,11 @@ class ModelInput:
     ) -> None:
         if not 0 < crop_share <= 1:
             raise ValueError(f"Expected `crop_share` to be in (0, 1], but got {crop_share}. 1 crops nothing.")
+        if image_size is not None:
+            check_image_size(image_size)
+        if channels not in (None, 1, 3):
+            raise ValueError(f"Expected `channels` to be 1, 3 or null, but got {channels}. 1 is grey, 3 is colour.")
+        _check_statistics(channels, list(mean), list(std))
         self.image_size = image_size
         self.channels = channels
         self.mean = torch.tensor(list(mean)).reshape(-1, 1, 1)
@@ -61,6 +71,33 @@ class ModelInput:
         return (images - self.mean) / self.std
 
 
+def check_image_size(image_size: Any) -> None:
+    """Refuse a size that no image has; null, which a dataset may have, gives an augmentation nothing to aim at.
+
+    Args:
+        image_size: height and width in pixels.
+
+    Raises:
+        ValueError: it is not an integer of at least 1.
+    """
+    if not isinstance(image_size, int) or image_size < 1:
+        raise ValueError(
+            f"Expected `image_size` to be an integer of at least 1, but got {image_size}. Set dataset.image_size."
+        )
+
+
+def _check_statistics(channels: int | None, mean: list[float], std: list[float]) -> None:
+    allowed = {1, channels or len(mean)}
+    for what, values in (("mean", mean), ("std", std)):
+        if len(values) not in allowed:
+            raise ValueError(
+                f"Expected `{what}` to have one value for each of {max(allowed)} channels, or one for all, but got "
+                f"{values}. Set dataset.{what}."
+            )
+    if not all(value > 0 for value in std):
+        raise ValueError(f"Expected `std` to be above 0, but got {std}. Set dataset.std.")
+
+
 def compose(transforms: Sequence[Augmentation]) -> Augmentation:
     """Chain augmentations; each takes and returns a PIL image or an image tensor and draws from torch's generator.
 
@@ -79,9 +116,13 @@ class PaddedCrop:
         image_size: height and width of the result in pixels.
         padding: pixels added on each side.
         flip: mirror every second image.
+
+    Raises:
+        ValueError: the size is not a number of pixels.
     """
 
     def __init__(self, image_size: int, padding: int, flip: bool) -> None:
+        check_image_size(image_size)
         self.image_size, self.padding, self.flip = image_size, padding, flip
 
     def __call__(self, image: Any) -> Tensor:
@@ -92,6 +133,9 @@ class PaddedCrop:
 
         Returns:
             (channels, image_size, image_size), of the image's dtype; uint8 for a PIL image.
+
+        Raises:
+            DataError: the image is smaller.
         """
         if not isinstance(image, Tensor):
             from torchvision.transforms.v2.functional import pil_to_tensor
@@ -100,7 +144,7 @@ class PaddedCrop:
         padded = torch.nn.functional.pad(image, [self.padding] * 4)
         rooms = [side - self.image_size for side in padded.shape[-2:]]
         if min(rooms) < 0:
-            raise ValueError(
+            raise DataError(
                 f"Expected an image of at least {self.image_size - 2 * self.padding} pixels a side, but got "
                 f"{tuple(image.shape[-2:])}. Lower dataset.image_size, or choose another augmentation."
             )
@@ -140,6 +184,7 @@ def resized_crop_flip(image_size: int, jitter: float = 0.0, min_scale: float = 0
     """
     from torchvision.transforms import v2
 
+    check_image_size(image_size)
     steps: list[Augmentation] = [
         v2.RandomResizedCrop(image_size, scale=(min_scale, 1.0), antialias=True),
         v2.RandomHorizontalFlip(),

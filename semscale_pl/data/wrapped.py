@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,8 @@ class TorchDatasets:
     """Any torch datasets of (image, label), given as objects (by `_target_` in a config).
 
     Args:
-        train: labels are taken from its `targets` or `labels`, or else by reading every sample once.
+        train: labels are taken from its `targets` or `labels`, or else by reading every sample once. Its images are PIL
+            images, tensors (channels, height, width) or numpy arrays (height, width[, channels]).
         test: likewise.
         val: likewise; None for none.
         class_names: C names; None takes the training set's `classes`, or numbers.
@@ -96,16 +98,55 @@ def labels_of(dataset: Any) -> Tensor:
     """Return the labels of a torch dataset, (N,) int64.
 
     Args:
-        dataset: with `targets` or `labels`, or samples (image, label).
+        dataset: with `targets` or `labels`, or samples (image, label). One that changes its labels by a
+            `target_transform` is read sample by sample, as the lists hold what it was before.
+
+    Raises:
+        DataError: the dataset has no samples, or labels that are no whole numbers.
     """
-    for name in ("targets", "labels"):
-        if hasattr(dataset, name):
-            return torch.as_tensor(getattr(dataset, name), dtype=torch.int64)
-    return torch.tensor([int(dataset[index][1]) for index in range(len(dataset))], dtype=torch.int64)
+    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+        raise DataError(
+            f"Expected a dataset with a length and samples by number, but got {type(dataset).__name__}. Iterable "
+            "datasets cannot be sampled by class."
+        )
+    if len(dataset) == 0:
+        raise DataError(f"Expected {type(dataset).__name__} to have samples, but it is empty. Check its arguments.")
+    values = None
+    if getattr(dataset, "target_transform", None) is None:
+        values = next((getattr(dataset, name) for name in ("targets", "labels") if hasattr(dataset, name)), None)
+    if values is None:
+        values = [_label(dataset, index) for index in range(len(dataset))]
+    return _whole_numbers(values, type(dataset).__name__)
+
+
+def _label(dataset: Any, index: int) -> Any:
+    sample = dataset[index]
+    if not isinstance(sample, tuple | list) or len(sample) < 2:
+        raise DataError(
+            f"Expected the samples of {type(dataset).__name__} to be (image, label), but number {index} is a "
+            f"{type(sample).__name__}. Wrap the dataset."
+        )
+    return sample[1]
+
+
+def _whole_numbers(values: Any, name: str) -> Tensor:
+    try:
+        labels = values if isinstance(values, Tensor) else torch.from_numpy(np.asarray(values))
+    except (TypeError, ValueError):  # words, dictionaries, rows of different lengths
+        first = values[0] if isinstance(values, Sequence) and len(values) else values
+        raise DataError(
+            f"Expected the labels of {name} to be class numbers, but the first is {first!r}. Number the classes from 0 "
+            "on, in its target_transform for example."
+        ) from None
+    whole = labels.to(torch.int64)
+    if labels.is_floating_point() and not torch.equal(whole.to(labels), labels):
+        wrong = labels[whole.to(labels) != labels].flatten()[0].item()
+        raise DataError(f"Expected the labels of {name} to be whole numbers, but got {wrong:g}. Number the classes.")
+    return whole
 
 
 class _FirstItems(Sequence[Any]):
-    """The images of (image, label) samples."""
+    """The images of (image, label) samples; numpy arrays (height, width[, channels]) as tensors, channels first."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -114,7 +155,11 @@ class _FirstItems(Sequence[Any]):
         return len(self.dataset)
 
     def __getitem__(self, index: Any) -> Any:
-        return self.dataset[index][0]
+        image = self.dataset[index][0]
+        if not isinstance(image, np.ndarray):
+            return image
+        image = image[..., None] if image.ndim == 2 else image
+        return torch.from_numpy(image.transpose(2, 0, 1).copy())
 
 
 class _Chosen(Sequence[Any]):

@@ -43,7 +43,8 @@ def test_dataset(name: str, tmp_path: Path) -> None:
         data.setup()
         assert data.num_classes == config.dataset.num_classes
     else:
-        with pytest.raises(DatasetNotFound, match=r"http|where you keep them"):
+        remedy = r"\(?dataset\.root" if name.startswith(("csv", "image_folder")) else "http"
+        with pytest.raises(DatasetNotFound, match=remedy):
             data.prepare_data()
 
 

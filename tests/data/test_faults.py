@@ -19,6 +19,7 @@ from semscale_pl.data.files import Folder, ImageFiles
 from semscale_pl.data.list_files import read_list
 from semscale_pl.data.lists import Lists
 from semscale_pl.data.source import DatasetNotFound, ImageSet
+from semscale_pl.data.transforms import crop_flip
 from semscale_pl.data.vision import Vision
 from semscale_pl.data.wrapped import Balanced, TorchDatasets
 
@@ -48,10 +49,10 @@ def from_folders(root: Path, **options: Any) -> None:
             pass
 
 
-def from_lists(root: Path, train: str, test: str = "d.jpg 0\n", suffix: str = "txt", **options: Any) -> None:
+def from_lists(root: Path, train: str | bytes, test: str = "d.jpg 0\n", suffix: str = "txt", **options: Any) -> None:
     for name in "abcd":
         picture(root / "images" / f"{name}.jpg")
-    (root / f"train.{suffix}").write_text(train)
+    (root / f"train.{suffix}").write_bytes(train if isinstance(train, bytes) else train.encode())
     (root / f"test.{suffix}").write_text(test)
     source = Lists("images", {split: f"{split}.{suffix}" for split in SPLITS}, **options)
     ImbalancedDataModule(source, root=str(root)).setup()
@@ -166,6 +167,70 @@ def digits(**options: Any) -> Callable[[Path], None]:
     return lambda _: ImbalancedDataModule(Digits(), **options).setup()
 
 
+def crop_of_a_small_image(root: Path) -> None:
+    folders(root)
+    from_folders(root, image_size=32, augmentation=crop_flip(32))
+
+
+def images_of_two_sizes(root: Path) -> None:
+    picture(folders(root) / "train/cat/0.jpg")
+    Image.new("RGB", (20, 30)).save(root / "mine/train/dog/0.jpg")
+    from_folders(root)
+
+
+def pixels_of_32_bits(root: Path) -> None:
+    picture(folders(root) / "train/cat/depth.tif", "F", 0.5)
+    from_folders(root)
+
+
+def one_class(root: Path) -> None:
+    for split in SPLITS:
+        picture(root / "mine" / split / "cat" / "0.jpg")
+    from_folders(root)
+
+
+def names_file(content: bytes) -> Callable[[Path], None]:
+    def provoke(root: Path) -> None:
+        (root / "names.txt").write_bytes(content)
+        from_lists(root, "a.jpg 0\nb.jpg 1\n", class_names_file="names.txt")
+
+    return provoke
+
+
+def named_in_two_lists(root: Path) -> None:
+    for part in ("x", "y"):
+        (root / f"{part}.txt").write_text("a.jpg 0\n")
+    picture(root / "images/a.jpg")
+    Lists("images", {"all": ["x.txt", "y.txt"]}).load("train", root, 0)
+
+
+def classes_without_splits(root: Path) -> None:
+    picture(root / "mine/cat/0.jpg")
+    from_folders(root)
+
+
+def several_things_missing(root: Path) -> None:
+    Lists("images", {"train": "a.txt", "test": "b.txt"}).prepare(root, False)
+
+
+def foreign(dataset: Any) -> Callable[[Path], None]:
+    return lambda _: ImbalancedDataModule(TorchDatasets(dataset, dataset)).setup()
+
+
+class Samples:
+    """A dataset of two samples, with whatever attributes."""
+
+    def __init__(self, *samples: Any, **attributes: Any) -> None:
+        self.samples = samples
+        vars(self).update(attributes)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.samples[index]
+
+
 CSV, CSV_TEST = "filename,label\n", "filename,label\nd.jpg,0\n"
 NAN = torch.zeros(2, 1, 4, 4)
 NAN[1, 0, 2, 2] = float("nan")
@@ -229,6 +294,49 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "label above the names": (image_set(torch.zeros(1, 1, 4, 4), [2]), ("0..1", "2..2")),
     "torch dataset with a gap in its labels": (torch_datasets([0, 0, 2]), ("1 of 3 have none (1)",)),
     "nothing to balance": (balanced_with_an_empty_class, ("'1' has none", "smallest class")),
+    "labels as words": (foreign(Samples((0, "cat"), (0, "dog"))), ("class numbers", "'cat'", "target_transform")),
+    "labels between classes": (foreign(Samples(0, 0, targets=[0.0, 0.7])), ("Samples", "whole numbers", "0.7")),
+    "samples that are dictionaries": (foreign(Samples({"image": 0})), ("(image, label)", "number 0 is a dict")),
+    "dataset without samples": (foreign(Samples()), ("Samples to have samples", "empty")),
+    "dataset without a length": (foreign(iter([])), ("samples by number", "Iterable datasets")),
+    "one class": (one_class, ("two classes", "cat alone")),
+    "image named twice": (lists("a.jpg 0\nb.jpg 1\na.jpg 0\n"), ("every image once", "'a.jpg' is named twice")),
+    "image of two classes": (
+        lists(CSV + "a.jpg,x\na.jpg,y\n", CSV_TEST, "csv"),
+        ("'a.jpg' is named twice", "train.csv", "once as 'x' and once as 'y'"),
+    ),
+    "image in two lists that are joined": (named_in_two_lists, ("'a.jpg' is named twice in x.txt, y.txt",)),
+    "label beyond all classes": (lists("a.jpg 0\nb.jpg 99999999999\n"), ("one after the other", "99999999999")),
+    "CSV with an endless cell": (
+        lists(CSV + "a.jpg," + "x" * 200_000, CSV_TEST, "csv"),
+        ("CSV file", "after line 1", "field larger"),
+    ),
+    "list in UTF-16": (lambda root: from_lists(root, "a.jpg \u00ff\n".encode("utf-16")), ("train.txt", "as UTF-8")),
+    "class names in Latin-1": (names_file("Kr\u00e4he\nB\n".encode("latin-1")), ("names.txt", "Save it as UTF-8")),
+    "class without a name": (names_file(b"crane\n\nheron\n"), ("names.txt", "line 2 is empty")),
+    "JSON with images without names": (
+        json_of({"annotations": [{"image_id": 1, "category_id": 0}], "images": [7, {"id": 1}]}),
+        ("annotation 0", "`image_id` of an image"),
+    ),
+    "JSON with images that are no list": (
+        json_of({"annotations": [{"image_id": [1], "category_id": 0}], "images": None}),
+        ("annotation 0", "`image_id` of an image"),
+    ),
+    "JSON with a class that is null": (
+        json_of({"annotations": [{"fpath": "a.jpg", "category_id": None}]}),
+        ("annotation 0", "None"),
+    ),
+    "image smaller than the crop": (crop_of_a_small_image, ("at least 24 pixels", "(9, 9)", "dataset.image_size")),
+    "images of two sizes": (images_of_two_sizes, ("one shape", "(3, 9, 9) and (3, 30, 20)", "dataset.image_size")),
+    "pixels without a range": (pixels_of_32_bits, ("1 of 9 cannot be decoded", "depth.tif", "8 or 16 bits")),
+    "augmentation without a size": (lambda _: crop_flip(None), ("`image_size`", "None", "dataset.image_size")),  # type: ignore[arg-type]
+    "classes where splits are expected": (classes_without_splits, ("mine/train", "dataset.source.train_fraction=0.8")),
+    "several things missing": (several_things_missing, ("a.txt, ", "b.txt, ", "images were not found")),
+    "more means than channels": (digits(channels=1, mean=(0.1, 0.2)), ("`mean`", "each of 1 channels", "[0.1, 0.2]")),
+    "no spread": (digits(std=(0.0,)), ("`std` to be above 0", "[0.0]")),
+    "two channels": (digits(channels=2), ("`channels` to be 1, 3 or null", "got 2")),
+    "no pixels": (digits(image_size=0), ("`image_size` to be an integer of at least 1", "got 0")),
+    "an unknown order of the classes": (digits(class_order="size"), ("label, reversed, permuted", "'size'")),
     "damaged MNIST": (damaged_mnist, ("MNIST", "whole", "fetch them again")),
 }
 
