@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from semscale_pl.data.checking import check_classes, check_disjoint, missing_files, paths_of
+from semscale_pl.data.checking import check_classes, check_disjoint, check_several_classes, missing_files, paths_of
 from semscale_pl.data.datamodule import ImbalancedDataModule
 from semscale_pl.data.decoding import decoded, md5_of
 from semscale_pl.data.expectations import Expectation, expectation_of
@@ -80,6 +80,8 @@ def verify(data: ImbalancedDataModule, decode: bool = True, progress: Progress |
         data.source.prepare(data.root, data.download)
         sets = {split: data.source.load(split, data.root, data.subset_seed) for split in SPLITS}
     except (DataError, DatasetNotFound) as error:
+        if isinstance(error, DatasetNotFound) and not report.findings:  # neither lists nor files to speak of
+            _absent(report, expected)
         report.problems.append(str(error))
         return report
     present = {split: images for split, images in sets.items() if images is not None}
@@ -89,31 +91,41 @@ def verify(data: ImbalancedDataModule, decode: bool = True, progress: Progress |
     return report
 
 
+def _absent(report: Report, expected: Expectation | None) -> None:
+    """Say what a complete copy would hold."""
+    for split, count in expected.counts.items() if expected else ():
+        report.findings.append(Finding(split, f"{count:,} images", "missing", False))
+
+
 def _lists(report: Report, source: Lists, root: Path, expected: Expectation | None, balanced: bool) -> None:
     """Read and count the lists that are there, also where the images are not."""
     counts = {} if expected is None or balanced else expected.counts  # those of a balanced cut are not the lists'
     for split, names in source.lists.items():
-        found = [_list(report, root, name, source.columns, expected) for name in names]
-        if not any(entries is None for entries in found):
+        number = counts.get(split)
+        wish = "a list" if number is None or len(names) > 1 else f"a list of {number:,} images"
+        found = [_list(report, root, name, source.columns, expected, wish) for name in names]
+        if any(entries is None for entries in found):
+            if number is not None and len(names) > 1:
+                report.findings.append(Finding(f"{split} lists", f"{number:,} images", "incomplete", False))
+        else:
             labels = Counter(label for entries in found for _, label in entries or ())
-            wanted = counts.get(split)
             text = f"{sum(labels.values()):,} images, {len(labels):,} classes of {_range(labels.values())}"
             report.findings.append(
                 Finding(
                     f"{split} list" + "s" * (len(names) > 1),
-                    "" if wanted is None else f"{wanted:,} images",
+                    "" if number is None else f"{number:,} images",
                     text,
-                    wanted in (None, sum(labels.values())),
+                    number in (None, sum(labels.values())),
                 )
             )
 
 
 def _list(
-    report: Report, root: Path, name: str, columns: tuple[str, str], expected: Expectation | None
+    report: Report, root: Path, name: str, columns: tuple[str, str], expected: Expectation | None, wish: str
 ) -> list[tuple[str, str]] | None:
     path = root / name
     if not path.is_file():
-        report.findings.append(Finding(path.name, "a list", "missing", False))
+        report.findings.append(Finding(path.name, wish, "missing", False))
         return None
     known = expected.md5.get(name) if expected else None
     if known is not None:
@@ -175,6 +187,7 @@ def _sizes(report: Report, sets: dict[str, ImageSet], expected: Expectation) -> 
 
 def _relations(report: Report, sets: dict[str, ImageSet]) -> None:
     checks: list[Callable[[], None]] = [lambda: check_classes(sets["train"])]
+    checks.append(lambda: check_several_classes(sets["train"]))
     checks += [
         lambda split=split: check_disjoint(sets["train"], sets[split], split)  # type: ignore[misc]
         for split in ("val", "test")

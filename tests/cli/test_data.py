@@ -104,3 +104,53 @@ def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert main(["--help"]) == 0
     assert "semscale data verify" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("cifar100", ("train 50,000 images missing wrong", "test 10,000 images missing wrong")),
+        ("imagenet", ("train 1,281,167 images missing wrong",)),
+        ("nwpu_resisc45", ("all 31,500 images missing wrong",)),
+        ("imagenet_lt", ("ImageNet_LT_train.txt a list of 115,846 images missing wrong",)),
+        ("mini_imagenet", ("train.csv a list missing wrong", "all lists 60,000 images incomplete wrong")),
+    ],
+)
+def test_an_absent_dataset_shows_what_a_whole_one_would_hold(
+    name: str,
+    rows: tuple[str, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    assert main(["verify", f"dataset={name}", f"dataset.root={tmp_path}"]) == 1
+    lines = [" ".join(line.replace("\u2502", " ").split()) for line in capsys.readouterr().out.splitlines()]
+    assert all(row in lines for row in rows), lines
+
+
+def test_all_missing_things_are_named_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "dataset=csv", f"dataset.root={tmp_path}"]) == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "were not found" in line]
+    assert all(str(tmp_path / name) in line for name in ("train.csv", "test.csv", "images"))
+    assert "None" not in line
+    assert "Put them there (dataset.root" in line
+
+
+def test_labels_that_are_words_are_a_problem_of_the_data(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "tests.cli.test_data.Words"
+    call = ["dataset=torch_datasets", f"dataset.source.train._target_={words}", f"dataset.source.test._target_={words}"]
+    assert main(["verify", *call]) == 1
+    assert "class numbers, but the first is 'cat'" in capsys.readouterr().out
+
+
+class Words:
+    """Two images with words for labels."""
+
+    targets = ("cat", "dog")
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> tuple[int, str]:
+        return 0, self.targets[index]
