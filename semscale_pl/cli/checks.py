@@ -15,7 +15,7 @@ from semscale_pl.cli.suggestions import did_you_mean
 
 _ABSENT = object()
 # Keys of a training run that are not groups.
-_PLAIN_KEYS = ("seed", "subset_seed", "imbalance_factor", "lr_reference_batch", "ckpt_path")
+_PLAIN_KEYS = ("seed", "subset_seed", "imbalance_factor", "lr_reference_batch", "compile", "ckpt_path")
 
 
 def check_values(cfg: DictConfig) -> None:

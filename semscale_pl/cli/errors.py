@@ -75,8 +75,16 @@ def message_of(error: BaseException, config_name: str) -> str | None:
         return _mistyped_key(error, config_name) or _interpolation(error) or str(error)
     # Lightning's and those of semscale_pl.data, which must not be imported to be named.
     if type(error).__name__ in ("MisconfigurationException", "DatasetNotFound", "DataError"):
-        return str(error)
+        return _without_worker(error)
     return None
+
+
+def _without_worker(error: BaseException) -> str:
+    """Return a message; of an error in a loader's worker, whose traceback torch puts into it, the last part."""
+    text = str(error)
+    if not text.startswith("Caught "):
+        return text
+    return text.rpartition(f"{type(error).__name__}: ")[2]
 
 
 def _missing_option(error: MissingConfigException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 import warnings
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from semscale_pl.cli.checks import check_train as check
-from semscale_pl.cli.errors import answers_in_one_line
+from semscale_pl.cli.errors import FAILED, answers_in_one_line
 from semscale_pl.cli.launching import needs_own_process, repeatable_command_line, run_folder, run_in_own_process
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from semscale_pl.modules.classifier import ImbalancedClassifier
 
 CONFIG = "train"
+
+
+class TrainingDiverged(RuntimeError):  # noqa: N818
+    """The loss of the last epoch is not finite, so there is nothing to test or to record."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,12 @@ def run(cfg: DictConfig) -> None:
         run_in_own_process(CONFIG)
         return
     _quiet()
-    with repeatable_command_line(CONFIG):
-        result = train(cfg, run_folder())
+    try:
+        with repeatable_command_line(CONFIG):
+            result = train(cfg, run_folder())
+    except TrainingDiverged as error:
+        sys.stderr.write(f"semscale: {error}\n")
+        raise SystemExit(FAILED) from error
     if result.trainer.is_global_zero:
         print(f"balanced accuracy {result.last['balanced_accuracy']:.4f} on the test set; record in {result.run_dir}")
 
@@ -77,6 +86,7 @@ def train(cfg: DictConfig, run_dir: Path) -> TrainResult:
         The objects of the run.
 
     Raises:
+        TrainingDiverged: the loss is not finite.
         KeyboardInterrupt: the run was interrupted; the last finished epoch's checkpoint is in ``run_dir``.
     """
     from semscale_pl.cli.wandb_runs import one_wandb_run
@@ -89,6 +99,7 @@ def _train(cfg: DictConfig, run_dir: Path) -> TrainResult:
     import pytorch_lightning as pl
 
     from semscale_pl.cli import building
+    from semscale_pl.cli.first_images import check_first_images
 
     started = time.perf_counter()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -96,10 +107,14 @@ def _train(cfg: DictConfig, run_dir: Path) -> TrainResult:
     module = building.build_module(
         cfg, datamodule.num_classes, datamodule.class_names, [int(count) for count in datamodule.class_counts]
     )
+    check_first_images(datamodule, module.backbone)
+    if cfg.compile:
+        module.backbone.compile()  # in place: the names in checkpoints stay
     callbacks = building.build_callbacks(cfg, run_dir, datamodule.has_validation)
     loggers = building.build_loggers(cfg, run_dir)
     trainer = building.build_trainer(cfg, callbacks, loggers, run_dir, datamodule.has_validation)
     _fit(trainer, module, datamodule, cfg.ckpt_path)
+    _check_finite(trainer)
     last, best = _test(trainer, module, datamodule, run_dir)
     result = TrainResult(trainer, module, datamodule, last, best, run_dir)
     if trainer.is_global_zero:
@@ -120,6 +135,15 @@ def _fit(trainer: pl.Trainer, module: ImbalancedClassifier, datamodule: Any, ckp
         if isinstance(end.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from end
         raise
+
+
+def _check_finite(trainer: pl.Trainer) -> None:
+    loss = trainer.callback_metrics.get("train/loss")
+    if loss is not None and not bool(loss.isfinite()):
+        raise TrainingDiverged(
+            f"Training diverged: the loss of the last epoch is {float(loss)}. Lower optimizer.lr, or look for images "
+            "with pixels that are no numbers; no record was written."
+        )
 
 
 def _test(

@@ -48,15 +48,16 @@ def check_stem(input_stem: str) -> None:
         )
 
 
-def check_positive(name: str, value: int) -> None:
+def check_positive(name: str, value: int | None) -> None:
     """Refuse a count below one.
 
     Args:
         name: argument's name, for the message.
-        value: the count.
+        value: the count; None, from a dataset that does not say how many channels it has, is refused as well.
 
     Raises:
         ValueError: below one.
     """
-    if value < 1:
-        raise ValueError(f"Expected `{name}` to be a positive integer, but got {value}. Use 1 or more.")
+    if value is None or value < 1:
+        remedy = "Set dataset.channels to 1 or 3." if value is None and name == "in_channels" else "Use 1 or more."
+        raise ValueError(f"Expected `{name}` to be a positive integer, but got {value}. {remedy}")
