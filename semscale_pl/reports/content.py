@@ -80,7 +80,7 @@ def key_figures(measurement: Measurement) -> list[list[str]]:
     counts, scales = np.asarray(measurement.counts, dtype=np.float64), measurement.scales
     figures = [["classes", f"{measurement.num_classes:,}", ""], ["samples", f"{int(counts.sum()):,}", ""]]
     figures.append(["largest / smallest n", _ratio(counts), ""])
-    figures.append(["largest / smallest S′", _ratio(scales), ""])
+    figures.append(["largest / smallest S′", _ratio(scales), "of those above 0" if (scales == 0).any() else ""])
     if np.isfinite(measurement.imbalance).any():
         least = int(np.nanargmin(measurement.imbalance))
         figures.append(["smallest S", f"{measurement.imbalance[least]:.3f}", measurement.class_names[least]])

@@ -76,3 +76,10 @@ def test_closest_pairs_agree_with_all_distances() -> None:
 def test_the_title_says_what_was_measured(measured: Measured) -> None:
     assert title_of(measured(3, dataset="digits_lt")) == "Semantic scales of digits_lt"
     assert title_of(dataclasses.replace(measured(3), source={})) == "Semantic scales"
+
+
+def test_a_ratio_that_leaves_zeros_out_says_so(measured: Measured) -> None:
+    plain = measured(4)
+    zero = dataclasses.replace(plain, scales=np.array([0.0, 2.0, 4.0, 8.0]))
+    assert key_figures(zero)[3] == ["largest / smallest S′", "4.0", "of those above 0"]
+    assert key_figures(dataclasses.replace(plain, scales=np.array([1.0, 2.0, 4.0, 8.0])))[3][2] == ""
