@@ -149,6 +149,7 @@ RULES: dict[str, Rule] = {
     "reweighting.image_size": integer(1),
     "reweighting.bounded": switch(),
     "reweighting.seed": SEED,
+    "sampler.power": Rule("a finite number", is_number),
     "mixing.mixup_alpha": at_least(0),
     "mixing.cutmix_alpha": at_least(0),
     "mixing.probability": _share(),

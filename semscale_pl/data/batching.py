@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from semscale_pl.data.samplers import Sampling
+from semscale_pl.data.source import DataError
 from semscale_pl.distributed import rank, world_size
 
 
@@ -54,9 +55,17 @@ class GlobalBatchSampler(Sampler[list[tuple[int, int]]]):
         sampler: the order of an epoch.
         batch_size: samples of a batch of all ranks together.
         drop_last: drop an incomplete last batch.
+
+    Raises:
+        DataError: there is no whole batch, and incomplete ones are dropped.
     """
 
     def __init__(self, sampler: EpochSampler, batch_size: int, drop_last: bool = False) -> None:
+        if drop_last and len(sampler) < batch_size:
+            raise DataError(
+                f"Expected at least one batch, but {len(sampler)} training images make no batch of {batch_size} and "
+                "drop_last drops what is smaller. Lower dataset.batch_size, or set dataset.drop_last=false."
+            )
         self.sampler = sampler
         self.batch_size = batch_size
         self.drop_last = drop_last

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
+from semscale_pl.data.source import DataError
 from semscale_pl.imbalance import long_tail_counts
 from semscale_pl.seeding import derive_seed
 
@@ -120,14 +121,23 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
 
     Args:
         labels: (N,) class of each sample.
-        fraction: share of each class in the first part, rounded to the nearest sample.
+        fraction: share of each class in the first part, rounded to the nearest sample, at least one.
         seed: chooses the samples.
 
     Returns:
         Positions of the first and of the second part, each ascending.
+
+    Raises:
+        DataError: nothing is left for the second part.
     """
     sizes = torch.bincount(labels).tolist()
-    first = choose_counts(labels, [round(size * fraction) for size in sizes], derive_seed(seed, _SPLIT), "seeded")
+    kept = [max(1, round(size * fraction)) for size in sizes]
+    first = choose_counts(labels, kept, derive_seed(seed, _SPLIT), "seeded")
+    if len(first) == len(labels):
+        raise DataError(
+            f"Expected `train_fraction` to leave images for the test part, but {fraction:g} of classes of at most "
+            f"{max(sizes)} images leaves none. Lower it."
+        )
     return first, _complement(first, len(labels))
 
 

@@ -54,6 +54,7 @@ def test_own_images_take_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["dataset.image_size=0"], ("`dataset.image_size`", "at least 1 or null")),
         (["dataset.mean=[0.1,0.2]"], ("`dataset`: ", "`mean`", "each of 1 channels")),
         (["dataset.channels=null"], ("`backbone`", "got None", "dataset.channels to 1 or 3")),
+        (["sampler=square_root", "sampler.power=x"], ("`sampler.power`", "a finite number")),
         (["compile=perhaps"], ("`compile`", "true or false")),
     ],
 )

@@ -167,6 +167,13 @@ def digits(**options: Any) -> Callable[[Path], None]:
     return lambda _: ImbalancedDataModule(Digits(), **options).setup()
 
 
+def no_whole_batch(root: Path) -> None:
+    folders(root)
+    data = ImbalancedDataModule(Folder("mine"), root=str(root), drop_last=True)
+    data.setup()
+    data.train_dataloader()
+
+
 def crop_of_a_small_image(root: Path) -> None:
     folders(root)
     from_folders(root, image_size=32, augmentation=crop_flip(32))
@@ -337,6 +344,10 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "two channels": (digits(channels=2), ("`channels` to be 1, 3 or null", "got 2")),
     "no pixels": (digits(image_size=0), ("`image_size` to be an integer of at least 1", "got 0")),
     "an unknown order of the classes": (digits(class_order="size"), ("label, reversed, permuted", "'size'")),
+    "no whole batch": (
+        no_whole_batch,
+        ("4 training images make no batch of 128", "dataset.drop_last=false"),
+    ),
     "damaged MNIST": (damaged_mnist, ("MNIST", "whole", "fetch them again")),
 }
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch.utils.data import TensorDataset
 
 from semscale_pl.data.longtail import carve_validation, index_hash, long_tail, long_tail_indices, stratified_split
+from semscale_pl.data.source import DataError
 
 
 def labels_of(sizes: list[int], seed: int = 0) -> torch.Tensor:
@@ -125,3 +126,15 @@ def test_any_dataset_becomes_long_tailed() -> None:
     labels = labels_of([20, 20])
     subset = long_tail(TensorDataset(labels), labels, 10)
     assert sorted(int(sample[0]) for sample in subset) == [0] * 20 + [1] * 2
+
+
+def test_stratified_split_leaves_a_class_of_one_image_in_the_first_part() -> None:
+    first, second = stratified_split(torch.tensor([0, 0, 0, 0, 1]), 0.5, 0)
+    assert first.tolist()[-1] == 4
+    assert len(first) == 3
+    assert len(second) == 2
+
+
+def test_stratified_split_that_leaves_nothing_to_test() -> None:
+    with pytest.raises(DataError, match=r"`train_fraction` to leave images .* 0\.9 of classes of at most 2 images"):
+        stratified_split(torch.tensor([0, 0, 1, 1]), 0.9, 0)
