@@ -58,6 +58,13 @@ class SigmoidFocal(PerSampleLoss):
         """Return (B,) losses."""
         return sigmoid_focal(logits, labels, self.gamma)
 
+    def evaluation_logits(self, logits: Tensor) -> Tensor:
+        """Return the log of each sigmoid (B, C): its softmax is each class's share of the sum of the probabilities.
+
+        The softmax of the raw logits would be surer than the trained sigmoids; the predicted class is the same.
+        """
+        return functional.logsigmoid(full_precision(logits))
+
     def initial_bias(self, num_classes: int) -> float:
         """Return ``-log(C - 1)``: every sigmoid then starts at 1/C. It is 0 for fewer than two classes."""
         return -math.log(max(num_classes - 1, 1))

@@ -183,3 +183,10 @@ def test_equalization_without_any_negative_is_zero() -> None:
 def test_equalization_is_plain_in_evaluation_mode() -> None:
     loss = set_up(Equalization(gamma=1.0)).eval()
     np.testing.assert_array_equal(computed(loss), computed(CrossEntropy()))
+
+
+def test_sigmoid_focal_predicts_with_its_sigmoids() -> None:
+    probabilities = SigmoidFocal().evaluation_logits(torch.from_numpy(LOGITS)).softmax(dim=1).numpy()
+    sigmoids = 1 / (1 + np.exp(-LOGITS))
+    np.testing.assert_allclose(probabilities, sigmoids / sigmoids.sum(axis=1, keepdims=True))
+    assert (probabilities.argmax(axis=1) == LOGITS.argmax(axis=1)).all()
