@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from torch import nn
 
 from semscale_pl.models.images import check_positive, check_stem
@@ -28,6 +31,26 @@ def check_request(in_channels: int, input_stem: str, pretrained: bool) -> None:
         raise ValueError(
             f"Expected `in_channels` to be 1 or 3 for pretrained weights, but got {in_channels}. Use 1 or 3."
         )
+
+
+@contextmanager
+def fetching(name: str) -> Iterator[None]:
+    """Say which published weights cannot be had, and what to do, in the place of the network's own error.
+
+    Args:
+        name: of the network.
+
+    Raises:
+        ValueError: the block raised an error of the network or of the disk.
+    """
+    try:
+        yield
+    except OSError as error:  # urllib's errors are among these
+        reason = str(error).rstrip(".")
+        raise ValueError(
+            f"Expected the published weights of {name}, but they cannot be fetched: {reason}. Fetch them where there is "
+            "a network (they are kept in TORCH_HOME or HF_HOME), or set pretrained=false."
+        ) from error
 
 
 def fit_stem(

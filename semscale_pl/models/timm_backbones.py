@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from semscale_pl.models.backbone import Backbone
-from semscale_pl.models.stems import check_request, fit_stem
+from semscale_pl.models.stems import check_request, fetching, fit_stem
 
 
 def timm_backbone(
@@ -40,7 +40,8 @@ def timm_backbone(
     check_request(in_channels, input_stem, pretrained)
     if not timm.is_model(name):
         raise ValueError(f"Expected `name` to be a timm model, but got {name!r}. See `timm.list_models()`.")
-    trunk = timm.create_model(name, pretrained=pretrained, in_chans=in_channels, num_classes=0)
+    with fetching(name):
+        trunk = timm.create_model(name, pretrained=pretrained, in_chans=in_channels, num_classes=0)
     if input_stem == "small":
         if not _has_resnet_stem(trunk):
             raise ValueError(

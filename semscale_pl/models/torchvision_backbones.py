@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from semscale_pl.models.backbone import Backbone
-from semscale_pl.models.stems import check_request, fit_stem, replace_module
+from semscale_pl.models.stems import check_request, fetching, fit_stem, replace_module
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,8 @@ def _build(name: str, pretrained: bool) -> nn.Module:
         options["aux_logits"] = False
         if not pretrained:
             options["init_weights"] = True
-    return get_model(name, **options)
+    with fetching(name):
+        return get_model(name, **options)
 
 
 def _drop_classifier(trunk: nn.Module, family: Family, pooled_vgg: bool) -> int:
