@@ -48,8 +48,8 @@ def fetching(name: str) -> Iterator[None]:
     except OSError as error:  # urllib's errors are among these
         reason = str(error).rstrip(".")
         raise ValueError(
-            f"Expected the published weights of {name}, but they cannot be fetched: {reason}. Fetch them where there is "
-            "a network (they are kept in TORCH_HOME or HF_HOME), or set pretrained=false."
+            f"Expected the published weights of {name}, but they cannot be fetched: {reason}. Fetch them where there "
+            "is a network (they are kept in TORCH_HOME or HF_HOME), or set pretrained=false."
         ) from error
 
 
