@@ -105,6 +105,11 @@ class EffectiveAreaReweighting(SlotReweighting):
         self.areas: Tensor | None = None
         self.num_passes = 0
 
+    @property
+    def extra_passes(self) -> float:
+        """Passes over the training images that the areas have cost so far."""
+        return float(self.num_passes)
+
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Refuse what cannot give the features of all training images, and begin anew."""
         super().setup(trainer, pl_module, stage)
@@ -154,4 +159,4 @@ class EffectiveAreaReweighting(SlotReweighting):
         """Return the areas, the weights in force and the number of extra passes."""
         base = super().report()
         values = {} if self.areas is None else {"area": self.areas}
-        return WeightingReport({**values, **base.per_class}, {**base.scalars, "extra_passes": float(self.num_passes)})
+        return WeightingReport({**values, **base.per_class}, {**base.scalars, "extra_passes": self.extra_passes})

@@ -98,7 +98,7 @@ class SemanticScaleReweighting(SlotReweighting):
         self.update_every_n_steps, self.num_classes, self.capacity = update_every_n_steps, num_classes, capacity
         self.pool: FeaturePool | None = None
         self._split: TrainingSplit | None = None
-        self._steps = self._num_floored = self._num_capped = 0
+        self._steps = self._num_floored = self._num_capped = self._clean_rows = 0
         self._pending_state: dict[str, Tensor] | None = None
 
     @property
@@ -109,6 +109,11 @@ class SemanticScaleReweighting(SlotReweighting):
             if self.pool is None
             else self.pool.scales(estimator=self.estimator, ratio=self.ratio, unit=self._unit())
         )
+
+    @property
+    def extra_passes(self) -> float:
+        """Forward passes of clean images (``mixed=clean``) so far, in passes over the training images."""
+        return self._clean_rows / self._split.size if self._split is not None else 0.0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Check the run and make the pool, in this process and not in the one that built the callback."""
@@ -122,7 +127,7 @@ class SemanticScaleReweighting(SlotReweighting):
                 "Use `mixed=dominant` or `mixed=clean`, or lower the mixing's probability."
             )
         self._split = TrainingSplit.of(trainer, pl_module, self.num_classes, self.capacity)
-        self.pool, self.weights, self._steps = None, None, 0
+        self.pool, self.weights, self._steps, self._clean_rows = None, None, 0, 0
         width = getattr(pl_module, "num_features", None)
         if width is not None:
             self._make_pool(int(width))
@@ -145,7 +150,7 @@ class SemanticScaleReweighting(SlotReweighting):
         if self.pool is None:
             return {}
         state: dict[str, Any] = {"pool": dict(self.pool.state_dict()), "steps": self._steps}
-        state["clipped"] = [self._num_floored, self._num_capped]
+        state |= {"clipped": [self._num_floored, self._num_capped], "clean_rows": self._clean_rows}
         return state if self.weights is None else {**state, "weights": self.weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -154,6 +159,7 @@ class SemanticScaleReweighting(SlotReweighting):
             return
         self._steps = int(state_dict["steps"])
         self._num_floored, self._num_capped = state_dict["clipped"]
+        self._clean_rows = int(state_dict.get("clean_rows", 0))
         self.weights = state_dict.get("weights")
         if self.pool is None:
             self._pending_state = state_dict["pool"]
@@ -165,6 +171,8 @@ class SemanticScaleReweighting(SlotReweighting):
         base = super().report()
         scales, scalars = self.scales, {**base.scalars, "num_floored": float(self._num_floored)}
         scalars["num_capped"] = float(self._num_capped)
+        if self.mixed == "clean":
+            scalars["extra_passes"] = self.extra_passes
         if scales is None:
             return WeightingReport(base.per_class, scalars)
         interclass, imbalance = self._imbalance(scales)
@@ -183,6 +191,8 @@ class SemanticScaleReweighting(SlotReweighting):
                 self._make_pool(features.shape[1])
             assert self.pool is not None
             self.pool.push(features, labels, indices)
+            if self.mixed == "clean" and inputs.mixed_labels is not None:
+                self._clean_rows += len(labels)
             if self._steps % self.update_every_n_steps == 0 and self.strength > 0.0:
                 self._update_weights()
             self._steps += 1

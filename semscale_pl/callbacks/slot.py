@@ -63,6 +63,11 @@ class SlotReweighting(pl.Callback):
             return 0.0
         return min(1.0, (self._epoch - self.start_epoch + 1) / (self.ramp_epochs + 1))
 
+    @property
+    def extra_passes(self) -> float:
+        """Passes over the training images that the weights have cost besides training."""
+        return 0.0
+
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Refuse, before anything runs, what cannot work."""
         if stage == "fit":

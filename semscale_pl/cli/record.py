@@ -72,7 +72,7 @@ def write_record(
     seconds: float | None = None,
     completed_epochs: int | None = None,
     interrupted: bool = False,
-    timing: Mapping[str, Any] | None = None,
+    further_cost: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write ``per_class.csv`` and, last and in one step, ``metrics.json``.
@@ -88,7 +88,7 @@ def write_record(
         seconds: the run took.
         completed_epochs: finished epochs.
         interrupted: whether the run was stopped before its end.
-        timing: further durations, in seconds.
+        further_cost: further entries of ``cost``.
         extra: further entries of the record.
 
     Returns:
@@ -107,7 +107,7 @@ def write_record(
         "effective_numbers": {"beta": beta, "E_n": columns["E_n"]},
         "correlations": {name: correlate(report, columns) for name, report in results.items() if report},
         "provenance": {"versions": versions(), "commit": commit(), "device": device_name(_device(module))},
-        "cost": {"seconds": seconds, "peak_memory": peak_memory(), **(timing or {})},
+        "cost": {"seconds": seconds, "peak_memory": peak_memory(), **(further_cost or {})},
         **(extra or {}),
         "config": config,
     }

@@ -176,5 +176,14 @@ def _record(result: TrainResult, cfg: DictConfig, seconds: float) -> None:
         scales=diagnose(result.module, result.datamodule),
         seconds=seconds,
         completed_epochs=result.trainer.current_epoch,
+        further_cost={"extra_passes": _extra_passes(result.trainer)},
     )
     summarize_in_wandb(result.trainer.loggers, record)
+
+
+def _extra_passes(trainer: pl.Trainer) -> float:
+    """Return the passes over the training images that a re-weighting has cost besides training."""
+    from semscale_pl.callbacks.slot import SlotReweighting
+
+    callbacks = getattr(trainer, "callbacks", [])
+    return sum(callback.extra_passes for callback in callbacks if isinstance(callback, SlotReweighting))

@@ -61,6 +61,7 @@ def summary_of(record: Record) -> dict[str, Any]:
     for name, methods in (record["correlations"].get("last") or {}).items():
         found |= {f"correlation/{name}/{method}": one["value"] for method, one in methods.items()}
     found |= {f"cost/{name}": value for name, value in (record["cost"].get("peak_memory") or {}).items()}
+    found |= {"cost/extra_passes": record["cost"].get("extra_passes")}
     found |= {"cost/seconds": record["cost"]["seconds"], "completed_epochs": record["completed_epochs"]}
     found |= {key: record[key] for key in ("index_hash", "seed", "subset_seed", "train_size")}
     found |= {key: record["provenance"][key] for key in ("commit", "device")}

@@ -206,6 +206,9 @@ def test_mixed_batches(mixed: str, digits: Build, classifier: Build, trainer: Bu
     truth = {int(i): int(y) for _, _, step, _ in callback.steps for i, y in zip(step.indices, step.labels, strict=True)}
     for index, label in enumerate(callback.pool.labels.tolist()):
         assert label in (-1, truth[index])
+    rows = sum(len(inputs.labels) for inputs in mixed_steps)
+    assert callback.extra_passes == (rows / callback.pool.capacity if mixed == "clean" else 0.0)
+    assert callback.report().scalars.get("extra_passes", 0.0) == callback.extra_passes
 
 
 def test_dominant_features_take_the_slot_of_the_dominant_image() -> None:

@@ -45,7 +45,9 @@ def _refuse(constant: str) -> None:
 
 
 def test_the_record_is_strict_json_with_all_its_parts(tmp_path: Path) -> None:
-    written = _write(tmp_path, seconds=1.5, completed_epochs=4, timing={"fit_seconds": 1.0}, extra={"reweighting": "x"})
+    written = _write(
+        tmp_path, seconds=1.5, completed_epochs=4, further_cost={"fit_seconds": 1.0}, extra={"reweighting": "x"}
+    )
     read = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=_refuse)
     assert read == written
     assert read["seed"] == read["subset_seed"] == 3

@@ -56,6 +56,12 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_the_cost_names_passes_besides_training(run_dir: Path, tmp_path: Path) -> None:
+    assert json.loads((run_dir / "metrics.json").read_text())["cost"]["extra_passes"] == 0
+    trained(tmp_path, "reweighting=effective_area", "reweighting.start_epoch=1")
+    assert json.loads((tmp_path / "metrics.json").read_text())["cost"]["extra_passes"] == 1
+
+
 def test_leaves_the_files_of_a_run(run_dir: Path) -> None:
     for name in ("metrics.json", "per_class.csv", "scales.csv", "checkpoints/last.ckpt", "csv/metrics.csv"):
         assert (run_dir / name).is_file(), name
