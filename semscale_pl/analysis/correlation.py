@@ -11,6 +11,8 @@ import numpy as np
 from semscale_pl.statistics import mean_interval, paired_difference, pearson, spearman
 
 KINDS = {"pearson": pearson, "spearman": spearman}
+# Closer to 1, what is left is rounding.
+_EXACT = 1.0 - 1e-12
 
 
 def class_quantities(record: Mapping[str, Any], alphas: Sequence[float] = (1.0,)) -> dict[str, list[float]]:
@@ -70,6 +72,9 @@ def accuracy_correlations(record: Mapping[str, Any], alphas: Sequence[float] = (
 def mean_correlation(values: Sequence[float | None]) -> dict[str, float | int | None]:
     """Average correlations of several trainings after Fisher's transformation.
 
+    A correlation of 1 or -1, which ten classes in the very order of their accuracies have, has no finite transform:
+    then the correlations themselves are averaged, and the interval ends at 1 and -1.
+
     Args:
         values: one a training; None is left out.
 
@@ -80,12 +85,15 @@ def mean_correlation(values: Sequence[float | None]) -> dict[str, float | int | 
         >>> mean_correlation([0.5, 0.5, None])["n"]
         2
     """
-    known = [_fisher(value) for value in values if value is not None]
+    known = [value for value in values if value is not None]
     if not known:
         return {"mean": None, "low": None, "high": None, "n": 0}
-    interval = mean_interval(known)
-    low, high = (None if bound is None else math.tanh(bound) for bound in (interval.low, interval.high))
-    return {"mean": math.tanh(interval.mean), "low": low, "high": high, "n": interval.n}
+    if max(map(abs, known)) < _EXACT:
+        interval, back = mean_interval([math.atanh(value) for value in known]), math.tanh
+    else:
+        interval, back = mean_interval(known), _within_one
+    low, high = (None if bound is None else back(bound) for bound in (interval.low, interval.high))
+    return {"mean": back(interval.mean), "low": low, "high": high, "n": interval.n}
 
 
 def compare_quantities(
@@ -136,9 +144,8 @@ def summarise(
     }
 
 
-def _fisher(value: float) -> float:
-    """Return atanh, with a correlation of exactly 1 taken as the nearest that has one."""
-    return math.atanh(min(max(value, -1.0 + 1e-9), 1.0 - 1e-9))
+def _within_one(value: float) -> float:
+    return min(max(value, -1.0), 1.0)
 
 
 def _finite(values: Sequence[float | None]) -> np.ndarray:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _BASELINE = "CE"
+_MOST_COLUMNS = 3
 _KINDS = {"pearson": "Pearson", "spearman": "Spearman"}
 
 
@@ -29,10 +30,15 @@ def draw(result: Mapping[str, Any]) -> Figure:
     tables: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for group in result["groups"]:
         tables.setdefault((group["table"], group["column"]), []).append(group)
-    figure, axes = new_figure(4.6 * len(tables) + 0.6, 3.8, 1, len(tables), sharey=True)
-    for ax, groups in zip(axes, tables.values(), strict=True):
+    columns = min(_MOST_COLUMNS, len(tables))
+    rows = -(-len(tables) // columns)
+    figure, axes = new_figure(4.6 * columns + 0.6, 3.8 * rows, rows, columns, sharey=True)
+    for ax, groups in zip(axes, tables.values(), strict=False):
         _draw_table(ax, groups)
-    axes[0].set_ylabel("correlation with class accuracy", fontsize=9)
+    for ax in axes[len(tables) :]:
+        ax.set_visible(False)
+    for ax in axes[::columns]:
+        ax.set_ylabel("correlation with class accuracy", fontsize=9)
     axes[0].legend(fontsize=8, loc="lower left", framealpha=0.8, edgecolor="none")
     return figure
 
@@ -56,7 +62,8 @@ def _draw_table(ax: Axes, groups: Sequence[Mapping[str, Any]]) -> None:
     ax.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
     ax.set_ylim(-1.05, 1.05)
     seeds = len(baseline["seeds"])
-    ax.set_title(f"{baseline['dataset']}, {baseline['num_classes']} classes, {seeds} seeds", fontsize=9)
+    classes = f"{baseline['dataset']}, {baseline['num_classes']} classes, {seeds} seeds"
+    ax.set_title(f"{baseline['table']}: {classes}", fontsize=9)
 
 
 def _means(group: Mapping[str, Any], names: Sequence[str], kind: str) -> np.ndarray:

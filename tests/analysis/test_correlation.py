@@ -83,7 +83,17 @@ def test_mean_is_taken_after_fishers_transformation() -> None:
         [np.tanh(z.mean()), np.tanh(z.mean() - reach), np.tanh(z.mean() + reach)]
     )
     assert mean_correlation([None]) == {"mean": None, "low": None, "high": None, "n": 0}
-    assert mean_correlation([1.0])["mean"] == pytest.approx(1.0)
+    assert mean_correlation([1.0])["mean"] == 1.0
+
+
+def test_a_perfect_order_widens_no_interval_to_infinity() -> None:
+    values = [1.0, 1.0, 0.96]
+    found = mean_correlation(values)
+    reach = stats.t.ppf(0.975, 2) * np.std(values, ddof=1) / math.sqrt(3)
+    assert [found["mean"], found["low"], found["high"]] == pytest.approx(
+        [np.mean(values), np.mean(values) - reach, 1.0]
+    )
+    assert mean_correlation([-1.0, -1.0]) == {"mean": -1.0, "low": -1.0, "high": -1.0, "n": 2}
 
 
 def test_contrasts_are_paired_by_training() -> None:
