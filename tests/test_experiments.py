@@ -158,6 +158,17 @@ def test_the_sweep_file_s_command_is_a_valid_run() -> None:
     assert int(stated[1]) == math.prod(len(which["values"]) for which in sweep["parameters"].values())
 
 
+def test_published_results_come_from_committed_code() -> None:
+    commits = {
+        file.parent.name: set(re.findall(r'"commit": ?"([^"]*)"', file.read_text()))
+        for file in (experiments_dir() / "results").glob("*/*.json")
+        if file.name in ("cells.json", "result.json", "benchmark.json")
+    }
+    assert len(commits) > 15
+    wrong = {name: found for name, found in commits.items() if not found or any("dirty" in text for text in found)}
+    assert wrong == {}
+
+
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 @pytest.mark.parametrize("name", REPRODUCED)
 def test_make_target_runs_the_table(name: str) -> None:
