@@ -60,6 +60,7 @@ def _draw_table(ax: Axes, groups: Sequence[Mapping[str, Any]]) -> None:
             ax.plot([], [], ".", color=PALETTE[step], alpha=0.35, label=f"{label}, other methods")
     ax.axhline(0.0, color="#999999", linewidth=0.8)
     ax.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
+    ax.set_xlim(-0.5, len(names) - 0.5)
     ax.set_ylim(-1.05, 1.05)
     seeds = len(baseline["seeds"])
     classes = f"{baseline['dataset']}, {baseline['num_classes']} classes, {seeds} seeds"
