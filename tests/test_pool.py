@@ -2,66 +2,18 @@ from __future__ import annotations
 
 import copy
 import io
-import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_pools import CAPACITY, DIM, DTYPES, MODES, NUM_CLASSES, NaivePool, batch, make_pool, naive_bits, tensors_of
 from torch import Tensor
 
 from semscale_pl.geometry import class_centres, semantic_scales
 from semscale_pl.moments import ClassMoments
 from semscale_pl.pool import FeaturePool
-
-CAPACITY, DIM, NUM_CLASSES = 12, 3, 4
-DTYPES = [torch.float32, torch.float16, torch.bfloat16]
-MODES = ["indexed", "fifo"]
-
-
-class NaivePool:
-    """Row by row, in plain Python: a dictionary of slots, or a list that forgets its oldest rows."""
-
-    def __init__(self, mode: str) -> None:
-        self.mode, self.slots, self.queue = mode, {}, []
-
-    def push(self, features: Tensor, labels: Tensor, indices: Tensor) -> None:
-        for row, label, index in zip(features, labels.tolist(), indices.tolist(), strict=True):
-            self.slots[index] = (row, label)
-            self.queue = [*self.queue, (row, label)][-CAPACITY:]
-
-    def contents(self) -> tuple[Tensor, Tensor]:
-        rows = [self.slots[index] for index in sorted(self.slots)] if self.mode == "indexed" else self.queue
-        features = torch.stack([row for row, _ in rows]) if rows else torch.zeros(0, DIM)
-        return features, torch.tensor([label for _, label in rows], dtype=torch.int64)
-
-
-def naive_bits(features: Tensor, labels: Tensor, num_classes: int = NUM_CLASSES) -> Tensor:
-    """slogdet class by class in numpy float64."""
-    rows, bits = features.double().numpy(), []
-    for label in range(num_classes):
-        part = rows[labels.numpy() == label]
-        if len(part) == 0:
-            bits.append(np.nan)
-            continue
-        centred = part - part.mean(0)
-        dim = rows.shape[1]
-        bits.append(0.5 * np.linalg.slogdet(np.eye(dim) + dim / len(part) * centred.T @ centred)[1] / np.log(2.0))
-    return torch.tensor(bits, dtype=torch.float64)
-
-
-def batch(
-    generator: torch.Generator, rows: int, capacity: int = CAPACITY, dim: int = DIM
-) -> tuple[Tensor, Tensor, Tensor]:
-    features = 3.0 * torch.randn(rows, dim, generator=generator) + 10.0
-    labels = torch.randint(NUM_CLASSES, (rows,), generator=generator)
-    return features, labels, torch.randint(capacity, (rows,), generator=generator)
-
-
-def make_pool(mode: str = "indexed", **options: object) -> FeaturePool:
-    return FeaturePool(CAPACITY, DIM, NUM_CLASSES, mode=mode, **options)
 
 
 @given(
@@ -192,7 +144,7 @@ def test_a_resumed_pool_goes_on_bitwise(mode: str, rebuild_every: int, tmp_path:
         straight.push(*rows)
         resumed.push(*rows)
         assert torch.equal(straight.scales().nan_to_num(-1.0), resumed.scales().nan_to_num(-1.0))
-    assert all(torch.equal(a, b) for a, b in _tensors(straight.state_dict(), resumed.state_dict()))
+    assert all(torch.equal(a, b) for a, b in tensors_of(straight.state_dict(), resumed.state_dict()))
 
 
 def test_a_state_of_another_mode_or_dtype_is_refused() -> None:
@@ -287,83 +239,3 @@ def test_memory_is_the_sum_of_the_buffers_and_a_huge_pool_warns() -> None:
     assert pool.memory_bytes == 100 * (8 * 2 + 8) + 8 + moments
     with torch.device("meta"), pytest.warns(UserWarning, match=r"takes 7\.\d GiB"):
         FeaturePool(1_000_000, 2048 - 64, 1)
-
-
-ONES, ZEROS = torch.ones(2, DIM), torch.zeros(2, dtype=torch.int64)
-
-
-@pytest.mark.parametrize(
-    ("error", "message", "arguments"),
-    [
-        (ValueError, "Expected `features` to be of shape (B, 3), but got (2, 4)", (torch.ones(2, 4), ZEROS, ZEROS)),
-        (ValueError, "Expected `features` to be of shape (B, 3), but got (3,)", (torch.ones(3), ZEROS, ZEROS)),
-        (TypeError, "Expected `features` to be floating point, but got torch.int64", (ONES.long(), ZEROS, ZEROS)),
-        (ValueError, "Expected `labels` to be of shape (2,), but got (3,)", (ONES, torch.zeros(3).long(), ZEROS)),
-        (ValueError, "Expected `indices` to be of shape (2,), but got (1,)", (ONES, ZEROS, ZEROS[:1])),
-        (ValueError, "Expected `indices` in an indexed pool, but got None", (ONES, ZEROS)),
-        (TypeError, "Expected `labels` to be integers, but got torch.float32", (ONES, ZEROS.float(), ZEROS)),
-        (TypeError, "Expected `indices` to be integers, but got torch.bool", (ONES, ZEROS, ZEROS.bool())),
-        (
-            ValueError,
-            "Expected `labels` to be in [0, 4), but got values from -1 to 0",
-            (ONES, torch.tensor([-1, 0]), ZEROS),
-        ),
-        (
-            ValueError,
-            "Expected `labels` to be in [0, 4), but got values from 0 to 4",
-            (ONES, torch.tensor([0, 4]), ZEROS),
-        ),
-        (
-            ValueError,
-            "Expected `indices` to be in [0, 12), but got values from 3 to 12",
-            (ONES, ZEROS, torch.tensor([12, 3])),
-        ),
-        (
-            ValueError,
-            "Expected `features` to be finite in torch.float32, but got NaN",
-            (ONES * torch.nan, ZEROS, ZEROS),
-        ),
-    ],
-)
-def test_bad_batches_are_refused_and_change_nothing(
-    error: type[Exception], message: str, arguments: tuple[Tensor, ...]
-) -> None:
-    pool = make_pool()
-    before = copy.deepcopy(pool.state_dict())
-    with pytest.raises(error, match=re.escape(message)):
-        pool.push(*arguments)
-    assert all(torch.equal(value, kept) for value, kept in _tensors(before, pool.state_dict()))
-
-
-def _tensors(first: dict[str, object], second: dict[str, object]) -> list[tuple[Tensor, Tensor]]:
-    return [(first[name], second[name]) for name in first if isinstance(first[name], Tensor)]
-
-
-def test_features_too_large_for_the_storage_dtype_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"finite in torch.float16.*wider `storage_dtype`"):
-        make_pool(storage_dtype="float16").push(ONES * 1e6, ZEROS, ZEROS)
-
-
-def test_checks_of_values_can_be_skipped() -> None:
-    pool = make_pool(validate_args=False)
-    pool.push(ONES * torch.nan, ZEROS, torch.tensor([0, 1]))
-    assert len(pool.contents()[0]) == 2
-    with pytest.raises(ValueError, match="of shape"):
-        pool.push(torch.ones(2, 4), ZEROS, ZEROS)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"capacity": 0}, "Expected `capacity` to be at least 1, but got 0"),
-        ({"num_features": 0}, "Expected `num_features` to be at least 1, but got 0"),
-        ({"num_classes": -1}, "Expected `num_classes` to be at least 1, but got -1"),
-        ({"mode": "ring"}, "Expected `mode` to be one of ('indexed', 'fifo'), but got 'ring'"),
-        ({"storage_dtype": "int8"}, "Expected `storage_dtype` to be one of"),
-        ({"storage_dtype": torch.int64}, "Expected `storage_dtype` to be one of"),
-        ({"rebuild_every": -1}, "Expected `rebuild_every` to be at least 0, but got -1"),
-    ],
-)
-def test_bad_settings_are_refused(options: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(message)):
-        FeaturePool(**{"capacity": 3, "num_features": 2, "num_classes": 2, **options})

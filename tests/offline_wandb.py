@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 import struct
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 BLOCK, HEADER, MAGIC = 32_768, 7, 7
 WHOLE, LAST_PART = 1, 4
@@ -60,6 +63,16 @@ def read_finished(folder: Path, number: int, seconds: float = 60.0) -> list[Offl
             return [_run_of(records) for records in finished]
         time.sleep(0.1)
     raise TimeoutError(f"Found {len(found)} runs below {folder} and {len(finished)} finished ones, not {number}.")
+
+
+def listen_for_calls(monkeypatch: pytest.MonkeyPatch) -> socket.socket:
+    """Lead every call to the outside to a socket of the test; nobody calling there means no network access."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    for name in ("WANDB_BASE_URL", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, address)
+    return listener
 
 
 def _run_of(records: list[Any]) -> OfflineRun:
