@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -92,12 +91,10 @@ def test_wrong_calls_do_not_wait_for_torch() -> None:
         f"codes = [main(['measure', *call.split()]) for call in json.loads({json.dumps(calls)!r})]; "
         "print(json.dumps([codes, sorted({'torch', 'pytorch_lightning', 'matplotlib'} & set(sys.modules))]))"
     )
-    started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     codes, imported = json.loads(done.stdout)
     assert codes == [2] * len(calls)
     assert imported == []
-    assert time.monotonic() - started < 60
 
 
 def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:

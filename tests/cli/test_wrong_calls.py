@@ -106,15 +106,13 @@ def test_a_file_that_is_no_checkpoint(
     assert "cannot read text.ckpt" in capfd.readouterr().err
 
 
-def test_answers_before_torch_is_imported_and_within_three_seconds(tmp_path: Path) -> None:
+def test_answers_before_torch_is_imported(tmp_path: Path) -> None:
     script = (
-        "import json, sys, time; from semscale_pl.cli.main import main; times = []\n"
+        "import json, sys; from semscale_pl.cli.main import main\n"
         "for call in json.loads(sys.argv[1]):\n"
-        "    start = time.perf_counter(); code = main(call.split()); times.append(time.perf_counter() - start)\n"
-        "    assert code == 2, call\n"
+        "    assert main(call.split()) == 2, call\n"
         "heavy = sorted({'torch', 'pytorch_lightning', 'wandb'} & set(sys.modules))\n"
         "assert not heavy, heavy\n"
-        "assert max(times) < 3, times\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, json.dumps(list(CALLS))],
