@@ -88,10 +88,12 @@ def mean_correlation(values: Sequence[float | None]) -> dict[str, float | int | 
     known = [value for value in values if value is not None]
     if not known:
         return {"mean": None, "low": None, "high": None, "n": 0}
-    if max(map(abs, known)) < _EXACT:
-        interval, back = mean_interval([math.atanh(value) for value in known]), math.tanh
-    else:
-        interval, back = mean_interval(known), _within_one
+    finite = max(map(abs, known)) < _EXACT
+    interval = mean_interval([math.atanh(value) for value in known] if finite else known)
+
+    def back(value: float) -> float:
+        return math.tanh(value) if finite else min(max(value, -1.0), 1.0)
+
     low, high = (None if bound is None else back(bound) for bound in (interval.low, interval.high))
     return {"mean": back(interval.mean), "low": low, "high": high, "n": interval.n}
 
@@ -142,10 +144,6 @@ def summarise(
             for first, second in contrasts
         ],
     }
-
-
-def _within_one(value: float) -> float:
-    return min(max(value, -1.0), 1.0)
 
 
 def _finite(values: Sequence[float | None]) -> np.ndarray:

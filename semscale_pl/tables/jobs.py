@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,8 +137,24 @@ def _executor(cluster: Cluster, folder: Path, name: str) -> Any:
 
 def _submit(executor: Any, cluster: Cluster, table: Table, run: CellRun) -> Any:
     # A job of this machine shares it with the others; on a cluster the job's own allocation decides.
-    with environment(ONE_THREAD if cluster.kind == "local" else {}):
+    with environment(ONE_THREAD if cluster.kind == "local" else {}), _hearing_interrupts():
         return executor.submit(train_cell, task_of(table, run))
+
+
+@contextmanager
+def _hearing_interrupts() -> Iterator[None]:
+    """Let processes that are started meanwhile hear SIGINT, by which submitit cancels its local jobs.
+
+    What a shell starts in the background ignores that signal, and so would its children.
+    """
+    deaf = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    if deaf:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if deaf:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _await(jobs: Sequence[Any], seconds: float = 10.0) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,16 @@ def test_a_failing_job_and_an_absent_dataset_are_outcomes(content: dict[str, Any
     assert not (found["C"].run.folder / "calls").exists()
 
 
+@pytest.fixture(params=[signal.default_int_handler, signal.SIG_IGN], ids=["in a terminal", "in the background"])
+def _started(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A shell lets what it starts in the background ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, request.param)
+    yield
+    assert signal.getsignal(signal.SIGINT) == request.param
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_started")
 def test_leaving_early_cancels_the_jobs(content: dict[str, Any], tmp_path: Path) -> None:
     content["rows"] = [{"name": "A"}, {"name": "B", "overrides": ["behaviour=hang"]}]
     content["seeds"] = [0]
