@@ -37,13 +37,13 @@ lint: $(INSTALLED) ## style, format and types
 types: $(INSTALLED) ## types alone
 	$(BIN)/mypy
 
-bench: $(INSTALLED) ## the pool against recomputation, the callback's share of a step, memory formats; about 2 minutes
+bench: $(INSTALLED) ## the pool against recomputation, the callback's share of a step, memory formats; about a minute
 	$(BIN)/semscale bench pool_step
 	$(BIN)/semscale bench step_overhead
 	$(BIN)/semscale bench memory_format
 
 bench-measure: $(INSTALLED) ## semscale measure on a million features of 512 dimensions against a numpy loop; minutes, 2 GB of disk
-	$(BIN)/semscale bench measure
+	$(BIN)/semscale bench measure --repeats 2
 
 reproduce-table1: ## Table 1: class accuracy against n, E_n, S', W and S; PROFILE=paper|reduced|demo, JOBS=N
 reproduce-table2: ## Table 2: ImageNet-LT and iNaturalist 2018
