@@ -53,12 +53,16 @@ def cell_record(run: CellRun, metrics: Mapping[str, Any]) -> dict[str, Any]:
         metrics: the content of its ``metrics.json``: results, config, seed, index hash, commit, versions, device, cost.
 
     Returns:
-        Plain data; confusion matrices of more than 20 classes are left out, and lists of numbers have 6 digits.
+        Plain data; confusion matrices of more than 20 classes and the machine's folder of datasets are left out, and
+        lists of numbers have 6 digits.
     """
     cell = run.cell
     place = {"row": cell.row, "column": cell.column, "seed": cell.seed, "overrides": list(cell.overrides)}
     long = int(metrics.get("num_classes") or 0) > _MOST_CLASSES
-    return {**place, "key": run.folder.name, "record": _shortened(metrics, _TOO_LONG if long else ())}
+    record = _shortened(metrics, _TOO_LONG if long else ())
+    if isinstance(dataset := (record.get("config") or {}).get("dataset"), dict):
+        dataset.pop("root", None)
+    return {**place, "key": run.folder.name, "record": record}
 
 
 def cells_text(head: Mapping[str, Any], cells: list[dict[str, Any]]) -> str:
