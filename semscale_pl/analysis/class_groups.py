@@ -11,7 +11,7 @@ from semscale_pl.analysis.feature_source import FeatureSource
 
 _MIB = 2**20
 # Blocks of a class in float64, and pieces of a file.
-_PER_THREAD, _FIXED = 24 * _MIB, 16 * _MIB
+_PER_THREAD, _FIXED = 16 * _MIB, 16 * _MIB
 # Matrices that a log-determinant holds at once.
 _MATRICES = 4
 _ROWS_AT_ONCE = 4096
@@ -70,8 +70,9 @@ def plan_groups(source: FeatureSource, budget: int, threads: int) -> Plan:
             f"{group_bytes / _MIB:,.0f} MiB. Raise it, or lower `num_features`."
         )
     return Plan(
-        tuple(_packed(small, [int(counts[label]) * row_bytes for label in small], group_bytes)),
-        tuple(_packed(large, [matrix] * len(large), group_bytes)),
+        # Nothing can be computed while the first group is read: it is kept short, and the next ones each twice as long.
+        tuple(_packed(small, [int(counts[label]) * row_bytes for label in small], group_bytes // 8, group_bytes)),
+        tuple(_packed(large, [matrix] * len(large), group_bytes, group_bytes)),
         threads,
         group_bytes,
     )
@@ -89,25 +90,28 @@ def row_numbers(labels: np.ndarray, num_classes: int) -> list[np.ndarray]:
         [array([1]), array([0, 2])]
     """
     ends = np.bincount(labels, minlength=num_classes).cumsum()
-    return np.split(np.argsort(labels, kind="stable"), ends[:-1])
+    # numpy sorts 16-bit numbers by their digits, many times as fast.
+    short = labels.astype(np.uint16) if num_classes <= 2**16 else labels
+    return np.split(np.argsort(short, kind="stable"), ends[:-1])
 
 
-def read_group(source: FeatureSource, numbers: Sequence[np.ndarray]) -> list[np.ndarray]:
+def read_group(source: FeatureSource, numbers: Sequence[np.ndarray], space: np.ndarray) -> list[np.ndarray]:
     """Read the rows of several classes in one go through the source.
 
     Args:
         source: where from.
         numbers: row numbers of each class.
+        space: as many bytes as the rows of any group take, to read into: fresh memory costs as much as reading.
 
     Returns:
-        (m, d) rows of each class.
+        (m, d) rows of each class, in that space.
     """
     together = np.concatenate(numbers)
     places = np.argsort(together, kind="stable")
-    wanted, start, rows = together[places], 0, np.empty((0, source.num_features), np.float32)
+    wanted, start = together[places], 0
+    size = len(together) * source.num_features
+    rows = space.view(f"f{source.itemsize}")[:size].reshape(len(together), source.num_features)
     for piece in source.rows(wanted, _ROWS_AT_ONCE):
-        if start == 0:
-            rows = np.empty((len(together), source.num_features), piece.dtype)
         rows[places[start : start + len(piece)]] = piece
         start += len(piece)
     if start != len(together):
@@ -115,13 +119,14 @@ def read_group(source: FeatureSource, numbers: Sequence[np.ndarray]) -> list[np.
     return np.split(rows, np.cumsum([len(part) for part in numbers])[:-1])
 
 
-def _packed(labels: Sequence[int], sizes: Sequence[int], most: int) -> Iterator[tuple[int, ...]]:
+def _packed(labels: Sequence[int], sizes: Sequence[int], first: int, most: int) -> Iterator[tuple[int, ...]]:
+    """Yield groups that are full, of a size that doubles from the first to the most."""
     group: list[int] = []
-    total = 0
+    total, limit = 0, first
     for label, size in zip(labels, sizes, strict=True):
-        if group and total + size > most:
+        if group and total + size > limit:
             yield tuple(group)
-            group, total = [], 0
+            group, total, limit = [], 0, min(most, 2 * limit)
         group.append(label)
         total += size
     if group:

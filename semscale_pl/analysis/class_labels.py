@@ -37,8 +37,8 @@ def encode_labels(values: np.ndarray, name: str = "labels") -> tuple[np.ndarray,
         raise ValueError(f"Expected at least one label in `{name}`, but got none.")
     if values.dtype.kind in "SU":
         return _words(values, name)
-    names, numbers = np.unique(_whole(values, name), return_inverse=True)
-    return numbers.astype(np.int64), tuple(str(value) for value in names.tolist())
+    names, numbers = _ranked(_whole(values, name))
+    return numbers, tuple(str(value) for value in names.tolist())
 
 
 def check_labels_of_rows(labels: np.ndarray, num_rows: int) -> None:
@@ -52,6 +52,16 @@ def check_labels_of_rows(labels: np.ndarray, num_rows: int) -> None:
             f"Expected one label for each of the {num_rows:,} rows, but got {len(labels):,} labels. "
             "Check that features and labels come from the same samples."
         )
+
+
+def _ranked(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers that occur, ascending, and the place of every value among them."""
+    if values.max() >= len(values) + 2**16:
+        names, numbers = np.unique(values, return_inverse=True)
+        return names, numbers.astype(np.int64)
+    # Small numbers are counted instead of sorted.
+    occurs = np.bincount(values) > 0
+    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[values]
 
 
 def _words(values: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:

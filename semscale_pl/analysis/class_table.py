@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semscale_pl.analysis.centring import LARGEST
 from semscale_pl.analysis.class_groups import Plan, plan_groups, read_group, row_numbers
-from semscale_pl.analysis.class_statistics import LARGEST, ClassStatistics, Ruler, statistics_of_rows
+from semscale_pl.analysis.class_statistics import ClassStatistics, Ruler, statistics_of_rows
 from semscale_pl.analysis.feature_source import FeatureSource
 from semscale_pl.analysis.streamed_classes import sample_of, statistics_of_streams
 
@@ -156,15 +157,20 @@ def _walk(
             _enter(table, extras, label, rows)
         return found
 
+    def read(position: int) -> list[np.ndarray]:
+        return read_group(source, [numbers[label] for label in plan.groups[position]], spaces[position % 2])
+
+    largest = max((sum(len(numbers[label]) for label in group) for group in plan.groups), default=0)
+    size = largest * source.num_features * source.itemsize
+    spaces = [np.empty(size, np.uint8) for _ in plan.groups[:2]]
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(plan.threads) as workers:
         pending: Future[list[np.ndarray]] | None = None
         for position, group in enumerate(plan.groups):
-            pending = pending or reader.submit(read_group, source, [numbers[label] for label in group])
+            pending = pending or reader.submit(read, position)
             rows, pending = pending.result(), None
             if position + 1 < len(plan.groups):
-                pending = reader.submit(read_group, source, [numbers[c] for c in plan.groups[position + 1]])
+                pending = reader.submit(read, position + 1)
             yield from zip(group, workers.map(computed, group, rows), strict=True)
-            del rows
     for group in plan.streamed:
         found = statistics_of_streams(source, group, [numbers[label] for label in group], ruler)
         for label, entry in zip(group, found, strict=True):

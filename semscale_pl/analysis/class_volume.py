@@ -7,6 +7,8 @@ import math
 import numpy as np
 import torch
 
+from semscale_pl.analysis.cholesky import cholesky_pivots
+from semscale_pl.analysis.workspace import Workspace
 from semscale_pl.logdet import bits_of_grams, bits_of_singular_values
 
 # Relative error above which a fast result is not taken; results are promised to 1e-6.
@@ -17,50 +19,66 @@ _GROWTH = 4.0
 _SMALL_TRACE = 1e-4
 
 
-def fast_bits(gram: np.ndarray, single: bool = False) -> float | None:
+def fast_bits(gram: np.ndarray, space: Workspace) -> float | None:
     """Compute 1/2 log2 det(I + G) where rounding allows it.
 
     Args:
         gram: (n, n) float64.
-        single: whether G was added up in float32.
+        space: to compute in.
 
     Returns:
         Bits; None where the result may be further off than a relative 1e-6, or G is next to nothing.
     """
-    from scipy.linalg import lapack
-
-    diagonal = gram.diagonal().copy()
-    trace = float(diagonal.sum())
-    inner = gram.copy()
-    inner.flat[:: len(gram) + 1] += 1.0
-    # A symmetric matrix is its own transpose, and the transpose of rows is the layout that LAPACK works in.
-    factor, failed = lapack.dpotrf(inner.T, lower=1, clean=0, overwrite_a=1)
-    if failed or not math.isfinite(trace) or trace < _SMALL_TRACE:
+    factor = space.array("factor", gram.shape)
+    factor[:] = gram
+    found = _pivots_with_identity(factor)
+    if found is None:
         return None
-    pivots = factor.diagonal()
-    nats = float(np.log(pivots).sum())
-    # An error E of G moves log det by tr((I + G)^-1 E); E is about eps times the trace, or eps sqrt(G_ii G_jj).
-    inverse = pivots**-2.0
-    if single:
-        error = 0.5 * _GROWTH * float(np.finfo(np.float32).eps) * float(diagonal @ inverse)
-        return nats / math.log(2.0) if error < _SINGLE_TOLERANCE * nats else None
-    error = float(np.finfo(np.float64).eps) * (1.0 + trace) * float(inverse.sum())
+    nats, trace, inverse = found[0], found[1].sum(), found[2]
+    # An error E of G moves log det by tr((I + G)^-1 E); E is about eps times the trace.
+    error = float(np.finfo(np.float64).eps) * float((1.0 + trace) * inverse.sum())
     return nats / math.log(2.0) if error < _TOLERANCE * nats else None
 
 
-def bits_of_gram(gram: np.ndarray, count: int, dim: int, estimator: str = "plain") -> tuple[float, bool]:
+def single_precision_bits(scatter: np.ndarray, factor: float, space: Workspace) -> float | None:
+    """Compute 1/2 log2 det(I + f Z) of a matrix Z that was added up in float32, where rounding allows it.
+
+    Args:
+        scatter: (n, n) float64, Z.
+        factor: f.
+        space: to compute in.
+
+    Returns:
+        Bits; None where the result may be further off than a relative 1e-6, or f Z is next to nothing.
+    """
+    single = space.array("product", scatter.shape, np.float32)
+    with np.errstate(over="ignore"):  # where squares overflow float32, the trace tells
+        np.multiply(scatter, factor, out=single, casting="same_kind")
+    found = _pivots_with_identity(single)
+    if found is None:
+        return None
+    nats, diagonal, inverse = found
+    # Here E_ij is about eps sqrt((1 + G_ii) (1 + G_jj)), by the sum as by the factor.
+    error = 0.5 * _GROWTH * float(np.finfo(np.float32).eps) * float((1.0 + diagonal) @ inverse)
+    return nats / math.log(2.0) if error < _SINGLE_TOLERANCE * nats else None
+
+
+def bits_of_gram(
+    gram: np.ndarray, count: int, dim: int, space: Workspace, estimator: str = "plain"
+) -> tuple[float, bool]:
     """Compute 1/2 log2 det(I + G), by the eigenvalues of G where a Cholesky factor has not enough digits.
 
     Args:
         gram: (n, n) float64.
         count: samples behind it, for the shrinkage.
         dim: d.
+        space: to compute in.
         estimator: ``plain``, or ``shrunk`` (OAS).
 
     Returns:
         Bits, and whether they hold to a relative 1e-6; what is better than eigenvalues needs the rows.
     """
-    quick = fast_bits(gram) if estimator == "plain" else None
+    quick = fast_bits(gram, space) if estimator == "plain" else None
     if quick is not None:
         return quick, True
     counts, matrix = torch.tensor([count]), torch.from_numpy(gram)[None]
@@ -69,3 +87,17 @@ def bits_of_gram(gram: np.ndarray, count: int, dim: int, estimator: str = "plain
         return float(bits), True
     values = torch.linalg.eigvalsh(matrix).clamp_min(0.0).sqrt()
     return float(bits_of_singular_values(values, counts, dim, estimator)), False
+
+
+def _pivots_with_identity(matrix: np.ndarray) -> tuple[float, np.ndarray, np.ndarray] | None:
+    """Factor I + G in the place of G; return half its log-determinant, the diagonal of G and the pivots' ^-2."""
+    diagonal = matrix.diagonal().astype(np.float64)
+    trace = float(diagonal.sum())
+    if not math.isfinite(trace) or trace < _SMALL_TRACE:
+        return None
+    matrix.flat[:: len(matrix) + 1] += 1.0
+    pivots = cholesky_pivots(matrix)
+    if pivots is None:
+        return None
+    wide = pivots.astype(np.float64)
+    return float(np.log(wide).sum()), diagonal, wide**-2.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from scipy import stats
+from scipy import special
 from torch import Tensor
 
 from semscale_pl.analysis.subsamples import bits_of_subsets, coordinates, members_of, random_subsets
@@ -101,7 +101,7 @@ def scale_interval(
     generator = torch.Generator().manual_seed(seed)
     estimate = jackknife(rows, groups, generator) if method == "jackknife" else subsampled(rows, repeats, generator)
     centre, error, freedom = estimate
-    reach = float(stats.t.ppf(0.5 + level / 2.0, freedom)) * error
+    reach = float(special.stdtrit(freedom, 0.5 + level / 2.0)) * error
     return max(0.0, centre - reach), centre + reach
 
 

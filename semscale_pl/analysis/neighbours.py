@@ -10,6 +10,8 @@ import torch
 from semscale_pl.gram import num_lines
 
 NEIGHBOURS = 5
+# Candidates more than asked for, of which the nearest are chosen by their exact distances.
+_SPARE = 8
 
 
 def nearest_centres(centres: np.ndarray, size: int = NEIGHBOURS) -> tuple[np.ndarray, np.ndarray]:
@@ -37,13 +39,20 @@ def nearest_centres(centres: np.ndarray, size: int = NEIGHBOURS) -> tuple[np.nda
     if found < 1:
         return numbers, distances
     known = torch.from_numpy(centres[present])
-    for start in range(0, len(known), num_lines(len(known))):
-        block = known[start : start + num_lines(len(known))]
-        lengths = torch.cdist(block, known, compute_mode="donot_use_mm_for_euclid_dist")
-        rows = torch.arange(len(block))
-        lengths[rows, rows + start] = math.inf
-        smallest = lengths.topk(found, largest=False, sorted=True)
-        places = present[start : start + len(block)]
-        numbers[places, :found] = present[smallest.indices.numpy()]
-        distances[places, :found] = smallest.values.numpy()
+    candidates = min(found + _SPARE, len(known) - 1)
+    size = num_lines(max(len(known), candidates * known.shape[1]))
+    shifted = known - known.mean(0)
+    squares = shifted.square().sum(1)
+    for start in range(0, len(known), size):
+        block = slice(start, start + size)
+        # This expansion is fast, but of two nearly equal centres it leaves no digits: it only picks the candidates.
+        rough = squares - 2.0 * shifted[block] @ shifted.T
+        rows = torch.arange(len(rough))
+        rough[rows, rows + start] = math.inf
+        near = rough.topk(candidates, largest=False).indices.sort(dim=1).values
+        lengths = (known[near] - known[block, None]).norm(dim=2)
+        smallest = lengths.sort(dim=1, stable=True)
+        places = present[block]
+        numbers[places, :found] = present[near.gather(1, smallest.indices[:, :found]).numpy()]
+        distances[places, :found] = smallest.values[:, :found].numpy()
     return numbers, distances

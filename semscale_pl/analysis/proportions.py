@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy import stats
+from scipy import special
 
 
 def wilson_interval(successes: int, total: int, level: float = 0.95) -> tuple[float, float]:
@@ -32,7 +32,7 @@ def wilson_interval(successes: int, total: int, level: float = 0.95) -> tuple[fl
             f"Expected 0 <= successes <= total, a total of at least 1 and a level in (0, 1), but got {successes}, "
             f"{total} and {level}."
         )
-    share, square = successes / total, float(stats.norm.ppf(0.5 + level / 2.0)) ** 2
+    share, square = successes / total, float(special.ndtri(0.5 + level / 2.0)) ** 2
     centre = (share + square / (2 * total)) / (1 + square / total)
     reach = math.sqrt(square * (share * (1 - share) + square / (4 * total)) / total) / (1 + square / total)
     return max(0.0, centre - reach), min(1.0, centre + reach)

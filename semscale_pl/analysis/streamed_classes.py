@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from semscale_pl.analysis.class_statistics import Centre, ClassStatistics, Ruler, assemble, centre_of, scatter_of
+from semscale_pl.analysis.centring import Centre, centre_of, scatter_of
+from semscale_pl.analysis.class_statistics import ClassStatistics, Ruler, assemble
 from semscale_pl.analysis.feature_source import FeatureSource
 
 _PIECE_BYTES = 2**24
@@ -31,7 +32,7 @@ def statistics_of_streams(
     centres: dict[int, Centre] = {}
     seen = dict.fromkeys(classes, 0)
     for label, rows in _by_class(source, wanted):
-        part = centre_of(rows)
+        part = centre_of(rows, ruler.space)
         before = centres.setdefault(label, Centre(part.first, np.zeros_like(part.delta)))
         with np.errstate(invalid="ignore", over="ignore"):
             step = (part.first - before.first) + (part.delta - before.delta)
@@ -42,7 +43,7 @@ def statistics_of_streams(
     scatters = {label: np.zeros((source.num_features, source.num_features)) for label in finite}
     for label, rows in _by_class(source, wanted):
         if label in scatters:
-            scatters[label] += scatter_of(rows, centres[label])
+            scatters[label] += scatter_of(rows, centres[label], ruler.space)
     results: list[ClassStatistics | None] = []
     for label in classes:
         if label not in scatters:

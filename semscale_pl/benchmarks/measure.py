@@ -168,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--max-memory", type=int, default=480 * 2**20, help="bytes, of the whole measuring process")
+    parser.add_argument("--max-memory", type=int, default=500 * 2**20, help="bytes, of the whole measuring process")
     parser.add_argument("--out", type=Path, help="file for the JSON")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)

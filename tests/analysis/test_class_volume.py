@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semscale_pl.analysis.class_statistics import Ruler, SinglePrecision, statistics_of_rows
-from semscale_pl.analysis.class_volume import bits_of_gram, fast_bits
+from semscale_pl.analysis.class_statistics import Ruler, statistics_of_rows
+from semscale_pl.analysis.class_volume import bits_of_gram, fast_bits, single_precision_bits
+from semscale_pl.analysis.workspace import Workspace
 
 
 def reference(rows: np.ndarray, root: float) -> float:
@@ -45,25 +46,17 @@ def test_both_precisions_are_used() -> None:
     hard = (easy * 1e3 @ np.outer(np.ones(64), np.ones(64)) + easy * 1e-3).astype(np.float32)
     for rows, taken in ((easy, True), (hard, False)):
         centred = rows - rows.mean(0)
-        gram = (centred.T @ centred).astype(np.float64) * (64 / 200)
-        assert (fast_bits(gram, single=True) is not None) is taken
+        scatter = (centred.T @ centred).astype(np.float64)
+        assert (single_precision_bits(scatter, 64 / 200, Workspace()) is not None) is taken
         found = statistics_of_rows(rows, Ruler(8.0, 0))
         assert found is not None
         assert found.bits == pytest.approx(reference(rows, 8.0), rel=1e-6)
 
 
-def test_float32_is_given_up_where_it_mostly_fails() -> None:
-    single = SinglePrecision()
-    for _ in range(8):
-        assert single.pays
-        single.tell(False)
-    assert not single.pays
-
-
 def test_next_to_nothing_and_huge_matrices_are_left_to_the_careful_way() -> None:
-    assert fast_bits(np.eye(3) * 1e-9) is None
-    assert fast_bits(np.full((3, 3), 1e300)) is None
-    bits, _ = bits_of_gram(np.eye(3) * 1e-9, 10, 3)
+    assert fast_bits(np.eye(3) * 1e-9, Workspace()) is None
+    assert fast_bits(np.full((3, 3), 1e300), Workspace()) is None
+    bits, _ = bits_of_gram(np.eye(3) * 1e-9, 10, 3, Workspace())
     assert bits == pytest.approx(0.5 * 3 * 1e-9 / math.log(2), rel=1e-6)
 
 

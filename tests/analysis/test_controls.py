@@ -50,7 +50,7 @@ def test_ratio_and_unit_reach_the_controlled_scales(settings: dict[str, object])
 
 def test_a_class_too_large_for_memory_is_sampled_and_says_so() -> None:
     rng = np.random.default_rng(0)
-    labels = np.repeat([0, 1], [120_000, 300])
+    labels = np.repeat([0, 1], [140_000, 300])
     features = rng.standard_normal((len(labels), 32)).astype(np.float32)
     source = ArraySource(features, labels, ("large", "small"))
     found = measure_source(source, Settings(controlled=("ledoit_wolf",)), max_memory=64 * 2**20, threads=1)
