@@ -20,10 +20,11 @@ def draw(result: Mapping[str, Any]) -> Figure:
     Returns:
         The figure.
     """
-    kinds, methods = list(result["kinds"]), list(result["methods"])
+    rows = _rows(result)
+    kinds, methods = list(rows), list(result["methods"])
     figure, (ax,) = new_figure(7.5, 0.9 + 0.75 * len(kinds))
     for step, method in enumerate(methods):
-        found = [result["kinds"][kind]["methods"][method] for kind in kinds]
+        found = [rows[kind][method] for kind in kinds]
         places = [place + 0.25 * (step - (len(methods) - 1) / 2) for place in range(len(kinds))]
         values = [100 * one["accuracy"] for one in found]
         below = [100 * (one["accuracy"] - one["low"]) for one in found]
@@ -43,3 +44,12 @@ def draw(result: Mapping[str, Any]) -> Figure:
     ax.set_xlabel(f"parent found (% of {total} classes, {len(result['parents'])} parents, 95 % interval)", fontsize=9)
     ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
+
+
+def _rows(result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the features that no training made, and the means over the trainings; or the one training there is."""
+    count = len(result.get("network_accuracy", []))
+    if count < 2:
+        return {kind: found["methods"] for kind, found in result["kinds"].items()}
+    own = {kind: found["methods"] for kind, found in result["kinds"].items() if not kind.startswith("network")}
+    return {**own, **{f"{kind}\n{count} trainings": found for kind, found in result["over_seeds"].items()}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from semscale_pl.analysis.hierarchy import leave_one_out, predictions, true_rank
 from semscale_pl.analysis.proportions import wilson_interval
 from semscale_pl.data.superclasses import cifar100_superclasses
 from semscale_pl.geometry import pool_features
+from semscale_pl.statistics import mean_interval, paired_difference
 from semscale_pl.studies.pixels import load_pixels
 from semscale_pl.studies.training import trained
 
@@ -22,6 +23,7 @@ METHODS = {
     "S' ratio, equal counts": "smallest S' ratio with as many samples in the mixture as in the parent",
     "nearest centre": "baseline: the parent with the nearest centre",
 }
+BASELINE = "nearest centre"
 
 
 def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -35,7 +37,8 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callabl
         progress: is told what comes.
 
     Returns:
-        For each kind of feature and method the accuracy with its interval and the rank of the true parent.
+        For each kind of feature and method the accuracy with its interval and the rank of the true parent; and over
+        the trainings, the mean accuracy of each method and its paired difference from the baseline.
 
     Reference: Ma et al. (ICLR 2023), appendix L.
     """
@@ -49,7 +52,7 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callabl
     for cell in cells:
         for split, pair in network_features(cell.folder / "checkpoints" / "last.ckpt").items():
             features[f"network, {split} images, seed {cell.seed}"] = pair
-    kinds = {}
+    kinds: dict[str, dict[str, Any]] = {}
     for kind, (rows, labels) in features.items():
         progress(f"probing: {kind}")
         kinds[kind] = probe(rows, labels, parents, arguments["seed"])
@@ -59,6 +62,12 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callabl
         "parent_of": parents.tolist(),
         "methods": METHODS,
         "kinds": kinds,
+        "over_seeds": {
+            f"network, {split} images": over_seeds(
+                [kinds[f"network, {split} images, seed {cell.seed}"] for cell in cells]
+            )
+            for split in ("train", "test")
+        },
         "network_accuracy": [cell.record["results"]["last"]["top1"] for cell in cells],
         "cells": [cell.origin for cell in cells],
     }
@@ -92,6 +101,32 @@ def probe(features: Tensor, labels: Tensor, parents: Tensor, seed: int) -> dict[
             "predicted": predicted.tolist(),
         }
     return {"shape": list(features.shape), "methods": methods}
+
+
+def over_seeds(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Compare the methods over several trainings.
+
+    Args:
+        found: of :func:`probe`, one a training.
+
+    Returns:
+        For each method: ``accuracy`` (mean), ``low`` and ``high`` (95 %, Student, None with one training), the
+        ``accuracies`` of the trainings, and ``less_baseline``, the paired difference from the nearest centre with its
+        own ``low`` and ``high``.
+    """
+    accuracies = {name: [one["methods"][name]["accuracy"] for one in found] for name in METHODS}
+    summary: dict[str, dict[str, Any]] = {}
+    for name, values in accuracies.items():
+        mean, _, low, high, _ = mean_interval(values)
+        summary[name] = {"accuracy": mean, "low": low, "high": high, "accuracies": values}
+        if name != BASELINE:
+            difference = paired_difference(values, accuracies[BASELINE])
+            summary[name]["less_baseline"] = {
+                "mean": difference.mean,
+                "low": difference.low,
+                "high": difference.high,
+            }
+    return summary
 
 
 def network_features(checkpoint: Path) -> dict[str, tuple[Tensor, Tensor]]:
