@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semscale_pl.analysis.class_table import ClassTable, Extra
+from semscale_pl.analysis.class_table import ClassTable
 from semscale_pl.analysis.estimators import CONTROLLED, extrapolated_scales, matched_scales, matched_size, shrunk_scales
 from semscale_pl.analysis.intervals import scale_intervals
+from semscale_pl.analysis.tabulating import Extra
 from semscale_pl.validation import check_choice
 
 INTERVAL = "interval"

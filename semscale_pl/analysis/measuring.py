@@ -13,13 +13,14 @@ from torch import Tensor
 
 from semscale_pl.analysis.class_labels import encode_labels
 from semscale_pl.analysis.class_statistics import Ruler
-from semscale_pl.analysis.class_table import ClassTable, Progress, class_table
+from semscale_pl.analysis.class_table import ClassTable
 from semscale_pl.analysis.controls import check_controlled, controlled_columns, extras_of, interval_column
 from semscale_pl.analysis.feature_source import ArraySource, FeatureSource
 from semscale_pl.analysis.measurement import Measurement, Notice
 from semscale_pl.analysis.neighbours import nearest_centres
 from semscale_pl.analysis.notices import notices_of
 from semscale_pl.analysis.preparing import prepared, rms_deviation
+from semscale_pl.analysis.tabulating import Progress, class_table
 from semscale_pl.geometry import interclass_weights, semantic_scale_imbalance
 from semscale_pl.imbalance import effective_numbers, scales_to_weights
 from semscale_pl.validation import check_choice, check_unit
