@@ -17,7 +17,7 @@ LARGEST = 1e100
 
 @dataclass(frozen=True)
 class Centre:
-    """A mean as first row plus mean difference to it, so that a large common offset costs no digits.
+    """A mean as a row plus the mean difference to it, so that a large common offset costs no digits.
 
     Args:
         first: (d,) float64.
@@ -42,12 +42,14 @@ class Centre:
 
 def centre_of(rows: np.ndarray, space: Workspace) -> Centre:
     """Compute the mean of rows (m, d)."""
+    if rows.dtype == np.float32:  # float64 holds the sum of its numbers, whatever their offset
+        mean = rows.sum(0, dtype=np.float64) / len(rows)
+        return Centre(mean, np.zeros_like(mean))
     first = rows[0].astype(np.float64)
     total, bounded = np.zeros_like(first), True
     with np.errstate(invalid="ignore", over="ignore"):
         for block in _blocks(rows, space):
-            if rows.dtype == np.float64:
-                bounded = bounded and bool(max(block.max(), -block.min()) <= LARGEST)
+            bounded = bounded and bool(max(block.max(), -block.min()) <= LARGEST)
             block -= first
             total += block.sum(0)
     return Centre(first, total / len(rows), bounded)
@@ -91,7 +93,8 @@ def variances_of(rows: np.ndarray, centre: Centre, space: Workspace) -> np.ndarr
 
 def _centre(block: np.ndarray, centre: Centre) -> None:
     block -= centre.first
-    block -= centre.delta
+    if centre.delta.any():
+        block -= centre.delta
 
 
 def _blocks(rows: np.ndarray, space: Workspace) -> Iterator[np.ndarray]:

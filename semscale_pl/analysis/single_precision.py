@@ -10,8 +10,6 @@ from semscale_pl.analysis.workspace import Workspace
 _BLOCK_ELEMENTS = 2**19
 # Fewer features gain nothing by it; and it is given up where it failed for half of so many classes.
 _FEWEST_DIMENSIONS, _TRIALS = 64, 8
-# A centre that is off by less, of the sum of squares, moves it far less than float32 rounds it.
-_NEGLIGIBLE = 1e-9
 
 
 class SinglePrecision:
@@ -39,8 +37,8 @@ class SinglePrecision:
 def single_precision_scatter(rows: np.ndarray, space: Workspace) -> tuple[np.ndarray, np.ndarray]:
     """Compute the mean, and the sum of the outer products of the rows about it.
 
-    Each number less a float32 is rounded once and each product of a block once more: the errors are of the spread of
-    the rows and not of their offset. What the float32 centre is off is put right in float64.
+    The mean is subtracted as a sum of two float32: what the first one leaves is small, so that its errors and those of
+    the products are of the spread of the rows and not of their offset.
 
     Args:
         rows: (m, d) float32.
@@ -57,12 +55,11 @@ def single_precision_scatter(rows: np.ndarray, space: Workspace) -> tuple[np.nda
     with np.errstate(over="ignore", invalid="ignore"):
         mean = rows.sum(0, dtype=np.float64) / count
         centre = mean.astype(np.float32)
+        rest = (mean - centre).astype(np.float32)
         for start in range(0, count, height):
             part = rows[start : start + height]
             centred = np.subtract(part, centre, out=block[: len(part)])
+            centred -= rest
             np.matmul(centred.T, centred, out=product)  # numpy sees a product with itself and computes one half of it
             np.add(scatter if start else 0.0, product, out=scatter)
-        off = mean - centre
-        if (count * np.square(off) > _NEGLIGIBLE * scatter.diagonal()).any():
-            scatter -= np.outer(count * off, off)
     return mean, scatter

@@ -64,7 +64,14 @@ def measured(folder: Path, max_memory: int, spectrum: int) -> np.ndarray:
 
 
 def compare(
-    rows: int, features: int, classes: int, threads: int, max_memory: int, repeats: int = 1, plain: bool = True
+    rows: int,
+    features: int,
+    classes: int,
+    threads: int,
+    max_memory: int,
+    repeats: int = 1,
+    plain: bool = True,
+    correlated: bool = False,
 ) -> dict[str, Any]:
     """Make the file, run all ways in processes of their own, and compare them.
 
@@ -76,6 +83,7 @@ def compare(
         max_memory: bytes for a measuring process.
         repeats: of each way, in turn; the fastest counts.
         plain: whether to run the loops, which load the whole file.
+        correlated: whether the directions of different spread are those of a random basis, not the features.
 
     Returns:
         By name: seconds, seconds of all cores together, peak MiB; and beside the loops the largest relative difference
@@ -84,7 +92,7 @@ def compare(
     ways = {title: way for title, way in _ways(threads).items() if plain or way[0] != "plain"}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _make(folder, rows, features, classes)
+        _make(folder, rows, features, classes, correlated)
         runs: dict[str, list[dict[str, Any]]] = {title: [] for title in ways}
         # In turn, so that a busy spell of the machine meets all ways.
         for _ in range(repeats):
@@ -113,16 +121,18 @@ def _ways(threads: int) -> dict[str, tuple[str, int, int]]:
     }
 
 
-def _make(folder: Path, rows: int, features: int, classes: int) -> None:
+def _make(folder: Path, rows: int, features: int, classes: int, correlated: bool = False) -> None:
     rng = np.random.default_rng(0)
     labels = rng.permutation(np.arange(rows) % classes)
     np.save(folder / "labels.npy", labels)
     array = np.lib.format.open_memmap(folder / "features.npy", "w+", np.float32, (rows, features))
-    spread = np.linspace(2.0, 0.02, features, dtype=np.float32)
+    spread = np.diag(np.linspace(2.0, 0.02, features, dtype=np.float32))
+    if correlated:
+        spread = spread @ np.linalg.qr(rng.standard_normal((features, features), dtype=np.float32))[0]
     for start in range(0, rows, _ROWS_AT_ONCE):
         part = labels[start : start + _ROWS_AT_ONCE, None]
         noise = rng.standard_normal((len(part), features), dtype=np.float32)
-        array[start : start + len(part)] = noise * spread * (0.5 + part / classes) + part % 7
+        array[start : start + len(part)] = noise @ spread * (0.5 + part / classes) + part % 7
     array.flush()
 
 
@@ -176,6 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--max-memory", type=int, default=500 * 2**20, help="bytes, of the whole measuring process")
     parser.add_argument("--without-plain", dest="plain", action="store_false", help="leave the loops out")
+    parser.add_argument("--correlated", action="store_true", help="correlated features, which need more digits")
     parser.add_argument("--out", type=Path, help="file for the JSON")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -186,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     setting = {
         name: getattr(call, name)
-        for name in ("rows", "features", "classes", "threads", "max_memory", "repeats", "plain")
+        for name in ("rows", "features", "classes", "threads", "max_memory", "repeats", "plain", "correlated")
     }
     record = {"setting": setting, "provenance": _origin(), "result": compare(**setting)}
     print(json.dumps(record, indent=2))

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from semscale_pl.analysis.cholesky import cholesky_pivots
+from semscale_pl.analysis.cholesky import cholesky_pivots, cholesky_solve
 
 
 def matrix_of(size: int, dtype: type = np.float64) -> np.ndarray:
@@ -64,3 +64,23 @@ def test_threads_do_not_disturb_each_other() -> None:
 def test_other_types_and_layouts_are_refused(matrix: np.ndarray) -> None:
     with pytest.raises(ValueError, match="Expected a square matrix of floats in C order, but got shape"):
         cholesky_pivots(matrix)
+
+
+@pytest.mark.parametrize(("dtype", "accuracy"), [(np.float64, 1e-10), (np.float32, 1e-2)])
+@pytest.mark.parametrize("size", [1, 5, 100])
+def test_solutions_are_those_of_numpy(size: int, dtype: type, accuracy: float) -> None:
+    matrix = matrix_of(size, dtype)
+    right = np.random.default_rng(0).standard_normal((3, size)).astype(dtype)
+    expected = np.linalg.solve(matrix.astype(np.float64), right.T.astype(np.float64)).T
+    assert cholesky_pivots(matrix) is not None
+    cholesky_solve(matrix, right)
+    assert np.abs(right - expected).max() <= accuracy * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    "right", [np.ones(4), np.ones((2, 5)), np.ones((2, 4), np.float32), np.asfortranarray(np.ones((2, 4)))]
+)
+def test_right_sides_that_do_not_fit_are_refused(right: np.ndarray) -> None:
+    factor = np.eye(4)
+    with pytest.raises(ValueError, match="Expected rows of 4 numbers of float64 in C order"):
+        cholesky_solve(factor, right)
