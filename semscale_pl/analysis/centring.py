@@ -59,10 +59,11 @@ def scatter_of(rows: np.ndarray, centre: Centre, space: Workspace) -> np.ndarray
     """Compute the (d, d) sum of the outer products of centred rows (m, d), in that space."""
     shape = (rows.shape[1], rows.shape[1])
     total, product = space.array("scatter", shape), space.array("product", shape)
-    total[:] = 0.0
-    for block in _blocks(rows, space):
-        _centre(block, centre)
-        total += np.matmul(block.T, block, out=product)  # numpy sees a product with itself and computes half of it
+    for number, block in enumerate(_blocks(rows, space, centre)):
+        # numpy sees a product with itself and computes half of it.
+        np.matmul(block.T, block, out=product if number else total)
+        if number:
+            total += product
     return total
 
 
@@ -71,37 +72,33 @@ def gram_of_columns(rows: np.ndarray, centre: Centre, space: Workspace) -> np.nd
     width = max(1, _BLOCK_ELEMENTS // len(rows))
     shape = (len(rows), len(rows))
     total, product = space.array("scatter", shape), space.array("product", shape)
-    total[:] = 0.0
     for start in range(0, rows.shape[1], width):
         part = slice(start, start + width)
-        columns = rows[:, part]
-        block = space.array("block", columns.shape)
-        block[:] = columns
-        _centre(block, Centre(centre.first[part], centre.delta[part]))
-        total += np.matmul(block, block.T, out=product)
+        (block,) = _blocks(rows[:, part], space, Centre(centre.first[part], centre.delta[part]))
+        np.matmul(block, block.T, out=product if start else total)
+        if start:
+            total += product
     return total
 
 
 def variances_of(rows: np.ndarray, centre: Centre, space: Workspace) -> np.ndarray:
     """Compute the variance of each feature of rows (m, d)."""
     total = np.zeros_like(centre.first)
-    for block in _blocks(rows, space):
-        _centre(block, centre)
+    for block in _blocks(rows, space, centre):
         total += np.square(block, out=block).sum(0)
     return total / len(rows)
 
 
-def _centre(block: np.ndarray, centre: Centre) -> None:
-    block -= centre.first
-    if centre.delta.any():
-        block -= centre.delta
-
-
-def _blocks(rows: np.ndarray, space: Workspace) -> Iterator[np.ndarray]:
-    """Yield copies of blocks of rows in float64, each in the place of the one before."""
+def _blocks(rows: np.ndarray, space: Workspace, centre: Centre | None = None) -> Iterator[np.ndarray]:
+    """Yield copies of blocks of rows in float64, less their centre, each in the place of the one before."""
     height = max(1, _BLOCK_ELEMENTS // rows.shape[1])
     for start in range(0, len(rows), height):
         part = rows[start : start + height]
         block = space.array("block", part.shape)
-        block[:] = part
+        if centre is None:
+            block[:] = part
+        else:
+            np.subtract(part, centre.first, out=block)
+            if centre.delta.any():
+                block -= centre.delta
         yield block
