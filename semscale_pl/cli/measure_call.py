@@ -146,7 +146,7 @@ def parse(arguments: Sequence[str]) -> MeasureCall:
 
 
 def _settings(own: dict[str, str]) -> dict[str, Any]:
-    names = [name for name in own.get("controlled", "").split(",") if name]
+    names = [name.strip() for name in own.get("controlled", "").strip("[]").split(",") if name.strip()]
     ratio = own.get("ratio", "dim")
     return {
         "alpha": number("alpha", own.get("alpha", "1"), least=1.0),
