@@ -43,7 +43,7 @@ bench: $(INSTALLED) ## the pool against recomputation, the callback's share of a
 	$(BIN)/semscale bench memory_format
 
 bench-measure: $(INSTALLED) ## semscale measure on a million features of 512 dimensions against a numpy loop; minutes, 2 GB of disk
-	$(BIN)/semscale bench measure --repeats 2
+	$(BIN)/semscale bench measure --repeats 3
 
 reproduce-table1: ## Table 1: class accuracy against n, E_n, S', W and S; PROFILE=paper|reduced|demo, JOBS=N
 reproduce-table2: ## Table 2: ImageNet-LT and iNaturalist 2018
