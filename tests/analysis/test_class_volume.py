@@ -27,7 +27,7 @@ def reference(rows: np.ndarray, root: float) -> float:
     size=st.floats(-4.0, 4.0),
     offset=st.sampled_from([0.0, 1.0, 100.0, 1e4]),
     correlated=st.booleans(),
-    form=st.sampled_from(["plain", "rectified", "rounded", "common"]),
+    form=st.sampled_from(["plain", "rectified", "rounded", "common", "rare"]),
 )
 def test_float32_is_taken_only_where_it_is_right(
     seed: int, count: int, decay: float, size: float, offset: float, correlated: bool, form: str
@@ -40,6 +40,8 @@ def test_float32_is_taken_only_where_it_is_right(
         rows = np.maximum(rows, 0.0)
     if form == "rounded":  # equal numbers are rounded the same way, so that errors add up
         rows = np.round(rows / 10**size * 4.0) * 10**size
+    if form == "rare":
+        rows = (rows > 2.0 * rows.std()) * 10**size
     if form == "common":
         rows += rng.standard_normal((count, 2)) @ rng.standard_normal((2, 64)) * 10**size
     rows = (rows + offset * 10**size).astype(np.float32)
