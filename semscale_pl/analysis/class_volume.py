@@ -13,8 +13,8 @@ from semscale_pl.logdet import bits_of_grams, bits_of_singular_values
 
 # Relative error above which a fast result is not taken; results are promised to 1e-6.
 _TOLERANCE = 1e-7
-# Of 20,000 matrices none was further off than 8.3 times the error that is estimated with such a multiple of the norm:
-# 3.1 times if nearly singular or coarsely rounded, more only if most samples are equal in a feature.
+# Of 20,000 matrices, nearly singular, sparse and coarsely rounded ones among them, none was further off than 8.3 times
+# the error that is estimated with such a multiple of the norm.
 _SINGLE_TOLERANCE, _INDEPENDENT = 1e-7, 8.0
 # Beyond, what was factored is rounding more than data.
 _FIRST_ORDER = 5e-3
