@@ -60,8 +60,11 @@ def single_precision_bits(scatter: np.ndarray, factor: float, space: Workspace) 
     found = _pivots_with_identity(single)
     if found is None:
         return None
-    nats, diagonal, _ = found
+    nats, diagonal, inverse = found
     trace, norm = _scaled_inverse(single, np.sqrt(1.0 + diagonal))
+    # What the pivots alone tell is a lower bound of both.
+    known = (1.0 + diagonal) * inverse
+    trace, norm = max(trace, float(known.sum())), max(norm, float(known.max()))
     eps = float(np.finfo(np.float32).eps)
     if not eps * norm < _FIRST_ORDER:
         return None
@@ -113,8 +116,9 @@ def _pivots_with_identity(matrix: np.ndarray) -> tuple[float, np.ndarray, np.nda
 
 def _scaled_inverse(factor: np.ndarray, scale: np.ndarray) -> tuple[float, float]:
     """Estimate trace and Frobenius norm of D A^-1 D by a few random vectors (Hutchinson's estimator)."""
-    signs = np.random.default_rng(0).choice(np.array([-1.0, 1.0], factor.dtype), (_PROBES, len(factor)))
-    solved = signs * scale.astype(factor.dtype)
+    # Normal numbers: of two equal features, random signs see nothing wherever they are the same for both.
+    probes = np.random.default_rng(0).standard_normal((_PROBES, len(factor))).astype(factor.dtype)
+    solved = probes * scale.astype(factor.dtype)
     cholesky_solve(factor, solved)
     solved *= scale.astype(factor.dtype)
-    return float((signs * solved).sum()) / _PROBES, math.sqrt(float(np.square(solved).sum()) / _PROBES)
+    return float((probes * solved).sum()) / _PROBES, math.sqrt(float(np.square(solved).sum()) / _PROBES)

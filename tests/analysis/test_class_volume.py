@@ -64,6 +64,17 @@ def test_rounding_that_hides_small_directions_is_seen(count: int, offset: float)
         assert found.bits == pytest.approx(reference(rows, root), rel=1e-6)
 
 
+def test_equal_features_are_seen() -> None:
+    rng = np.random.default_rng(0)
+    for count in (64, 200):
+        for first, second in ((12, 15), (0, 63), (5, 6), (30, 40)):
+            rows = (rng.standard_normal((count, 64)) * 1e3).astype(np.float32)
+            rows[:, second] = rows[:, first]
+            found = statistics_of_rows(rows, Ruler(8.0, 0))
+            assert found is not None
+            assert found.bits == pytest.approx(reference(rows, 8.0), rel=1e-6)
+
+
 def test_both_precisions_are_used() -> None:
     rng = np.random.default_rng(0)
     easy = rng.standard_normal((200, 64)).astype(np.float32)
