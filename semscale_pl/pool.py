@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from semscale_pl.moments import ClassMoments
+from semscale_pl.geometry.moments import ClassMoments
 
 Mode = Literal["indexed", "fifo"]
 _STORAGE_DTYPES = {
@@ -44,7 +44,7 @@ class FeaturePool(nn.Module):
         features: (capacity, d) in the storage dtype.
         labels: (capacity,) int64, -1 until written.
         num_pushed: () int64, rows offered so far; in ``fifo`` mode also the cursor.
-        moments: the :class:`~semscale_pl.moments.ClassMoments` of the written rows.
+        moments: the :class:`~semscale_pl.geometry.moments.ClassMoments` of the written rows.
 
     Raises:
         ValueError: an argument is out of range or not one of the choices.

@@ -1,4 +1,4 @@
-"""Statistics of result tables: Student intervals, paired differences, Holm, correlations with intervals."""
+"""Statistics of results: Student intervals, paired differences, Holm, proportions, correlations with intervals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 
 class Interval(NamedTuple):
@@ -239,3 +239,94 @@ def _finite(values: Sequence[float], name: str) -> np.ndarray:
     if array.ndim != 1 or len(array) == 0 or not np.isfinite(array).all():
         raise ValueError(f"Expected `{name}` to be at least one finite number in a flat sequence, but got {values!r}.")
     return array
+
+
+# A quantity that follows the third this closely has nothing left to correlate.
+_DETERMINED = 1.0 - 1e-6
+
+
+def partial_pearson(x: Sequence[float], y: Sequence[float], given: Sequence[float]) -> float | None:
+    """Return Pearson's correlation of what a linear function of ``given`` leaves of x and of y.
+
+    Args:
+        x: (n,) numbers; triples with NaN or infinity are dropped.
+        y: (n,) numbers.
+        given: (n,) numbers.
+
+    Returns:
+        A coefficient in [-1, 1]; None where it is undefined: fewer than 4 triples, a constant, or an x or y that is a
+        linear function of ``given``.
+
+    Raises:
+        ValueError: different lengths.
+
+    Example:
+        >>> round(partial_pearson([1, 2, 4, 3], [3, 1, 2, 4], [1, 2, 3, 4]), 2)
+        -0.58
+    """
+    return _partial(*_finite_together(x, y, given), of_ranks=False)
+
+
+def partial_spearman(x: Sequence[float], y: Sequence[float], given: Sequence[float]) -> float | None:
+    """Return the partial correlation of the ranks, see :func:`partial_pearson`.
+
+    Args:
+        x: (n,) numbers; triples with NaN or infinity are dropped.
+        y: (n,) numbers.
+        given: (n,) numbers; any increasing function of them gives the same.
+
+    Example:
+        >>> partial_spearman([1, 2, 3, 4], [3, 1, 2, 4], [1, 4, 9, 16]) is None  # x is a function of what is given
+        True
+    """
+    return _partial(*_finite_together(x, y, given), of_ranks=True)
+
+
+def _partial(x: list[float], y: list[float], given: list[float], of_ranks: bool) -> float | None:
+    correlate = spearman if of_ranks else pearson
+    if len(x) < 4:
+        return None
+    direct, first, second = (correlate(*pair).value for pair in ((x, y), (x, given), (y, given)))
+    if direct is None or first is None or second is None or max(abs(first), abs(second)) > _DETERMINED:
+        return None
+    value = (direct - first * second) / math.sqrt((1.0 - first**2) * (1.0 - second**2))
+    return min(1.0, max(-1.0, value))
+
+
+def _finite_together(*columns: Sequence[float]) -> tuple[list[float], list[float], list[float]]:
+    if len({len(column) for column in columns}) != 1:
+        raise ValueError(f"Expected `x`, `y` and `given` of one length, but got {[len(part) for part in columns]}.")
+    table = np.array([[math.nan if value is None else value for value in column] for column in columns], dtype=float)
+    x, y, given = table[:, np.isfinite(table).all(axis=0)].tolist()
+    return x, y, given
+
+
+def wilson_interval(successes: int, total: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the score interval of a proportion.
+
+    Args:
+        successes: from 0 to ``total``.
+        total: at least 1.
+        level: of confidence, in (0, 1).
+
+    Returns:
+        Lower and upper bound, in [0, 1].
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Example:
+        >>> [round(bound, 3) for bound in wilson_interval(5, 10)]
+        [0.237, 0.763]
+
+    Reference: Wilson (Journal of the American Statistical Association 1927).
+    """
+    if not 0 <= successes <= total or total < 1 or not 0.0 < level < 1.0:
+        raise ValueError(
+            f"Expected 0 <= successes <= total, a total of at least 1 and a level in (0, 1), but got {successes}, "
+            f"{total} and {level}."
+        )
+    share, square = successes / total, float(special.ndtri(0.5 + level / 2.0)) ** 2
+    centre = (share + square / (2 * total)) / (1 + square / total)
+    reach = math.sqrt(square * (share * (1 - share) + square / (4 * total)) / total) / (1 + square / total)
+    return max(0.0, centre - reach), min(1.0, centre + reach)

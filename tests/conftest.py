@@ -26,5 +26,5 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every computation go through several blocks."""
-    monkeypatch.setattr("semscale_pl.gram.BLOCK_ELEMENTS", 60)
-    monkeypatch.setattr("semscale_pl.scales.BLOCK_ELEMENTS", 60)
+    monkeypatch.setattr("semscale_pl.geometry.volumes.BLOCK_ELEMENTS", 60)
+    monkeypatch.setattr("semscale_pl.geometry.classes.BLOCK_ELEMENTS", 60)

@@ -13,13 +13,11 @@ from PIL import Image
 from torch.utils.data import TensorDataset
 
 from semscale_pl.data.datamodule import ImbalancedDataModule
-from semscale_pl.data.digits import Digits
 from semscale_pl.data.files import Folder, ImageFiles
-from semscale_pl.data.list_files import read_list
-from semscale_pl.data.lists import Lists
+from semscale_pl.data.lists import Lists, read_list
 from semscale_pl.data.source import ImageSet
 from semscale_pl.data.transforms import crop_flip
-from semscale_pl.data.vision import Vision
+from semscale_pl.data.vision import Digits, Vision
 from semscale_pl.data.wrapped import Balanced, TorchDatasets
 
 SPLITS = ("train", "test")

@@ -11,10 +11,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import CSVLogger
 
-from semscale_pl.cli.building import built_or_none, entries, finish
-from semscale_pl.cli.checks import check_train
-from semscale_pl.cli.paths import config_dir
-from semscale_pl.cli.suggestions import dotted_keys
+from semscale_pl.config.checks import check_train
+from semscale_pl.config.composing import config_dir
+from semscale_pl.config.errors import dotted_keys
+from semscale_pl.training.building import built_or_none, entries, finish
 
 GROUPS = sorted(path.name for path in config_dir().iterdir() if path.is_dir() and list(path.glob("*.yaml")))
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((config_dir() / group).glob("*.yaml"))]

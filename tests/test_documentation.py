@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from semscale_pl.cli import advise, data, measure_call, study, table
-from semscale_pl.cli.checks import check_train
+from semscale_pl.cli import advise, data, study, table
+from semscale_pl.cli import measure as measure_call
 from semscale_pl.cli.figure import stored_figures
 from semscale_pl.cli.main import COMMANDS, DIRECT_COMMANDS
-from semscale_pl.cli.paths import config_dir, experiments_dir
-from semscale_pl.cli.sweeps import check_sweep, is_sweep
+from semscale_pl.config.checks import check_train
+from semscale_pl.config.composing import config_dir, experiments_dir
+from semscale_pl.config.sweeps import check_sweep, is_sweep
 from semscale_pl.studies.description import find_study, load_study
-from semscale_pl.tables.cells import load_table
+from semscale_pl.tables.schema import load_table
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -10,9 +10,9 @@ import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
 
-from semscale_pl.cli import building
-from semscale_pl.cli.checks import check_train
-from semscale_pl.cli.paths import config_dir
+from semscale_pl.config.checks import check_train
+from semscale_pl.config.composing import config_dir
+from semscale_pl.training import building
 
 # Options of these groups see grey digits of 8 x 8; backbones and augmentations see RGB of 32 x 32.
 DIGIT_GROUPS = ("loss", "reweighting", "sampler", "mixing", "optimizer", "scheduler", "classifier")

@@ -14,11 +14,11 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from semscale_pl.cli import building
-from semscale_pl.cli.checks import check_train
-from semscale_pl.cli.paths import config_dir, experiments_dir
+from semscale_pl.config.checks import check_train
+from semscale_pl.config.composing import config_dir, experiments_dir
 from semscale_pl.tables.cache import compose_all
-from semscale_pl.tables.cells import load_table
+from semscale_pl.tables.schema import load_table
+from semscale_pl.training import building
 
 # The tables with a make target, and the row of their demo profile that takes a step here.
 REPRODUCED = {

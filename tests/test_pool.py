@@ -12,7 +12,7 @@ from small_pools import CAPACITY, DIM, DTYPES, MODES, NUM_CLASSES, NaivePool, ba
 from torch import Tensor
 
 from semscale_pl.geometry import class_centres, semantic_scales
-from semscale_pl.moments import ClassMoments
+from semscale_pl.geometry.moments import ClassMoments
 from semscale_pl.pool import FeaturePool
 
 

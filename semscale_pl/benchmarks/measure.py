@@ -55,9 +55,9 @@ def measured(folder: Path, max_memory: int, spectrum: int) -> np.ndarray:
     Returns:
         (C,) bits.
     """
-    from semscale_pl.analysis.measuring import Settings, measure_source
-    from semscale_pl.analysis.memory import left_of
-    from semscale_pl.data.features import open_features
+    from semscale_pl.features import open_features
+    from semscale_pl.measuring.measuring import Settings, measure_source
+    from semscale_pl.memory import left_of
 
     source = open_features(folder / "features.npy", folder / "labels.npy")
     return measure_source(source, Settings(spectrum=spectrum), max_memory=left_of(max_memory)).scales
@@ -149,7 +149,7 @@ def _in_a_process(folder: Path, way: str, threads: int, max_memory: int, spectru
 def _child(way: str, folder: Path, max_memory: int, spectrum: int) -> None:
     work: Callable[[], np.ndarray] = lambda: plain_loop(folder)  # noqa: E731
     if way == "measure":
-        import semscale_pl.analysis.measuring  # noqa: F401 -- importing is not measured
+        import semscale_pl.measuring.measuring  # noqa: F401 -- importing is not measured
 
         work = lambda: measured(folder, max_memory, spectrum)  # noqa: E731
     before, cpu_before = time.perf_counter(), time.process_time()
@@ -202,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     record = {"setting": setting, "provenance": _origin(), "result": compare(**setting)}
     print(json.dumps(record, indent=2))
     if call.out is not None:
-        from semscale_pl.cli.strict_json import write_json
+        from semscale_pl.files import write_json
 
         write_json(call.out, record)
     return 0
@@ -212,7 +212,7 @@ def _origin() -> dict[str, Any]:
     """Return versions, commit, processor and how busy it was before: only the ratios go beyond one machine."""
     import torch
 
-    from semscale_pl.cli.provenance import commit, device_name, versions
+    from semscale_pl.training.provenance import commit, device_name, versions
 
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     device = device_name(torch.device("cpu"))

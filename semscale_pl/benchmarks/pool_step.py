@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from semscale_pl.geometry import class_centres, interclass_weights, semantic_scale, semantic_scales
-from semscale_pl.moments import ClassMoments
+from semscale_pl.geometry.moments import ClassMoments
 from semscale_pl.pool import FeaturePool
 
 _STEPS_A_ROUND = 5

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from semscale_pl.callbacks.semantic_scale import SemanticScaleReweighting
-from semscale_pl.callbacks.training_split import TrainingSplit
+from semscale_pl.callbacks.reweighting.semantic_scale import SemanticScaleReweighting
+from semscale_pl.callbacks.training_data import TrainingSplit
 from semscale_pl.imbalance import long_tail_counts
 from semscale_pl.models.classifiers import LinearClassifier
 from semscale_pl.models.resnet_cifar import ResNetCifar

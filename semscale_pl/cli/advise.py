@@ -9,14 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semscale_pl.cli.errors import INTERRUPTED, OK, WRONG_CALL, complain, message_of
-from semscale_pl.cli.progress_lines import ProgressLines
-from semscale_pl.cli.settings import choice, existing_file, new_folder, split_settings, whole
-from semscale_pl.cli.suggestions import did_you_mean
+from semscale_pl.config.errors import INTERRUPTED, OK, WRONG_CALL, complain, did_you_mean, message_of
+from semscale_pl.config.settings import choice, existing_file, new_folder, split_settings, whole
+from semscale_pl.progress import ProgressLines
 
 if TYPE_CHECKING:
-    from semscale_pl.analysis.advice import Advice
-    from semscale_pl.cli.loaded_features import LoadedFeatures
+    from semscale_pl.advice.advice import Advice
+    from semscale_pl.features.prepared import LoadedFeatures
 
 USAGE = """usage: semscale advise features=FILE batch=m threshold=t [KEY=VALUE ...]
        semscale advise dataset=NAME batch=m threshold=t [KEY=VALUE ...]
@@ -133,9 +132,9 @@ def execute(call: AdviseCall) -> int:
     Raises:
         ValueError: the file cannot be used; one line says why.
     """
-    from semscale_pl.analysis.advice import advise
-    from semscale_pl.cli.advice_table import csv_of, print_advice
-    from semscale_pl.cli.strict_json import write_json, write_text
+    from semscale_pl.advice.advice import advise
+    from semscale_pl.advice.text import csv_of, print_advice
+    from semscale_pl.files import write_json, write_text
 
     features, labels, names = _load(call)
     advice = advise(
@@ -159,11 +158,11 @@ def execute(call: AdviseCall) -> int:
 
 def _load(call: AdviseCall) -> LoadedFeatures:
     if call.dataset is not None:
-        from semscale_pl.cli.training_pixels import training_pixels
+        from semscale_pl.training.pixels import training_pixels
 
         overrides = [f"dataset={call.dataset}", *call.overrides, f"seed={call.seed}"]
         return training_pixels(overrides, call.image_size, ProgressLines("batch"))
-    from semscale_pl.cli.loaded_features import load_features
+    from semscale_pl.features.prepared import load_features
 
     return load_features(
         Path(str(call.features)),

@@ -6,8 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from semscale_pl.cli.errors import FAILED, INTERRUPTED, OK, WRONG_CALL, complain
-from semscale_pl.cli.suggestions import did_you_mean
+from semscale_pl.config.errors import FAILED, INTERRUPTED, OK, WRONG_CALL, complain, did_you_mean
 
 BENCHMARKS = {
     "pool_step": "a step of the feature pool at the size of ImageNet-LT against full recomputations",

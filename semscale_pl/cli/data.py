@@ -6,9 +6,17 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from semscale_pl.cli.errors import FAILED, INTERRUPTED, OK, WRONG_CALL, WrongCallError, complain, message_of
-from semscale_pl.cli.paths import config_dir
-from semscale_pl.cli.suggestions import did_you_mean
+from semscale_pl.config.composing import composed, config_dir
+from semscale_pl.config.errors import (
+    FAILED,
+    INTERRUPTED,
+    OK,
+    WRONG_CALL,
+    WrongCallError,
+    complain,
+    did_you_mean,
+    message_of,
+)
 
 if TYPE_CHECKING:
     from semscale_pl.data.verification import Report
@@ -82,24 +90,6 @@ def parse(argv: Sequence[str]) -> tuple[list[str], bool]:
         names = sorted(path.stem for path in (config_dir() / "dataset").glob("*.yaml") if path.stem != "base")
         raise WrongCallError(f"Expected a dataset. Pass dataset=NAME, one of {', '.join(names)}.")
     return overrides, decode
-
-
-def composed(overrides: Sequence[str]) -> Any:
-    """Compose the configuration of a training run with a dataset, and check it.
-
-    Args:
-        overrides: of `semscale train`.
-    """
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    from semscale_pl.cli.checks import check_values
-
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose("train", overrides=list(overrides))
-    check_values(cfg)
-    return cfg
 
 
 def _verify(cfg: Any, decode: bool) -> int:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from semscale_pl.cli import table
-from semscale_pl.cli.errors import INTERRUPTED, OK, complain
-from semscale_pl.cli.paths import experiments_dir
+from semscale_pl.config.composing import experiments_dir
+from semscale_pl.config.errors import INTERRUPTED, OK, complain
 
 USAGE = """usage: semscale demo [KEY=VALUE ...]
 

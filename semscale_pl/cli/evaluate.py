@@ -7,10 +7,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from semscale_pl.cli.checks import check_evaluate as check
-from semscale_pl.cli.errors import answers_in_one_line
-from semscale_pl.cli.launching import run_folder
-from semscale_pl.cli.strict_json import write_json
+from semscale_pl.config.checks import check_evaluate as check
+from semscale_pl.config.errors import answers_in_one_line
+from semscale_pl.files import write_json
+from semscale_pl.training.launching import run_folder
 
 CONFIG = "evaluate"
 SHOWN = (
@@ -51,8 +51,8 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     """
     import pytorch_lightning as pl
 
-    from semscale_pl.cli import building
-    from semscale_pl.cli.restoring import read_checkpoint
+    from semscale_pl.training import building
+    from semscale_pl.training.restoring import read_checkpoint
 
     content = read_checkpoint(cfg.ckpt)
     stored = _stored_config(content, cfg)

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from semscale_pl.cli.checks import check_file
-from semscale_pl.cli.errors import FAILED, WrongCallError, answers_in_one_line
-from semscale_pl.cli.launching import run_folder
-from semscale_pl.cli.rules import is_int
+from semscale_pl.config.checks import check_file, is_int
+from semscale_pl.config.errors import FAILED, WrongCallError, answers_in_one_line
+from semscale_pl.training.launching import run_folder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from semscale_pl.cli.restoring import Restored
+    from semscale_pl.training.restoring import Restored
 
 CONFIG = "export"
 FILES = {"onnx": "model.onnx", "torchscript": "model.pt"}
@@ -86,8 +85,8 @@ def export(cfg: DictConfig, target: Path) -> tuple[float, float]:
     Raises:
         WrongCallError: the file is not a checkpoint of `semscale train`, or does not say how large its images are.
     """
-    from semscale_pl.cli.restoring import restore
-    from semscale_pl.cli.strict_json import write_json
+    from semscale_pl.files import write_json
+    from semscale_pl.training.restoring import restore
 
     restored = restore(cfg.ckpt)
     shape = _image_shape(restored, cfg.image_size)

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from semscale_pl.cli.errors import INTERRUPTED, OK, complain
-from semscale_pl.cli.paths import experiments_dir
-from semscale_pl.cli.suggestions import did_you_mean
+from semscale_pl.config.composing import experiments_dir
+from semscale_pl.config.errors import INTERRUPTED, OK, complain, did_you_mean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,7 +97,7 @@ def draw_stored(name: str, results: Path) -> Figure:
         ValueError: its file is damaged.
     """
     from semscale_pl.studies.running import RESULT, draw, read_result
-    from semscale_pl.tables.stored_pictures import draw_classes, draw_table
+    from semscale_pl.tables.pictures import draw_classes, draw_table
 
     if (results / name / RESULT).is_file():
         record = read_result(results / name / RESULT)

@@ -9,10 +9,8 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
-from semscale_pl.cli.errors import FAILED, INTERRUPTED, OK, WRONG_CALL, complain, message_of
-from semscale_pl.cli.leftovers import leftovers
-from semscale_pl.cli.suggestions import did_you_mean
-from semscale_pl.cli.sweeps import FLAGS, check_sweep, is_sweep, runnable
+from semscale_pl.config.errors import FAILED, INTERRUPTED, OK, WRONG_CALL, complain, did_you_mean, leftovers, message_of
+from semscale_pl.config.sweeps import FLAGS, check_sweep, is_sweep, runnable
 
 # Command to the module that has `CONFIG` (a file of conf/, without .yaml), `check(cfg)` and `run(cfg)`; and what
 # it does.
@@ -94,7 +92,7 @@ def _run(command: str, overrides: list[str]) -> int:
     import hydra
     from hydra._internal.utils import get_args_parser
 
-    from semscale_pl.cli.paths import config_dir
+    from semscale_pl.config.composing import config_dir
 
     # argparse would not find a positional argument that follows the flag.
     overrides = sorted(overrides, key=lambda argument: argument not in FLAGS)

@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semscale_pl.analysis.feature_source import row_dtype
-from semscale_pl.cli.errors import WrongCallError
-from semscale_pl.data.features.mapped import MappedRows
+from semscale_pl.config.errors import WrongCallError
+from semscale_pl.features.arrays import MappedRows
+from semscale_pl.features.source import row_dtype
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from semscale_pl.cli.measure_call import MeasureCall
+    from semscale_pl.cli.measure import MeasureCall
     from semscale_pl.data.indexed import IndexedDataset
+
 
 Extract = Callable[[Tensor], Tensor]
 BATCH = 128
@@ -46,7 +47,7 @@ class MeasuredImages:
 
 
 class StoredRows:
-    """Features of images in a file of our own, a :class:`semscale_pl.analysis.feature_source.FeatureSource`.
+    """Features of images in a file of our own, a :class:`semscale_pl.features.source.FeatureSource`.
 
     Args:
         path: of float32 numbers, row after row.
@@ -124,7 +125,7 @@ def _pixels(dataset: IndexedDataset, side: int) -> Extract:
 
 
 def _of_checkpoint(call: MeasureCall) -> MeasuredImages:
-    from semscale_pl.cli.restoring import restore
+    from semscale_pl.training.restoring import restore
 
     restored = restore(str(call.ckpt))
     dataset, names = _images(call, restored.input_settings)
@@ -137,7 +138,7 @@ def _of_checkpoint(call: MeasureCall) -> MeasuredImages:
 
 
 def _of_published(call: MeasureCall) -> MeasuredImages:
-    from semscale_pl.cli.data import composed
+    from semscale_pl.config.composing import composed
 
     cfg = composed(call.training_overrides())
     if "pretrained" not in cfg.backbone:
@@ -174,7 +175,7 @@ def _images(call: MeasureCall, model_input: dict[str, Any] | None) -> tuple[Inde
         return _of_folder(call.images, model_input or _whole_images(call.image_size))
     from hydra.utils import instantiate
 
-    from semscale_pl.cli.data import composed
+    from semscale_pl.config.composing import composed
 
     cfg = composed(call.training_overrides())
     _set_input(cfg, model_input)
@@ -196,8 +197,8 @@ def _whole_images(side: int) -> dict[str, Any]:
 
 
 def _of_folder(folder: Path, settings: dict[str, Any]) -> tuple[IndexedDataset, tuple[str, ...]]:
-    from semscale_pl.data.class_folders import class_folders
-    from semscale_pl.data.image_check import check_decodable, memory_of, used_files
+    from semscale_pl.data.checking import check_decodable, memory_of, used_files
+    from semscale_pl.data.files import class_folders
     from semscale_pl.data.indexed import IndexedDataset
     from semscale_pl.data.transforms import ModelInput
 

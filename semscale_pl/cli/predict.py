@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from omegaconf import DictConfig, OmegaConf
 
-from semscale_pl.cli.checks import check_file, check_values
-from semscale_pl.cli.errors import FAILED, WrongCallError, answers_in_one_line
-from semscale_pl.cli.images import SUFFIXES, DecodedImages, find_images, shown
-from semscale_pl.cli.launching import run_folder
+from semscale_pl.config.checks import check_file, check_values
+from semscale_pl.config.errors import FAILED, WrongCallError, answers_in_one_line
+from semscale_pl.data.files import SUFFIXES, DecodedImages, find_images, shown
+from semscale_pl.training.launching import run_folder
 
 if TYPE_CHECKING:
     import torch
 
-    from semscale_pl.cli.restoring import Restored
+    from semscale_pl.training.restoring import Restored
 
 CONFIG = "predict"
 FILE = "predictions.csv"
@@ -105,7 +105,7 @@ def predict(cfg: DictConfig, target: Path) -> Outcome:
     Raises:
         WrongCallError: the file is not a checkpoint of `semscale train`, or there is no such device.
     """
-    from semscale_pl.cli.restoring import restore
+    from semscale_pl.training.restoring import restore
 
     restored = restore(cfg.ckpt)
     device = _device(cfg.accelerator)

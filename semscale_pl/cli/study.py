@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from semscale_pl.cli.errors import FAILED, INTERRUPTED, OK, WRONG_CALL, complain, message_of
-from semscale_pl.cli.settings import new_folder
+from semscale_pl.config.errors import FAILED, INTERRUPTED, OK, WRONG_CALL, complain, message_of
+from semscale_pl.config.settings import new_folder
 from semscale_pl.studies.description import find_study, known_studies, load_study
 
 USAGE = """usage: semscale study NAME [KEY=VALUE ...]

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from semscale_pl.cli.errors import FAILED, INTERRUPTED, OK, WRONG_CALL, complain
-from semscale_pl.cli.paths import experiments_dir
+from semscale_pl.config.composing import experiments_dir
+from semscale_pl.config.errors import FAILED, INTERRUPTED, OK, WRONG_CALL, complain
 
 if TYPE_CHECKING:
     from semscale_pl.tables.engine import TableResult
@@ -86,9 +86,9 @@ def execute(file: Path, call: TableCall, figure: str = "figure.png", shown: Sequ
     Raises:
         ValueError: the table or a setting is wrong; nothing was run.
     """
-    from semscale_pl.tables.cells import checked_seeds, load_table
     from semscale_pl.tables.engine import print_table, run_table, save_table
-    from semscale_pl.tables.published import RESULTS, find_published, with_published
+    from semscale_pl.tables.publishing import RESULTS, find_published, with_published
+    from semscale_pl.tables.schema import checked_seeds, load_table
 
     table = load_table(file, call.profile)
     if call.seeds:
@@ -115,7 +115,7 @@ def execute(file: Path, call: TableCall, figure: str = "figure.png", shown: Sequ
 
 def _draw(result: TableResult, folder: Path, figure: str, shown: Sequence[str]) -> None:
     """Draw the pictures, unless those that are there show these very cells: matplotlib takes seconds to import."""
-    from semscale_pl.cli.strict_json import write_text
+    from semscale_pl.files import write_text
 
     if not figure:
         return

@@ -12,14 +12,18 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from semscale_pl.data.batching import EpochSampler, EvaluationBatchSampler, GlobalBatchSampler, loader_generator
-from semscale_pl.data.checking import check_splits
-from semscale_pl.data.image_check import ImageCheck, check_decodable, checked_choice, memory_of, used_files
+from semscale_pl.data.checking import ImageCheck, check_decodable, check_splits, checked_choice, memory_of, used_files
 from semscale_pl.data.indexed import IndexedDataset, collate
-from semscale_pl.data.longtail import carve_validation, check_choice, index_hash
-from semscale_pl.data.samplers import InstanceSampling, Sampling
+from semscale_pl.data.longtail import carve_validation, check_choice, check_subset, index_hash, training_subset
+from semscale_pl.data.samplers import (
+    EpochSampler,
+    EvaluationBatchSampler,
+    GlobalBatchSampler,
+    InstanceSampling,
+    Sampling,
+    loader_generator,
+)
 from semscale_pl.data.source import DataError, ImageSet, Source
-from semscale_pl.data.subsets import check_subset, training_subset
 from semscale_pl.data.transforms import Augmentation, ModelInput
 from semscale_pl.seeding import derive_seed
 

@@ -1,10 +1,14 @@
-"""Image files read when they are needed, and folders with one sub-folder per class."""
+"""Image files: found in folders, read when they are needed, and checked without a model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -168,3 +172,157 @@ class Folder:
 
 def _formats() -> str:
     return ", ".join(suffix.lstrip(".") for suffix in SUFFIXES)
+
+
+def class_folders(folder: str | Path) -> ImageSet:
+    """List the images of a folder with one sub-folder for each class.
+
+    Args:
+        folder: with the class folders, or with train/ beside test/ or val/, whose class folders are taken then.
+
+    Returns:
+        Images and labels; the classes are the sub-folders in alphabetical order.
+
+    Raises:
+        DataError: there is no sub-folder, or one without an image.
+    """
+    root = Path(folder)
+    if (root / "train").is_dir() and ((root / "test").is_dir() or (root / "val").is_dir()):
+        root = root / "train"
+    names = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not names:
+        raise DataError(f"Expected one folder of images for each class in {root}, but it has no folders.")
+    files = [image_paths(root / name) for name in names]
+    empty = [name for name, found in zip(names, files, strict=True) if not found]
+    if empty:
+        raise DataError(
+            f"Expected images in every class folder of {root}, but {empty[0]!r} has none ({len(empty)} such). "
+            "Add some, or remove the folder."
+        )
+    labels = [label for label, found in enumerate(files) for _ in found]
+    return ImageSet(ImageFiles(path for found in files for path in found), torch.tensor(labels), names)
+
+
+# Colour modes that Pillow turns into RGB whatever the pixels are; the others are tried.
+_CONVERTIBLE = ("RGB", "L", "RGBA", "LA", "P", "1", "CMYK")
+
+
+def decoded(paths: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Decode image files in threads, a few at a time.
+
+    Args:
+        paths: of the files.
+
+    Yields:
+        Path, Pillow's name of the colour mode, and why it cannot be decoded (empty where it can).
+    """
+    waiting = iter(paths)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        while chunk := list(islice(waiting, 1024)):
+            yield from pool.map(_decode, chunk)
+
+
+def _decode(path: str) -> tuple[str, str, str]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            if image.format == "JPEG":  # all bytes are read, but the pixels are worked out at an eighth of the size
+                image.draft(None, (image.width // 8, image.height // 8))
+            image.load()
+            mode = image.mode
+        if mode not in _CONVERTIBLE:
+            read_rgb(path)
+        return path, mode, ""
+    except Exception as error:  # Pillow raises whatever the bytes of a broken file lead to
+        return path, "", reason(error)
+
+
+def reason(error: BaseException) -> str:
+    """Put an error of Pillow's into a few words, without the path.
+
+    Example:
+        >>> reason(OSError("image file is truncated"))
+        'image file is truncated'
+    """
+    if type(error).__name__ == "UnidentifiedImageError":
+        return "no known image format"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def md5_of(path: Path) -> str:
+    """Return a file's MD5 in hexadecimal digits.
+
+    Args:
+        path: of the file.
+    """
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def find_images(folder: str | os.PathLike[str]) -> list[Path]:
+    """Return the image files below a folder, in the order of folders and names, without hidden ones.
+
+    Args:
+        folder: searched with its sub-folders.
+    """
+    return [
+        Path(parent, name)
+        for parent, folders, names in sorted(_walk(folder))
+        for name in sorted(names)
+        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+    ]
+
+
+def shown(path: Path, folder: str | os.PathLike[str]) -> str:
+    """Return a path relative to its folder, with forward slashes; bytes that are no UTF-8 are escaped."""
+    return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
+
+
+def _walk(folder: str | os.PathLike[str]) -> list[tuple[str, list[str], list[str]]]:
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found.append((parent, folders, names))
+    return found
+
+
+class Decoded(NamedTuple):
+    """One file.
+
+    Args:
+        position: in the list of files.
+        image: the model's input; None where the file cannot be read.
+        problem: why it cannot be read, in one line; empty where it can.
+    """
+
+    position: int
+    image: Any
+    problem: str = ""
+
+
+class DecodedImages:
+    """The files of a list as model inputs, for a torch DataLoader with or without workers.
+
+    Args:
+        paths: of the files.
+        model_input: turns a decoded RGB image into the model's input.
+    """
+
+    def __init__(self, paths: Sequence[Path], model_input: Callable[[Any], Any]) -> None:
+        self.paths, self.model_input = [os.fspath(path) for path in paths], model_input
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, position: int) -> Decoded:
+        try:
+            image = read_rgb(self.paths[position])
+        except Exception as error:  # Pillow raises whatever the bytes of a broken file lead to
+            return Decoded(position, None, reason(error))
+        return Decoded(position, self.model_input(image))

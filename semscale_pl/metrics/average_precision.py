@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from semscale_pl.metrics.class_tally import check_rows, plain_list
+from semscale_pl.metrics.accuracy import check_rows, plain_list
 
 NUM_BINS = 512
 # Probabilities under exp(-20) share the lowest bin of a histogram.

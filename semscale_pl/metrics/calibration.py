@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from semscale_pl.metrics.class_tally import check_rows, plain
+from semscale_pl.metrics.accuracy import check_rows, plain
 
 NUM_BINS = 15
 

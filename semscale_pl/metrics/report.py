@@ -10,10 +10,19 @@ from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
 from semscale_pl.metrics import average_precision as ap
+from semscale_pl.metrics.accuracy import (
+    ClassTally,
+    check_counts,
+    group_accuracies,
+    mean_of_defined,
+    model_bias,
+    plain,
+    plain_list,
+    rank_groups,
+    ratio,
+    shot_groups,
+)
 from semscale_pl.metrics.calibration import NUM_BINS, calibration_bins, expected_calibration_error
-from semscale_pl.metrics.class_tally import ClassTally, mean_of_defined, plain, plain_list, ratio
-from semscale_pl.metrics.group_accuracy import check_counts, group_accuracies, rank_groups, shot_groups
-from semscale_pl.metrics.model_bias import model_bias
 
 # Up to here the report keeps all scores and the full confusion matrix (1,000 classes: 8 MB, and 4 kB a row).
 LARGE = 1000

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semscale_pl.models.images import check_positive
+from semscale_pl.models.backbone import check_positive
 
 
 class LinearClassifier(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semscale_pl.models.images import check_images, check_positive
+from semscale_pl.models.backbone import check_images, check_positive
 
 WIDTHS = (16, 32, 64)
 

@@ -7,7 +7,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from semscale_pl.models.images import check_images, check_positive
+from semscale_pl.models.backbone import check_images, check_positive
 
 
 class SmallCNN(nn.Module):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from semscale_pl.models.images import check_positive, check_stem
+from semscale_pl.models.backbone import check_positive, check_stem
 
 
 def check_request(in_channels: int, input_stem: str, pretrained: bool) -> None:

@@ -2,22 +2,138 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from semscale_pl.analysis.point_cloud import (
-    noisy_clouds,
-    normalised,
-    predicted_noisy_scale,
-    scaled_clouds,
-    subsampled_clouds,
-)
+from semscale_pl.figures.style import PALETTE, finite, new_figure
+from semscale_pl.geometry import semantic_scale
+from semscale_pl.seeding import derive_seed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+_NOISE, _SUBSAMPLE = 1, 2
+
+
+def normalised(points: Tensor) -> Tensor:
+    """Move a cloud's centre to the origin and give its points a root-mean-square distance of 1 from it.
+
+    A scan comes in metres or millimetres, and S' depends on the unit; this one belongs to the cloud itself.
+
+    Args:
+        points: (m, d), not all equal.
+
+    Returns:
+        (m, d) float64.
+
+    Raises:
+        ValueError: the points are no matrix, or all equal.
+
+    Example:
+        >>> normalised(torch.tensor([[0.0], [4.0]])).flatten().tolist()
+        [-1.0, 1.0]
+    """
+    if points.ndim != 2 or len(points) < 2:
+        raise ValueError(f"Expected `points` of shape (m, d) with m of at least 2, but got {tuple(points.shape)}.")
+    centred = points.double() - points.double().mean(0)
+    radius = centred.square().sum(1).mean().sqrt()
+    if not float(radius) > 0.0:
+        raise ValueError("Expected points that differ, but all are equal. Give a cloud with some extent.")
+    return centred / radius
+
+
+def scaled_clouds(points: Tensor, factors: Sequence[float]) -> list[float]:
+    """Return S' of a cloud scaled about its centre.
+
+    Args:
+        points: (m, d).
+        factors: (K,) at least 0.
+
+    Returns:
+        (K,) bits.
+
+    Reference: Ma et al. (ICLR 2023), Figure 6 and appendix C.
+    """
+    centre = points.mean(0)
+    return [float(semantic_scale(centre + factor * (points - centre))) for factor in factors]
+
+
+def noisy_clouds(points: Tensor, deviations: Sequence[float], repeats: int = 5, seed: int = 0) -> list[list[float]]:
+    """Return S' of a cloud whose points are all moved by independent Gaussian noise.
+
+    Args:
+        points: (m, d).
+        deviations: (K,) standard deviation in each direction, at least 0.
+        repeats: draws of each.
+        seed: of the noise.
+
+    Returns:
+        (K, repeats) bits.
+    """
+    return [
+        [
+            float(semantic_scale(points + deviation * _normal(points, derive_seed(seed, _NOISE, step, repeat))))
+            for repeat in range(repeats)
+        ]
+        for step, deviation in enumerate(deviations)
+    ]
+
+
+def subsampled_clouds(points: Tensor, sizes: Sequence[int], repeats: int = 20, seed: int = 0) -> list[list[float]]:
+    """Return S' of random points of a cloud, drawn without replacement.
+
+    Args:
+        points: (m, d).
+        sizes: (K,) points to draw, from 1 to m.
+        repeats: draws of each.
+        seed: of the draws.
+
+    Returns:
+        (K, repeats) bits.
+
+    Raises:
+        ValueError: a size is out of range.
+    """
+    if min(sizes) < 1 or max(sizes) > len(points):
+        raise ValueError(f"Expected `sizes` in 1..{len(points)}, but got {min(sizes)}..{max(sizes)}.")
+    found = []
+    for step, size in enumerate(sizes):
+        seeds = [derive_seed(seed, _SUBSAMPLE, step, repeat) for repeat in range(repeats)]
+        draws = [torch.randperm(len(points), generator=torch.Generator().manual_seed(one))[:size] for one in seeds]
+        found.append([float(semantic_scale(points[rows])) for rows in draws])
+    return found
+
+
+def predicted_noisy_scale(points: Tensor, deviation: float) -> float:
+    """Return S' with the noise's variance added to every eigenvalue of the covariance: the noise's expected effect.
+
+    Args:
+        points: (m, d).
+        deviation: standard deviation of the noise in each direction.
+
+    Returns:
+        bits, exact for many points.
+
+    Example:
+        >>> round(predicted_noisy_scale(torch.tensor([[0.0], [2.0]]), 1.0), 6)  # 1/2 log2(1 + 1 + 1)
+        0.792481
+    """
+    centred = points.double() - points.double().mean(0)
+    variances = torch.linalg.eigvalsh(centred.T @ centred / len(points)) + deviation**2
+    return float(0.5 * torch.log1p(points.shape[1] * variances).sum() / math.log(2.0))
+
+
+def _normal(points: Tensor, seed: int) -> Tensor:
+    return torch.randn(points.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -85,3 +201,50 @@ def read_points(file: str | None) -> Tensor:
 def _thinned(points: Tensor, number: int, seed: int) -> list[list[float]]:
     rows = torch.randperm(len(points), generator=torch.Generator().manual_seed(seed))[:number]
     return [[round(value, 3) for value in point] for point in points[rows].tolist()]
+
+
+def draw(result: Mapping[str, Any]) -> Figure:
+    """Draw the four panels.
+
+    Args:
+        result: of :func:`semscale_pl.studies.bunny.run`.
+
+    Returns:
+        The figure.
+    """
+    figure, (cloud, scaled, noisy, subsampled) = new_figure(12.0, 3.2, 1, 4)
+    _draw_cloud(cloud, finite(result["picture"]), result["points"])
+    scaled.plot(result["factors"], finite(result["scaled"]), color=PALETTE[0], marker="o", markersize=4)
+    scaled.set_xlabel("size of the cloud (1: as scanned)", fontsize=9)
+    _draw_noise(noisy, result)
+    _draw_spread(subsampled, result["sizes"], finite(result["subsampled"]), PALETTE[0])
+    subsampled.set_xscale("log")
+    subsampled.set_xlabel("points drawn", fontsize=9)
+    for ax, title in ((scaled, "scaled about its centre"), (noisy, "noise added"), (subsampled, "subsampled")):
+        ax.set_title(title, fontsize=10)
+        ax.set_ylabel("S' (bits)", fontsize=9)
+        ax.set_ylim(bottom=0.0)
+    return figure
+
+
+def _draw_cloud(ax: Axes, points: np.ndarray, number: int) -> None:
+    # Depth as shade; the scan has y pointing up.
+    order = np.argsort(points[:, 2])
+    ax.scatter(points[order, 0], points[order, 1], c=points[order, 2], cmap="viridis", s=1.5)
+    ax.set_aspect("equal")
+    ax.grid(False)
+    ax.set_axis_off()
+    ax.set_title(f"{number} points", fontsize=10)
+
+
+def _draw_noise(ax: Axes, result: Mapping[str, Any]) -> None:
+    _draw_spread(ax, result["deviations"], finite(result["noisy"]), PALETTE[0], "measured")
+    predicted = finite(result["noisy_predicted"])
+    ax.plot(result["deviations"], predicted, color=PALETTE[1], linestyle="--", linewidth=1.0, label="expected")
+    ax.set_xlabel("noise (1: the cloud's radius)", fontsize=9)
+    ax.legend(fontsize=8, frameon=False)
+
+
+def _draw_spread(ax: Axes, x: Any, values: np.ndarray, colour: str, label: str = "") -> None:
+    ax.fill_between(x, values.min(1), values.max(1), color=colour, alpha=0.2, linewidth=0)
+    ax.plot(x, values.mean(1), color=colour, marker="o", markersize=4, label=label)

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from semscale_pl.cli.paths import experiments_dir
-from semscale_pl.cli.suggestions import did_you_mean
+from semscale_pl.config.composing import experiments_dir
+from semscale_pl.config.errors import did_you_mean
 
 _KEYS = {"study", "figure", "title", "arguments", "profiles", "default_profile", "note"}
 # YAML takes 1e-3 for a word.

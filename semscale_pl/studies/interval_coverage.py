@@ -6,14 +6,19 @@ import math
 from collections.abc import Callable, Mapping
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from semscale_pl.figures.style import PALETTE, new_figure
 from semscale_pl.seeding import derive_seed
 from semscale_pl.studies.known_volumes import Population, populations
 from semscale_pl.studies.running import tracked
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 METHODS = ("jackknife", "subsample", "bootstrap")
 _RESAMPLES = 100
@@ -57,8 +62,8 @@ def coverage(population: Population, size: int, repeats: int, seed: int) -> dict
         repeats: intervals.
         seed: of all draws.
     """
-    from semscale_pl.analysis.intervals import scale_intervals
-    from semscale_pl.scales import semantic_scales
+    from semscale_pl.geometry.classes import semantic_scales
+    from semscale_pl.measuring.intervals import scale_intervals
 
     labels = torch.arange(repeats).repeat_interleave(size)
     # The mean over other samples; the 95 % interval's own are in it too few to matter.
@@ -98,7 +103,7 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 def _bootstrap(samples: tuple[Tensor, ...], seed: int) -> Tensor:
     """Return the percentile intervals of rows drawn with replacement, which is what not to do."""
-    from semscale_pl.analysis.subsamples import bits_of_subsets, coordinates
+    from semscale_pl.measuring.subsamples import bits_of_subsets, coordinates
 
     generator = torch.Generator().manual_seed(seed)
     tails = torch.tensor([0.025, 0.975], dtype=torch.float64)
@@ -107,3 +112,43 @@ def _bootstrap(samples: tuple[Tensor, ...], seed: int) -> Tensor:
         drawn = torch.randint(len(rows), (_RESAMPLES, len(rows)), generator=generator)
         bounds.append(bits_of_subsets(coordinates(rows), drawn, rows.shape[1]).quantile(tails))
     return torch.stack(bounds) if bounds else torch.full((0, 2), math.nan)
+
+
+_METHODS = ("jackknife", "subsample", "bootstrap")
+_MARKERS = "osD^vP*X"
+_STYLES = ("-", "--", ":")
+
+
+def draw(result: Mapping[str, Any]) -> Figure:
+    """Draw the share of intervals that hold the expectation of S' at their count.
+
+    Args:
+        result: of :func:`semscale_pl.studies.interval_coverage.run`.
+    """
+    cells = result["cells"]
+    names = list(dict.fromkeys(cell["population"] for cell in cells))
+    dims = list(dict.fromkeys(cell["dim"] for cell in cells))
+    figure, axes = new_figure(10.5, 3.9, 1, len(_METHODS), sharey=True)
+    for ax, method in zip(axes, _METHODS, strict=True):
+        ax.axhline(95, color="#888888", linewidth=0.8, linestyle="--")
+        for number, name in enumerate(names):
+            for place, dim in enumerate(dims):
+                line = [cell for cell in cells if (cell["population"], cell["dim"]) == (name, dim)]
+                ax.plot(
+                    [cell["size"] for cell in line],
+                    [100 * cell[method] for cell in line],
+                    marker=_MARKERS[number % len(_MARKERS)],
+                    markersize=3.5,
+                    linewidth=1.0,
+                    linestyle=_STYLES[place % len(_STYLES)],
+                    color=PALETTE[number % len(PALETTE)],
+                    label=f"{name}, d = {dim}",
+                )
+        ax.set_xscale("log")
+        ax.set_ylim(-3, 103)
+        ax.set_title(method, fontsize=10)
+        ax.set_xlabel("samples m", fontsize=9)
+    axes[0].set_ylabel("coverage in %, wanted 95", fontsize=9)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", fontsize=7, frameon=False)
+    return figure

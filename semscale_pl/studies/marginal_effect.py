@@ -5,17 +5,162 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from semscale_pl.analysis.marginal_effect import (
-    effective_number_curve,
-    geometric_sizes,
-    relative,
-    saturation,
-    saturation_ratio,
-)
-from semscale_pl.statistics import pearson, spearman
-from semscale_pl.studies.training import trained
+import numpy as np
+import torch
+
+from semscale_pl.figures.style import PALETTE, finite, new_figure
+from semscale_pl.imbalance import effective_numbers
+from semscale_pl.statistics import Interval, mean_interval, paired_difference, pearson, spearman
+from semscale_pl.studies.running import trained
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+class Saturation(NamedTuple):
+    """Samples a class at which a curve has come up to its share, over several seeds.
+
+    Args:
+        point: geometric mean of the seeds' points; None where a seed has none.
+        low: of the Student interval of the logarithms; None for fewer than two seeds.
+        high: of the same.
+        points: of each seed.
+    """
+
+    point: float | None
+    low: float | None
+    high: float | None
+    points: tuple[float | None, ...]
+
+
+def geometric_sizes(smallest: int, largest: int, number: int) -> list[int]:
+    """Return whole numbers with nearly equal ratios, the sizes of nested sub-datasets.
+
+    Args:
+        smallest: first size, at least 1.
+        largest: last size.
+        number: how many, at least 2.
+
+    Raises:
+        ValueError: an argument is out of range, or the range is too narrow for so many different sizes.
+
+    Example:
+        >>> geometric_sizes(5, 500, 9)
+        [5, 9, 16, 28, 50, 89, 158, 281, 500]
+
+    Reference: Ma et al. (ICLR 2023), section 3 and appendix D1.
+    """
+    if not 1 <= smallest < largest or number < 2:
+        raise ValueError(
+            f"Expected 1 <= smallest < largest and at least 2 sizes, but got {smallest}, {largest} and {number}."
+        )
+    sizes = [round(smallest * (largest / smallest) ** (step / (number - 1))) for step in range(number)]
+    if len(set(sizes)) < number:
+        raise ValueError(f"Expected {number} different sizes from {smallest} to {largest}, but got {sizes}. Use fewer.")
+    return sizes
+
+
+def saturation_point(sizes: Sequence[int], values: Sequence[float], share: float = 0.95) -> float | None:
+    """Find the size from which on a curve stays above a share of its value at the largest size.
+
+    Between two sizes the curve is taken as straight over the logarithm of the size.
+
+    Args:
+        sizes: (K,) samples a class, rising.
+        values: (K,) of the curve, the last above 0.
+        share: in (0, 1).
+
+    Returns:
+        The size; the smallest one for a curve that is above the share everywhere, None for an undefined curve.
+
+    Raises:
+        ValueError: the lengths differ, or the share is outside (0, 1).
+
+    Example:
+        >>> saturation_point([1, 10, 100], [0.0, 0.9, 1.0], 0.9)
+        10.0
+    """
+    if len(sizes) != len(values) or len(sizes) < 2 or not 0.0 < share < 1.0:
+        raise ValueError(
+            f"Expected two or more `sizes` and as many `values`, and a `share` in (0, 1), but got {len(sizes)}, "
+            f"{len(values)} and {share}."
+        )
+    curve = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(curve).all() or curve[-1] <= 0.0:
+        return None
+    level = share * curve[-1]
+    below = np.nonzero(curve < level)[0]
+    if len(below) == 0:
+        return float(sizes[0])
+    last = int(below[-1])
+    step = (level - curve[last]) / (curve[last + 1] - curve[last])
+    return float(sizes[last] * (sizes[last + 1] / sizes[last]) ** step)
+
+
+def saturation(sizes: Sequence[int], curves: Sequence[Sequence[float]], share: float = 0.95) -> Saturation:
+    """Find the saturation point of each seed's curve, their geometric mean and its 95 % interval.
+
+    Args:
+        sizes: (K,) samples a class, rising.
+        curves: one (K,) curve a seed.
+        share: see :func:`saturation_point`.
+
+    Returns:
+        The point in samples a class.
+    """
+    points = tuple(saturation_point(sizes, curve, share) for curve in curves)
+    if not points or any(point is None for point in points):
+        return Saturation(None, None, None, points)
+    interval: Interval = mean_interval([math.log(point) for point in points if point is not None])
+    low, high = (None if bound is None else math.exp(bound) for bound in (interval.low, interval.high))
+    return Saturation(math.exp(interval.mean), low, high, points)
+
+
+def saturation_ratio(first: Saturation, second: Saturation) -> dict[str, float | int | None]:
+    """Compare two saturation points seed by seed.
+
+    Args:
+        first: of one curve.
+        second: of another, for the same seeds.
+
+    Returns:
+        ``ratio`` first over second, its 95 % interval ``low`` and ``high``, and ``n``; 1 means: at the same size.
+    """
+    pairs = [(a, b) for a, b in zip(first.points, second.points, strict=True) if a is not None and b is not None]
+    if not pairs:
+        return {"ratio": None, "low": None, "high": None, "n": 0}
+    ones, others = ([math.log(value) for value in part] for part in zip(*pairs, strict=True))
+    found = paired_difference(ones, others)
+    low, high = (None if bound is None else math.exp(bound) for bound in (found.low, found.high))
+    return {"ratio": math.exp(found.mean), "low": low, "high": high, "n": found.n}
+
+
+def effective_number_curve(sizes: Sequence[int], beta: float) -> list[float]:
+    """Return E_n = (1 - beta^n) / (1 - beta) at each size, the curve that the paper compares with.
+
+    Args:
+        sizes: (K,) samples a class.
+        beta: in [0, 1]; (N - 1) / N for a class that N samples fill.
+
+    Returns:
+        (K,) numbers of samples.
+
+    Reference: Cui et al. (CVPR 2019), eq. 2; Ma et al. (ICLR 2023), section 2.
+    """
+    return [float(value) for value in effective_numbers(torch.tensor(list(sizes)), beta)]
+
+
+def relative(values: Sequence[float]) -> list[float]:
+    """Divide a curve by its last value.
+
+    Example:
+        >>> relative([1.0, 2.0])
+        [0.5, 1.0]
+    """
+    return [value / values[-1] for value in values]
 
 
 def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -143,3 +288,81 @@ def sum_of_scales(record: Mapping[str, Any]) -> float:
 def top1(record: Mapping[str, Any]) -> float:
     """Return the test accuracy of the last epoch."""
     return float(record["results"]["last"]["top1"])
+
+
+_NAMES = {"scales": "sum of S'", "accuracy": "top-1 accuracy"}
+_COLOURS = {"scales": PALETTE[0], "accuracy": PALETTE[1]}
+_MARKERS = {"scales": "o", "accuracy": "s"}
+
+
+def draw(result: Mapping[str, Any]) -> Figure:
+    """Draw the curves of all seeds with their saturation points.
+
+    Args:
+        result: of :func:`semscale_pl.studies.marginal_effect.run`.
+
+    Returns:
+        The figure.
+    """
+    figure, (left, right) = new_figure(11.0, 4.0, 1, 2)
+    _draw_absolute(left, result)
+    _draw_relative(right, result)
+    figure.suptitle(f"{result['dataset']}, {result['backbone']}, {len(result['seeds'])} seeds", fontsize=10)
+    return figure
+
+
+def _draw_absolute(ax: Axes, result: Mapping[str, Any]) -> None:
+    other = ax.twinx()
+    other.spines["top"].set_visible(False)
+    for axes, key, scale, unit in ((ax, "scales", 1.0, "bits"), (other, "accuracy", 100.0, "%")):
+        curves = finite(result[key]) * scale
+        for curve in curves:
+            axes.plot(result["sizes"], curve, color=_COLOURS[key], linewidth=0.6, alpha=0.5)
+        mean = curves.mean(0)
+        axes.plot(result["sizes"], mean, color=_COLOURS[key], marker=_MARKERS[key], markersize=4)
+        axes.set_ylabel(f"{_NAMES[key]} ({unit})", color=_COLOURS[key], fontsize=9)
+        axes.set_ylim(0.0, 1.08 * float(np.nanmax(curves)))
+        axes.tick_params(labelsize=8, length=2)
+    _label_sizes(ax)
+
+
+def _draw_relative(ax: Axes, result: Mapping[str, Any]) -> None:
+    for key in ("scales", "accuracy"):
+        curves = finite(result[key])
+        mean = (curves / curves[:, -1:]).mean(0)
+        ax.plot(
+            result["sizes"], mean, color=_COLOURS[key], marker=_MARKERS[key], markersize=4, label=_label(result, key)
+        )
+        _draw_saturation(ax, result["saturation"][key], key)
+    shades = ("#BBBBBB", "#888888", "#444444", "#000000")
+    for (name, curve), shade in zip(result["effective_numbers"].items(), shades, strict=False):
+        ax.plot(result["sizes"], curve["relative"], color=shade, linestyle="--", linewidth=1.0, label=f"E_n, {name}")
+    ax.axhline(result["share"], color="#999999", linewidth=0.6)
+    ax.set_ylim(0.0, 1.08)
+    ax.set_ylabel("share of the value at the largest size", fontsize=9)
+    _label_sizes(ax)
+    ax.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _draw_saturation(ax: Axes, point: Mapping[str, Any], key: str) -> None:
+    if point["point"] is None:
+        return
+    ax.axvline(point["point"], color=_COLOURS[key], linewidth=0.8)
+    if point["low"] is not None:
+        ax.axvspan(point["low"], point["high"], color=_COLOURS[key], alpha=0.12, linewidth=0)
+
+
+def _label(result: Mapping[str, Any], key: str) -> str:
+    point = result["saturation"][key]["point"]
+    reached = "" if point is None else f": {100 * result['share']:.0f} % at {point:.0f}"
+    return f"{_NAMES[key]}{reached}"
+
+
+def _label_sizes(ax: Axes) -> None:
+    ax.set_xscale("log")
+    sizes = np.asarray(ax.lines[0].get_xdata(), dtype=float)
+    ax.set_xlim(0.9 * sizes.min(), 1.1 * sizes.max())
+    # Every other size: the logarithmic axis's own labels would run into one another.
+    ax.set_xticks(sizes[::2], [f"{size:.0f}" for size in sizes[::2]])
+    ax.minorticks_off()
+    ax.set_xlabel("training samples of each class", fontsize=9)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from semscale_pl.cli.training_pixels import training_pixels
 from semscale_pl.geometry import class_centres, interclass_weights, semantic_scale_imbalance, semantic_scales
+from semscale_pl.training.pixels import training_pixels
 
 
 def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def degrees(dataset: Mapping[str, Any], side: int, alpha: float) -> dict[str, An
     """
     features, labels, names = training_pixels(list(dataset["overrides"]), side)
     if dataset.get("superclasses"):
-        from semscale_pl.data.superclasses import cifar100_superclasses
+        from semscale_pl.data.vision import cifar100_superclasses
 
         parents, parent_names = cifar100_superclasses(Path(os.environ.get("SEMSCALE_DATA", "data")))
         labels, names = parents[labels], tuple(parent_names)

@@ -1,4 +1,4 @@
-"""Run a study, keep its result with where it comes from, draw it, and publish both."""
+"""Run a study, with its trainings; keep its result with where it comes from, draw it, and publish both."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from semscale_pl.cli.strict_json import strict, write_json
+from semscale_pl.files import strict, write_json
 from semscale_pl.studies.description import Study
+from semscale_pl.tables.engine import run_table
+from semscale_pl.tables.schema import parse_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
 
 RESULT = "result.json"
 PICTURE = "figure.png"
@@ -140,6 +144,62 @@ def function_of(path: str) -> Any:
 def _origin() -> dict[str, Any]:
     import torch
 
-    from semscale_pl.cli.provenance import commit, device_name, versions
+    from semscale_pl.training.provenance import commit, device_name, versions
 
     return {"versions": versions(), "commit": commit(), "device": device_name(torch.device("cpu"))}
+
+
+_ACCURACY = {"name": "accuracy", "key": "results.last.top1"}
+
+
+@dataclass(frozen=True)
+class Training:
+    """A finished training.
+
+    Args:
+        row: of the table.
+        seed: of the training.
+        record: its ``metrics.json``.
+        folder: its run folder.
+    """
+
+    row: str
+    seed: int
+    record: Mapping[str, Any]
+    folder: Path
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What names the training in a result: its place, subset, commit and seconds."""
+        return {
+            "row": self.row,
+            "seed": self.seed,
+            "index_hash": self.record.get("index_hash"),
+            "commit": self.record.get("provenance", {}).get("commit"),
+            "seconds": self.record.get("cost", {}).get("seconds"),
+        }
+
+
+def trained(content: Mapping[str, Any], folder: Path, jobs: int) -> list[Training]:
+    """Train what is missing of a table.
+
+    Args:
+        content: as in a table's YAML; ``measures`` may be left out.
+        folder: of the study; the trainings go into ``cells/`` there.
+        jobs: worker processes of one thread each.
+
+    Returns:
+        All of its trainings.
+
+    Raises:
+        ValueError: a config is wrong; nothing was trained.
+        StudyFailedError: a training failed; the finished ones are kept.
+    """
+    result = run_table(parse_table({"measures": [_ACCURACY], **content}), folder / "cells", jobs=jobs)
+    if result.failures:
+        label, error = next(iter(result.failures.items()))
+        raise StudyFailedError(
+            f"{len(result.failures)} of {len(result.runs)} trainings failed, first {label}: {error}. The others are "
+            "kept; the same command goes on from there."
+        )
+    return [Training(run.cell.row, run.cell.seed, run.metrics() or {}, run.folder) for run in result.runs]

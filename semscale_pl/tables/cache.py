@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from semscale_pl.cli.paths import PACKAGE, config_dir
+from semscale_pl.config.composing import PACKAGE, config_dir
 from semscale_pl.tables.schema import TRAIN, Cell, Table
 
 METRICS = "metrics.json"
@@ -106,7 +106,7 @@ def _compose(table: Table, cell: Cell) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from semscale_pl.cli.checks import check_train
+    from semscale_pl.config.checks import check_train
 
     try:
         config = compose(table.config_name, overrides=list(cell.overrides))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from semscale_pl.cli.strict_json import write_json, write_text
+from semscale_pl.files import write_json, write_text
 from semscale_pl.tables import rendering
 from semscale_pl.tables.aggregate import Place, Summary, summarize
 from semscale_pl.tables.cache import CellRun, locate

@@ -1,14 +1,74 @@
-"""The figure of a table: every method's interval, and where among the classes two methods differ."""
+"""The pictures of a table: every method's interval, confusions, and where among the classes two methods differ."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from semscale_pl.figures.style import COLOUR_MAP, MISSING, label_classes, new_figure
 from semscale_pl.tables.engine import TableResult
+from semscale_pl.tables.publishing import CELLS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+MOST_NUMBERED = 20
+
+
+def confusion_matrix(matrices: Any, class_names: Sequence[str], *, title: str = "") -> Figure:
+    """Draw the share of each true class (top to bottom) that was given each label (left to right).
+
+    Args:
+        matrices: (R, C, C) counts of R runs, true class first; the shares are averaged over the runs.
+        class_names: C names.
+        title: of the figure.
+
+    Returns:
+        The figure; up to 20 classes have their percentages written in, a class without test images is grey.
+
+    Raises:
+        ValueError: the shape of the counts does not fit.
+    """
+    counts = np.asarray(matrices, dtype=np.float64)
+    num_classes = len(class_names)
+    if counts.ndim != 3 or counts.shape[1:] != (num_classes, num_classes) or not len(counts):
+        raise ValueError(
+            f"Expected `matrices` of shape (R, {num_classes}, {num_classes}), but got {counts.shape}. "
+            "Pass one matrix of counts for each run."
+        )
+    import matplotlib
+
+    totals = counts.sum(axis=2, keepdims=True)
+    shares = np.divide(counts, totals, out=np.full_like(counts, np.nan), where=totals > 0).mean(axis=0)
+    size = min(9.0, max(3.0, 0.42 * num_classes + 1.6))
+    figure, (ax,) = new_figure(size + 0.8, size)
+    ax.grid(False)
+    colours = matplotlib.colormaps[COLOUR_MAP].with_extremes(bad=MISSING)
+    picture = ax.imshow(np.ma.masked_invalid(shares), cmap=colours, vmin=0.0, vmax=1.0, interpolation="nearest")
+    if num_classes <= MOST_NUMBERED:
+        _write_numbers(ax, shares)
+    label_classes(ax, class_names, axis="x")
+    label_classes(ax, class_names, axis="y")
+    ax.set_xlabel("predicted", fontsize=9)
+    ax.set_ylabel("true", fontsize=9)
+    figure.colorbar(picture, ax=ax).set_label("share of the class", fontsize=9)
+    if title:
+        ax.set_title(title, fontsize=10)
+    return figure
+
+
+def _write_numbers(ax: Any, shares: np.ndarray) -> None:
+    for (row, column), share in np.ndenumerate(shares):
+        if share >= 0.005:
+            colour = "black" if share > 0.6 else "white"
+            ax.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7, color=colour)
 
 
 def save_figure_of(result: TableResult, path: Path, shown: Sequence[str] = ()) -> Path | None:
@@ -49,7 +109,6 @@ def save_confusions(result: TableResult, folder: Path) -> list[Path]:
     Returns:
         The files.
     """
-    from semscale_pl.figures.confusion import confusion_matrix
     from semscale_pl.figures.style import save_figure
 
     found = []
@@ -98,3 +157,81 @@ def _mean(lists: Sequence[Sequence[float | None]]) -> list[float | None]:
         None if any(value is None for value in values) else sum(value or 0.0 for value in values) / len(values)
         for values in zip(*lists, strict=True)
     ]
+
+
+TABLE = "table.json"
+
+
+def draw_table(folder: Path) -> Figure:
+    """Draw the first measure of the first column: every row's mean with its interval, the baseline on top.
+
+    Args:
+        folder: with the table's ``table.json``.
+
+    Raises:
+        ValueError: the file is damaged, or no row has a value.
+    """
+    from semscale_pl.figures.comparison import method_comparison
+
+    content = _content(folder / TABLE)
+    valued = [entry for entry in content["entries"] if entry.get("mean") is not None]
+    if not valued:
+        raise ValueError(f"Expected {folder / TABLE} to hold a value, but no row has one. Run `semscale table` again.")
+    column, measure = valued[0]["column"], valued[0]["measure"]
+    rows = [entry for entry in valued if (entry["column"], entry["measure"]) == (column, measure)]
+    rows.sort(key=lambda entry: entry["row"] != content["baseline"])
+    unit = f" ({rows[0]['unit'].strip()})" if (rows[0].get("unit") or "").strip() else ""
+    methods = [{"method": row["row"], "mean": row["mean"], "half_width": row.get("half_width")} for row in rows]
+    return method_comparison(methods, metric=f"{measure}{unit}", title=content["title"])
+
+
+def draw_classes(folder: Path) -> Figure:
+    """Draw accuracy, n and S of each class for the baseline, each the mean over the seeds (Figure 3 of the paper).
+
+    Args:
+        folder: with the table's ``table.json`` and ``cells.json``.
+
+    Raises:
+        ValueError: a file is damaged, or the baseline has no class accuracies.
+
+    Reference: Ma et al. (ICLR 2023), Figure 3.
+    """
+    from semscale_pl.figures.per_class import accuracy_beside_scale
+    from semscale_pl.tables.publishing import read_cells
+
+    baseline = _content(folder / TABLE)["baseline"]
+    cells = [(cell, record) for cell, record in read_cells(folder / CELLS) if cell.row == baseline]
+    records = [record for cell, record in cells if cell.column == cells[0][0].column and "scales" in record]
+    if not records:
+        raise ValueError(f"Expected {folder / CELLS} to hold classes of {baseline!r}, but there are none.")
+    accuracies = [record["results"]["last"]["per_class"]["accuracy"] for record in records]
+    return accuracy_beside_scale(
+        records[0]["class_names"],
+        records[0]["class_counts"],
+        seed_mean([record["scales"]["S"] for record in records]),
+        seed_mean(accuracies),
+        title=f"{baseline}: mean of {len(records)} seeds",
+    )
+
+
+def seed_mean(lists: Sequence[Sequence[float | None]]) -> list[float | None]:
+    """Average lists of C values entry by entry; an entry that is undefined anywhere is undefined.
+
+    Example:
+        >>> seed_mean([[1.0, None], [2.0, 3.0]])
+        [1.5, None]
+    """
+    return [
+        None if any(value is None for value in values) else sum(value or 0.0 for value in values) / len(values)
+        for values in zip(*lists, strict=True)
+    ]
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        content = None
+    if not isinstance(content, dict) or not {"entries", "baseline", "title"} <= set(content):
+        raise ValueError(f"Expected a published table at {str(path)!r}, but found none. Run `semscale table` again.")
+    return content

@@ -1,16 +1,89 @@
-"""Copy a table's cells, with their provenance, to where results are kept under version control."""
+"""Published cells: kept under version control with their provenance, and read again beside a table's own."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from semscale_pl.cli.strict_json import strict, write_text
+from semscale_pl.config.composing import experiments_dir
+from semscale_pl.files import strict, write_text
+from semscale_pl.tables.aggregate import Metrics, Summary, summarize
 from semscale_pl.tables.cache import CellRun
 from semscale_pl.tables.engine import TableResult, save_table
-from semscale_pl.tables.shared import own_part, shared_part
+from semscale_pl.tables.schema import Cell, Table
+
+Content = Mapping[str, Any]
+
+
+def shared_part(records: Sequence[Content]) -> dict[str, Any]:
+    """Return what all records have in common, mappings compared entry by entry and lists as a whole.
+
+    Args:
+        records: nested mappings.
+
+    Returns:
+        The common entries.
+
+    Example:
+        >>> shared_part([{"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 2, "d": 4}}])
+        {'a': 1, 'b': {'c': 2}}
+    """
+    first, *others = records
+    common: dict[str, Any] = {}
+    for key, value in first.items():
+        if not all(key in other for other in others):
+            continue
+        if all(_same(other[key], value) for other in others):
+            common[key] = value
+        elif isinstance(value, Mapping) and all(isinstance(other[key], Mapping) for other in others):
+            common[key] = shared_part([value, *(other[key] for other in others)])
+    return {key: value for key, value in common.items() if value != {} or first[key] == {}}
+
+
+def own_part(record: Content, shared: Content) -> dict[str, Any]:
+    """Return what a record has beyond the shared part; :func:`joined` puts the two together again.
+
+    Args:
+        record: one of the records.
+        shared: their :func:`shared_part`.
+    """
+    own: dict[str, Any] = {}
+    for key, value in record.items():
+        if key not in shared:
+            own[key] = value
+        elif not _same(shared[key], value):
+            own[key] = own_part(value, shared[key])
+    return own
+
+
+def joined(own: Content, shared: Content) -> dict[str, Any]:
+    """Put a record together again.
+
+    Args:
+        own: see :func:`own_part`.
+        shared: see :func:`shared_part`.
+
+    Returns:
+        The record.
+
+    Example:
+        >>> joined({"b": {"d": 4}}, {"a": 1, "b": {"c": 2}})
+        {'a': 1, 'b': {'c': 2, 'd': 4}}
+    """
+    merged = dict(shared)
+    for key, value in own.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = joined(value, merged[key]) if both else value
+    return merged
+
+
+def _same(first: Any, second: Any) -> bool:
+    # 1, 1.0 and True are equal in Python and different in a file.
+    return first is second or json.dumps(first, default=str) == json.dumps(second, default=str)
+
 
 CELLS = "cells.json"
 # What a record is worth without: it grows with the square of the classes.
@@ -73,7 +146,7 @@ def cells_text(head: Mapping[str, Any], cells: list[dict[str, Any]]) -> str:
         cells: see :func:`cell_record`.
 
     Returns:
-        Strict JSON; :func:`semscale_pl.tables.published.read_cells` puts the records together again.
+        Strict JSON; :func:`semscale_pl.tables.publishing.read_cells` puts the records together again.
     """
     shared = shared_part([cell["record"] for cell in cells])
     lines = [_line({**cell, "record": own_part(cell["record"], shared)}) for cell in cells]
@@ -91,3 +164,101 @@ def _shortened(content: Any, left_out: tuple[str, ...]) -> Any:
     if isinstance(content, list):
         return [float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value for value in content]
     return content
+
+
+RESULTS = Path("experiments/results")
+# They change where a run is told of, not what it does.
+_NO_MATTER = ("seed=", "logger=", "logger.", "dataset.root=")
+
+
+@dataclass(frozen=True)
+class PublishedCells:
+    """Published cells with their records, and the file that they come from."""
+
+    file: Path
+    cells: tuple[tuple[Cell, Metrics], ...]
+
+
+def find_published(table: Table, folders: Iterable[Path] = ()) -> PublishedCells | None:
+    """Find the published cells of a table.
+
+    Args:
+        table: its name and profile tell the folder.
+        folders: of results to look into first; then ``experiments/results`` here, then that of the package.
+
+    Returns:
+        The cells; None where none are published.
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
+    for folder in (*folders, RESULTS, experiments_dir() / "results"):
+        file = folder / table.full_name / CELLS
+        if file.is_file():
+            return PublishedCells(file, read_cells(file))
+    return None
+
+
+def read_cells(file: Path) -> tuple[tuple[Cell, Metrics], ...]:
+    """Read published cells, each record whole again.
+
+    Args:
+        file: a ``cells.json``.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        shared = content.get("shared", {})
+        return tuple((_cell(entry), joined(entry["record"], shared)) for entry in content["cells"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"Expected {file} to hold published cells, but it cannot be read: {error!r}.") from None
+
+
+def with_published(summary: Summary, published: PublishedCells | None) -> Summary:
+    """Set the published intervals beside a summary's own.
+
+    Args:
+        summary: of a table.
+        published: its published cells; None leaves the summary as it is.
+
+    Returns:
+        The summary, with a remark on where the published cells come from.
+    """
+    if published is None:
+        return summary
+    theirs = summarize(summary.table, published.cells)
+    intervals = {(e.row, e.column, e.measure): e.interval for e in theirs.entries}
+    entries = tuple(replace(e, published=intervals[e.row, e.column, e.measure]) for e in summary.entries)
+    remark = provenance_sentence(summary.table, published.cells)
+    return replace(summary, entries=entries, remarks=(*summary.remarks, remark))
+
+
+def provenance_sentence(table: Table, cells: Sequence[tuple[Cell, Metrics]]) -> str:
+    """Say what made the published cells, and whether their settings are those of the table.
+
+    Args:
+        table: whose cells they are.
+        cells: with their records.
+    """
+    sources = [record.get("provenance") or {} for _, record in cells]
+    devices, commits = _listed(sources, "device"), _listed(sources, "commit")
+    versions = sorted({str((source.get("versions") or {}).get("torch")) for source in sources})
+    text = f"Published: {len(cells)} cells, commit {commits}, torch {', '.join(versions)}, {devices}."
+    settings = {(cell.row, cell.column): _settings(cell) for cell in table.cells()}
+    known = [cell for cell, _ in cells if (cell.row, cell.column) in settings]
+    others = sum(_settings(cell) != settings[cell.row, cell.column] for cell in known)
+    return text if not others else f"{text} {others} of them were run with other settings than this table's."
+
+
+def _settings(cell: Cell) -> list[str]:
+    return sorted({setting for setting in cell.overrides if not setting.startswith(_NO_MATTER)})
+
+
+def _listed(sources: Sequence[Any], key: str) -> str:
+    return ", ".join(sorted({str(source.get(key)) for source in sources}))
+
+
+def _cell(entry: Any) -> Cell:
+    return Cell(str(entry["row"]), str(entry["column"]), int(entry["seed"]), tuple(entry["overrides"]))

@@ -1,11 +1,16 @@
-"""The parts of a table: rows, columns, measures, cells, and figures of the paper to hold them against."""
+"""The parts of a table (rows, columns, measures, cells), read from YAML: its keys checked, one profile applied."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-TRAIN = "semscale_pl.cli.train:train"
+import yaml
+
+TRAIN = "semscale_pl.training.run:train"
 LAST, SELECTED = "results.last.", "results.selected."
 
 
@@ -55,7 +60,7 @@ class Measure:
     """One quantity of a table and how to show it.
 
     It is found under the dotted ``key`` into ``metrics.json``, or computed by the ``derived`` function of that name
-    (see :mod:`semscale_pl.tables.derived`) with ``arguments``.
+    (see :mod:`semscale_pl.tables.aggregate`) with ``arguments``.
     """
 
     name: str
@@ -132,3 +137,182 @@ class Table:
             for column in self.columns
             for row in self.rows
         ]
+
+
+PICTURES = ("confusion",)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def load_table(path: str | Path, profile: str | None = None) -> Table:
+    """Read a table from YAML.
+
+    Args:
+        path: the file; see ``experiments/demo.yaml`` for all keys.
+        profile: name of one of the file's ``profiles``, whose keys replace the file's own, except for ``base``, which
+            is appended; None takes the file as it is, or its ``default_profile``.
+
+    Returns:
+        The table.
+
+    Raises:
+        ValueError: the file is missing or misses something, or there is no such profile.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ValueError(f"Expected a table's YAML file, but there is no {str(file)!r}. See experiments/.")
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"Expected {str(file)!r} to be YAML, but got: {' '.join(str(error).split())}") from None
+    if not isinstance(content, Mapping):
+        raise ValueError(f"Expected {str(file)!r} to hold a mapping, but got {type(content).__name__}.")
+    return parse_table({"name": file.stem, **content}, profile, file.parent)
+
+
+def parse_table(content: Mapping[str, Any], profile: str | None = None, folder: Path | None = None) -> Table:
+    """Check a table's mapping and build the table from it.
+
+    Args:
+        content: as in the YAML file.
+        profile: see :func:`load_table`.
+        folder: what a relative ``config_dir`` is relative to.
+
+    Returns:
+        The table.
+
+    Raises:
+        ValueError: a key is unknown, missing or out of range.
+    """
+    merged, profile = _with_profile(dict(content), profile)
+    _check_keys(merged)
+    rows = tuple(_variant(entry, "rows") for entry in merged["rows"])
+    columns = tuple(_variant(entry, "columns") for entry in merged.get("columns") or [{"name": ""}])
+    config_dir = merged.get("config_dir")
+    table = Table(
+        name=str(merged["name"]),
+        title=str(merged.get("title", merged["name"])),
+        rows=rows,
+        columns=columns,
+        seeds=checked_seeds(merged["seeds"]),
+        measures=_with_selected_epoch([_measure(entry) for entry in merged["measures"]]),
+        baseline=str(merged.get("baseline", rows[0].name if rows else "")),
+        base=_overrides(merged.get("base"), "base"),
+        contrasts=tuple((str(row), str(reference)) for row, reference in merged.get("contrasts", ())),
+        profile=profile,
+        note=" ".join(str(merged.get("note", "")).split()),
+        train=str(merged.get("train", TRAIN)),
+        config_dir=str((folder or Path()) / config_dir) if config_dir else None,
+        config_name=str(merged.get("config_name", "train")),
+        pictures=_pictures(merged.get("pictures", ())),
+    )
+    _check_names(table)
+    return table
+
+
+def checked_seeds(seeds: Any) -> tuple[int, ...]:
+    """Return seeds as a tuple.
+
+    Raises:
+        ValueError: they are not a list of different non-negative whole numbers.
+
+    Example:
+        >>> checked_seeds([0, 1])
+        (0, 1)
+    """
+    whole = isinstance(seeds, Sequence) and not isinstance(seeds, str) and all(type(s) is int and s >= 0 for s in seeds)
+    if not whole or not seeds or len(set(seeds)) != len(seeds):
+        raise ValueError(f"Expected `seeds` to be a list of different non-negative integers, but got {seeds!r}.")
+    return tuple(seeds)
+
+
+def _with_profile(content: dict[str, Any], profile: str | None) -> tuple[dict[str, Any], str]:
+    profiles = content.pop("profiles", None) or {}
+    chosen = profile or content.pop("default_profile", None)
+    content.pop("default_profile", None)
+    if chosen is None:
+        return content, ""
+    if chosen not in profiles:
+        raise ValueError(f"Expected `profile` to be one of {sorted(profiles)}, but got {chosen!r}.")
+    changes = dict(profiles[chosen] or {})
+    base = [*(content.get("base") or []), *(changes.pop("base", None) or [])]
+    return {**content, **changes, "base": base}, str(chosen)
+
+
+def _check_keys(content: Mapping[str, Any]) -> None:
+    known = {*Table.__dataclass_fields__} - {"profile"}
+    if unknown := sorted(set(content) - known):
+        raise ValueError(f"Expected the table's keys to be among {sorted(known)}, but got {unknown}.")
+    for key in ("rows", "seeds", "measures"):
+        if not content.get(key):
+            raise ValueError(f"Expected the table to have `{key}`, but got {content.get(key)!r}.")
+
+
+def _variant(entry: Any, where: str) -> Variant:
+    if not isinstance(entry, Mapping) or "name" not in entry or set(entry) - {"name", "overrides", "paper"}:
+        raise ValueError(f"Expected `{where}` to hold mappings of name, overrides and paper, but got {entry!r}.")
+    paper = tuple((str(key), _reference(value)) for key, value in (entry.get("paper") or {}).items())
+    return Variant(str(entry["name"]), _overrides(entry.get("overrides"), where), paper)
+
+
+def _reference(value: Any) -> Reference:
+    ends = value if isinstance(value, list) else [value, value]
+    numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
+    if not numbers or len(ends) != 2 or ends[0] > ends[1]:
+        raise ValueError(f"Expected `paper` to hold numbers or ranges [low, high], but got {value!r}.")
+    return Reference(float(ends[0]), float(ends[1]))
+
+
+def _overrides(entries: Any, where: str) -> tuple[str, ...]:
+    entries = entries or []
+    if not isinstance(entries, list) or not all(isinstance(entry, str) and "=" in entry for entry in entries):
+        raise ValueError(f"Expected the overrides of `{where}` to be a list of key=value, but got {entries!r}.")
+    return tuple(entries)
+
+
+def _measure(entry: Any) -> Measure:
+    known = set(Measure.__dataclass_fields__)
+    if not isinstance(entry, Mapping) or not {"name"} <= set(entry) <= known:
+        raise ValueError(f"Expected `measures` to hold mappings of {sorted(known)}, but got {entry!r}.")
+    if ("key" in entry) == ("derived" in entry):
+        raise ValueError(f"Expected each of `measures` to have either key or derived, but got {entry!r}.")
+    arguments = dict(entry.get("arguments") or {})
+    if "derived" in entry:
+        from semscale_pl.tables.aggregate import check_derived
+
+        check_derived(str(entry["derived"]), arguments)
+    elif arguments:
+        raise ValueError(f"Expected `arguments` only beside derived, but got {entry!r}.")
+    return Measure(**{**entry, "arguments": tuple(arguments.items())})
+
+
+def _with_selected_epoch(measures: list[Measure]) -> tuple[Measure, ...]:
+    """Put the value at the epoch that the validation part selected beside the last epoch's, for what is compared."""
+    focus = next((measure for measure in measures if measure.paired), measures[0])
+    key = focus.key.replace(LAST, SELECTED, 1)
+    if not focus.key.startswith(LAST) or any(measure.key == key for measure in measures):
+        return tuple(measures)
+    selected = replace(focus, name=f"{focus.name}, selected epoch", key=key, paired=False)
+    place = measures.index(focus) + 1
+    return (*measures[:place], selected, *measures[place:])
+
+
+def _pictures(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list | tuple) or not set(names) <= set(PICTURES):
+        raise ValueError(f"Expected `pictures` to be a list of {list(PICTURES)}, but got {names!r}.")
+    return tuple(names)
+
+
+def _check_names(table: Table) -> None:
+    if not _NAME.fullmatch(table.name):
+        raise ValueError(
+            f"Expected the table's `name` to be letters, digits, '-', '_' and '.', but got {table.name!r}."
+        )
+    for where, entries in (("rows", table.rows), ("columns", table.columns), ("measures", table.measures)):
+        names = [entry.name for entry in entries]
+        if len(set(names)) != len(names):
+            raise ValueError(f"Expected the names of `{where}` to differ, but got {names}.")
+    rows = {row.name for row in table.rows}
+    for name in (table.baseline, *(name for pair in table.contrasts for name in pair)):
+        if name not in rows:
+            raise ValueError(f"Expected `baseline` and `contrasts` to name rows, but got {name!r}.")

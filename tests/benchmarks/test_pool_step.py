@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from semscale_pl.benchmarks import pool_step
-from semscale_pl.moments import ClassMoments
+from semscale_pl.geometry.moments import ClassMoments
 
 SMALL = {"num_samples": 300, "num_classes": 6, "largest": 120, "smallest": 5, "batch_size": 16, "num_features": 4}
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from semscale_pl.callbacks.step_seed import StepSeed
 from semscale_pl.data.datamodule import ImbalancedDataModule
-from semscale_pl.data.digits import Digits
+from semscale_pl.data.vision import Digits
 from semscale_pl.losses import CrossEntropy
 from semscale_pl.models.classifiers import LinearClassifier
 from semscale_pl.modules.classifier import ImbalancedClassifier

@@ -162,7 +162,7 @@ def test_files_that_cannot_be_used_get_one_line(
 def test_too_large_files_are_refused(
     file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("semscale_pl.cli.loaded_features.MOST_BYTES", 1000)
+    monkeypatch.setattr("semscale_pl.features.prepared.MOST_BYTES", 1000)
     assert main(["features=x.npz", *SETTINGS]) == 2
     assert "Take a random part of every class" in capsys.readouterr().err
 

@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from semscale_pl.cli.evaluate import _stored_config
-from semscale_pl.cli.paths import config_dir
+from semscale_pl.config.composing import config_dir
 
 
 def test_neither_pretrained_weights_nor_a_look_at_the_training_images_are_asked_for() -> None:

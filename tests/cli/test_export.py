@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from semscale_pl.cli import export
 from semscale_pl.cli.main import main
-from semscale_pl.cli.paths import config_dir
-from semscale_pl.cli.train import TrainResult, train
+from semscale_pl.config.composing import config_dir
+from semscale_pl.training.run import TrainResult, train
 
 FORMATS = [
     pytest.param("onnx", marks=pytest.mark.skipif(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from semscale_pl.cli import figure
-from semscale_pl.cli.paths import experiments_dir
+from semscale_pl.config.composing import experiments_dir
 
 RESULTS = experiments_dir() / "results"
 NAMES = figure.stored_figures(RESULTS)

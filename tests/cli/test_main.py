@@ -49,7 +49,7 @@ def test_an_error_while_running_keeps_its_traceback(monkeypatch: pytest.MonkeyPa
 def test_every_command_has_a_config_and_a_task() -> None:
     from importlib import import_module
 
-    from semscale_pl.cli.paths import config_dir
+    from semscale_pl.config.composing import config_dir
 
     for module_name, _ in console.COMMANDS.values():
         module = import_module(module_name)

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 import semscale_pl as ss
-from semscale_pl.analysis.measuring import measure
 from semscale_pl.cli.main import main
+from semscale_pl.measuring.measuring import measure
 
 NAMES = ["beech [red]", "ash", "yew"]
 COUNTS = [80, 25, 200]
@@ -200,7 +200,10 @@ def test_an_interrupt_leaves_nothing(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    target = {"measuring": "semscale_pl.analysis.measuring.class_table", "writing": "semscale_pl.reports.write_report"}
+    target = {
+        "measuring": "semscale_pl.measuring.measuring.class_table",
+        "writing": "semscale_pl.measuring.report.write_report",
+    }
     monkeypatch.setattr(target[moment], interrupted)
     assert main(["measure", npz()]) == 130
     assert capsys.readouterr().err == "Interrupted.\n"

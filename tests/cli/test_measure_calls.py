@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from semscale_pl.cli.main import main
-from semscale_pl.cli.measure_call import KEYS, USAGE, MeasureCall, parse
+from semscale_pl.cli.measure import KEYS, USAGE, MeasureCall, parse
 
 CALLS: dict[str, tuple[str, ...]] = {
     "seed=1": ("one of features=FILE, dataset=NAME and images=FOLDER", "none of them"),

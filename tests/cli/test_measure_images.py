@@ -17,10 +17,10 @@ from sklearn.datasets import load_digits
 
 import semscale_pl as ss
 from semscale_pl.cli.main import main
-from semscale_pl.cli.paths import config_dir
-from semscale_pl.cli.restoring import restore
-from semscale_pl.cli.train import train
+from semscale_pl.config.composing import config_dir
 from semscale_pl.models.torchvision_backbones import torchvision_backbone
+from semscale_pl.training.restoring import restore
+from semscale_pl.training.run import train
 
 BARE = ("report=false", "figures=false")
 

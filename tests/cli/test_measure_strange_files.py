@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from semscale_pl.cli.main import main
-from semscale_pl.data.features import open_features
+from semscale_pl.features import open_features
 
 X = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
 Y = np.arange(60) % 3

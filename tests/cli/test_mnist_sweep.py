@@ -10,8 +10,8 @@ import pytest
 from omegaconf import DictConfig
 
 from semscale_pl.cli.main import main
-from semscale_pl.cli.sweeps import check_sweep
-from semscale_pl.cli.train import check
+from semscale_pl.config.checks import check_train as check
+from semscale_pl.config.sweeps import check_sweep
 
 SWEEP = ["dataset=mnist_lt", "loss=ce,focal", "reweighting=none,semantic_scale", "imbalance_factor=10,100"]
 # int(size * factor ** (-i / 9)) of the first four classes, which have 5,923, 6,742, 5,958 and 6,131 images.

@@ -17,11 +17,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from semscale_pl.cli import predict
-from semscale_pl.cli.images import SUFFIXES, find_images
 from semscale_pl.cli.main import main
-from semscale_pl.cli.paths import config_dir
-from semscale_pl.cli.train import TrainResult, train
+from semscale_pl.config.composing import config_dir
 from semscale_pl.data import files
+from semscale_pl.data.files import SUFFIXES, find_images
+from semscale_pl.training.run import TrainResult, train
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import yaml
 
 from semscale_pl.cli import demo, table
 from semscale_pl.tables import cache
-from semscale_pl.tables.published import read_cells
+from semscale_pl.tables.publishing import read_cells
 
 FAKE = Path(__file__).parent.parent / "tables"
 

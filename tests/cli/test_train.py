@@ -16,8 +16,8 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from semscale_pl.cli.main import main
-from semscale_pl.cli.paths import config_dir
-from semscale_pl.cli.train import TrainResult, train
+from semscale_pl.config.composing import config_dir
+from semscale_pl.training.run import TrainResult, train
 
 QUICK = ["trainer.max_epochs=2", "reweighting=semantic_scale", "reweighting.start_epoch=1"]
 TIMES = ("seconds", "peak_memory")

@@ -12,8 +12,7 @@ from PIL import Image
 
 from semscale_pl.data.datamodule import ImbalancedDataModule
 from semscale_pl.data.files import Folder, read_rgb
-from semscale_pl.data.list_files import read_list
-from semscale_pl.data.lists import Lists
+from semscale_pl.data.lists import Lists, read_list
 from semscale_pl.data.wrapped import TorchDatasets, labels_of
 
 PAIRS = [("a b.jpg", "0"), ("c.jpg", "1")]

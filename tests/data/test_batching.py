@@ -10,8 +10,14 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from semscale_pl.data.batching import EpochSampler, EvaluationBatchSampler, GlobalBatchSampler
-from semscale_pl.data.samplers import InstanceSampling, PowerSampling, Sampling
+from semscale_pl.data.samplers import (
+    EpochSampler,
+    EvaluationBatchSampler,
+    GlobalBatchSampler,
+    InstanceSampling,
+    PowerSampling,
+    Sampling,
+)
 
 CASES = [(20, 8), (21, 5), (17, 8), (16, 8), (9, 4)]
 

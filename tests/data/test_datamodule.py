@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from semscale_pl.data.datamodule import ImbalancedDataModule
-from semscale_pl.data.digits import Digits
 from semscale_pl.data.longtail import index_hash
 from semscale_pl.data.samplers import PowerSampling
 from semscale_pl.data.transforms import crop
+from semscale_pl.data.vision import Digits
 
 
 def ready(**options: Any) -> ImbalancedDataModule:

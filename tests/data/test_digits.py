@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from semscale_pl.data.digits import Digits
+from semscale_pl.data.vision import Digits
 
 
 def test_split_by_class() -> None:

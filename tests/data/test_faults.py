@@ -53,11 +53,11 @@ from faulty_data import (
 from PIL import Image
 
 from semscale_pl.data.datamodule import ImbalancedDataModule
-from semscale_pl.data.digits import Digits
 from semscale_pl.data.files import Folder, ImageFiles
-from semscale_pl.data.list_files import read_list
+from semscale_pl.data.lists import read_list
 from semscale_pl.data.source import DatasetNotFound
 from semscale_pl.data.transforms import crop_flip
+from semscale_pl.data.vision import Digits
 
 # What is done, and what the line has to contain.
 FAULTS: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {

@@ -11,8 +11,7 @@ from PIL import Image
 
 from semscale_pl.data.datamodule import ImbalancedDataModule
 from semscale_pl.data.files import Folder, ImageFiles
-from semscale_pl.data.list_files import read_list
-from semscale_pl.data.lists import Lists
+from semscale_pl.data.lists import Lists, read_list
 from semscale_pl.data.source import DatasetNotFound
 
 

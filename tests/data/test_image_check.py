@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semscale_pl.data import image_check
+from semscale_pl.data import checking as image_check
+from semscale_pl.data.checking import check_decodable, memory_of
 from semscale_pl.data.datamodule import ImbalancedDataModule
 from semscale_pl.data.files import Folder
-from semscale_pl.data.image_check import check_decodable, memory_of
 from semscale_pl.data.source import DataError
 
 PER_CLASS = 70  # of two classes and two splits: enough to be remembered

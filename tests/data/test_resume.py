@@ -10,8 +10,8 @@ import pytorch_lightning as pl
 import torch
 
 from semscale_pl.data.datamodule import ImbalancedDataModule
-from semscale_pl.data.digits import Digits
 from semscale_pl.data.transforms import crop
+from semscale_pl.data.vision import Digits
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),

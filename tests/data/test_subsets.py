@@ -13,11 +13,10 @@ from hydra.utils import instantiate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semscale_pl.cli.checks import check_train
-from semscale_pl.cli.errors import WrongCallError
-from semscale_pl.data.longtail import index_hash, long_tail_indices
+from semscale_pl.config.checks import check_train
+from semscale_pl.config.errors import WrongCallError
+from semscale_pl.data.longtail import index_hash, listed_indices, long_tail_indices, per_class_indices, training_subset
 from semscale_pl.data.source import DataError
-from semscale_pl.data.subsets import listed_indices, per_class_indices, training_subset
 
 CONF = Path(__file__).parents[2] / "conf"
 LABELS = torch.tensor([0, 1, 2] * 20)

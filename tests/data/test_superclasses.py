@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from semscale_pl.data.source import DataError, DatasetNotFound
-from semscale_pl.data.superclasses import cifar100_superclasses
+from semscale_pl.data.vision import cifar100_superclasses
 
 
 def write(root: Path, meta: Any, test: Any) -> None:

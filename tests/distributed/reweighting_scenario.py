@@ -16,13 +16,13 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from semscale_pl.callbacks.difficulty import DifficultyReweighting
-from semscale_pl.callbacks.effective_area import EffectiveAreaReweighting
-from semscale_pl.callbacks.sample_volume import SampleVolumeReweighting
-from semscale_pl.callbacks.scale_prior import ScalePriorReweighting
-from semscale_pl.callbacks.score import ScoreReweighting
-from semscale_pl.callbacks.slot import SlotReweighting
-from semscale_pl.data.digits import Digits
+from semscale_pl.callbacks.reweighting.difficulty import DifficultyReweighting
+from semscale_pl.callbacks.reweighting.effective_area import EffectiveAreaReweighting
+from semscale_pl.callbacks.reweighting.sample_volume import SampleVolumeReweighting
+from semscale_pl.callbacks.reweighting.score import ScoreReweighting
+from semscale_pl.callbacks.reweighting.semantic_scale import ScalePriorReweighting
+from semscale_pl.callbacks.reweighting.slot import SlotReweighting
+from semscale_pl.data.vision import Digits
 from semscale_pl.distributed import rank
 from semscale_pl.losses import CrossEntropy
 from semscale_pl.models.classifiers import LinearClassifier

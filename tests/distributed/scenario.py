@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from semscale_pl.data.digits import Digits
+from semscale_pl.data.vision import Digits
 from semscale_pl.distributed import rank
 from semscale_pl.losses import CrossEntropy
 from semscale_pl.models.classifiers import LinearClassifier

@@ -11,10 +11,9 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from semscale_pl.metrics import AveragePrecision, CalibrationError, ClassificationReport, GroupAccuracy, ModelBias
+from semscale_pl.metrics.accuracy import model_bias, rank_groups, shot_groups
 from semscale_pl.metrics.average_precision import average_precision, binned_average_precision, score_histograms
 from semscale_pl.metrics.calibration import calibration_bins, expected_calibration_error
-from semscale_pl.metrics.group_accuracy import rank_groups, shot_groups
-from semscale_pl.metrics.model_bias import model_bias
 
 
 def rows(num: int = 200, num_classes: int = 12) -> tuple[Tensor, Tensor]:

@@ -7,9 +7,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from semscale_pl.cli.building import build_optimizer
-from semscale_pl.cli.paths import config_dir
-from semscale_pl.modules.learning_rate import linear_scaling
+from semscale_pl.config.composing import config_dir
+from semscale_pl.modules.schedules import linear_scaling
+from semscale_pl.training.building import build_optimizer
 
 
 def rate(*overrides: str) -> float:

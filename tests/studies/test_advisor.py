@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from semscale_pl.cli.strict_json import strict
-from semscale_pl.figures.advisor import draw
 from semscale_pl.figures.style import as_pixels
-from semscale_pl.studies import advisor
-from semscale_pl.studies.advisor import accuracy_of, policies, prediction, run
-from semscale_pl.studies.collecting import POLICIES, Reveal
-from semscale_pl.studies.pixels import Pixels
+from semscale_pl.files import strict
+from semscale_pl.studies.advisor import study as advisor
+from semscale_pl.studies.advisor.drawing import draw
+from semscale_pl.studies.advisor.simulation import POLICIES, Reveal
+from semscale_pl.studies.advisor.study import accuracy_of, policies, prediction, run
+from semscale_pl.training.pixels import Pixels
 
 SETTINGS: dict[str, Any] = {
     "dataset": "made", "side": 3, "seeds": [0, 1], "most": 20, "least": 6, "batch": 4, "budget": 40,

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semscale_pl.cli.strict_json import strict
-from semscale_pl.figures.bunny import draw
 from semscale_pl.figures.style import as_pixels
-from semscale_pl.studies.bunny import read_points, run
+from semscale_pl.files import strict
+from semscale_pl.studies.bunny import draw, read_points, run
 
 
 def test_runs_and_draws(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from semscale_pl.studies.collecting import MEASURED, POLICIES, Collection, collect, long_tail
-from semscale_pl.volumes import semantic_scale
+from semscale_pl.geometry.volumes import semantic_scale
+from semscale_pl.studies.advisor.simulation import MEASURED, POLICIES, Collection, collect, long_tail
 
 
 def collection(counts: list[int], batch: int = 5, available: int = 60) -> Collection:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from semscale_pl.cli.strict_json import strict
-from semscale_pl.figures.correlation import draw
 from semscale_pl.figures.style import as_pixels
-from semscale_pl.studies.correlation import read_cells, run
+from semscale_pl.files import strict
+from semscale_pl.studies.correlation import draw, read_cells, run
 
 
 def test_reads_published_trainings_and_agrees_with_their_own_records() -> None:

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from semscale_pl.cli.paths import experiments_dir
-from semscale_pl.figures import count_control as control_figure
-from semscale_pl.figures import count_estimators as estimators_figure
-from semscale_pl.figures import interval_coverage as coverage_figure
+from semscale_pl.config.composing import experiments_dir
 from semscale_pl.figures.style import as_pixels
 from semscale_pl.studies import count_control, count_estimators, interval_coverage
+from semscale_pl.studies import count_control as control_figure
+from semscale_pl.studies import count_estimators as estimators_figure
+from semscale_pl.studies import interval_coverage as coverage_figure
 from semscale_pl.studies.description import find_study, load_study
 from semscale_pl.studies.known_volumes import populations
 from semscale_pl.studies.running import run_study

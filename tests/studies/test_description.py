@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from semscale_pl.cli.paths import experiments_dir
+from semscale_pl.config.composing import experiments_dir
 from semscale_pl.studies.description import changed, find_study, is_study, known_studies, load_study
 
 GOOD = """

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from semscale_pl.cli.strict_json import strict
-from semscale_pl.figures.drift import draw
 from semscale_pl.figures.style import as_pixels
-from semscale_pl.studies.drift import read_drift, run, summary
-from semscale_pl.studies.training import Training
+from semscale_pl.files import strict
+from semscale_pl.studies.drift import draw, read_drift, run, summary
+from semscale_pl.studies.running import Training
 
 HEADER = "epoch,learning_rate,mean,median,p90,to_norm,scale_change\n"
 

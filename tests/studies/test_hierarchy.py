@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from semscale_pl.cli.strict_json import strict
-from semscale_pl.figures.hierarchy import draw
 from semscale_pl.figures.style import as_pixels
-from semscale_pl.studies.hierarchy import METHODS, network_features, over_seeds, probe
-from semscale_pl.studies.training import trained
+from semscale_pl.files import strict
+from semscale_pl.studies.hierarchy import METHODS, draw, network_features, over_seeds, probe
+from semscale_pl.studies.running import trained
 
 PARENTS = torch.tensor([0, 0, 1, 1])
 

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from semscale_pl.cli.strict_json import strict
-from semscale_pl.figures.marginal_effect import draw
 from semscale_pl.figures.style import as_pixels
+from semscale_pl.files import strict
 from semscale_pl.studies.description import find_study, load_study
-from semscale_pl.studies.marginal_effect import compare, run, sum_of_scales, table_of
+from semscale_pl.studies.marginal_effect import compare, draw, run, sum_of_scales, table_of
 from semscale_pl.tables import cache
-from semscale_pl.tables.cells import parse_table
+from semscale_pl.tables.schema import parse_table
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from semscale_pl.cli.paths import experiments_dir
+from semscale_pl.config.composing import experiments_dir
 from semscale_pl.studies.running import draw, read_result
 
 RESULTS = sorted((experiments_dir() / "results").glob("*/result.json"))

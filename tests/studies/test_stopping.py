@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from semscale_pl.studies.stopping import RULES, stops
-from semscale_pl.volumes import semantic_scale
+from semscale_pl.geometry.volumes import semantic_scale
+from semscale_pl.studies.advisor.simulation import RULES, stops
 
 
 def test_lower_thresholds_stop_later_and_leave_less() -> None:

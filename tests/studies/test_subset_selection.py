@@ -10,15 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from semscale_pl.cli.strict_json import strict
 from semscale_pl.figures.style import as_pixels
-from semscale_pl.figures.subset_selection import draw
+from semscale_pl.files import strict
 from semscale_pl.studies import subset_selection
-from semscale_pl.studies.pixels import Pixels
-from semscale_pl.studies.subset_selection import check, entries, run, table_of
+from semscale_pl.studies.subset_selection import check, draw, entries, run, table_of
 from semscale_pl.tables import engine
-from semscale_pl.tables.cells import Table
 from semscale_pl.tables.engine import TableResult
+from semscale_pl.tables.schema import Table
+from semscale_pl.training.pixels import Pixels
 
 ARGUMENTS: dict[str, Any] = {
     "dataset": "mnist", "side": 2, "pool": 12, "methods": ["random", "greedy", "k_centre"], "sizes": [2, 5],

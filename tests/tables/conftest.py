@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from semscale_pl.tables import cache
-from semscale_pl.tables.cells import Table, parse_table
+from semscale_pl.tables.schema import Table, parse_table
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ import pytest
 from scipy import stats
 
 from semscale_pl.tables.aggregate import summarize, value_at
-from semscale_pl.tables.cells import parse_table
-from semscale_pl.tables.schema import Cell, Reference
+from semscale_pl.tables.schema import Cell, Reference, parse_table
 
 VALUES = {
     ("A", 0): 0.50,

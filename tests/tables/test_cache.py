@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from semscale_pl.cli.paths import experiments_dir
+from semscale_pl.config.composing import experiments_dir
 from semscale_pl.tables import cache
-from semscale_pl.tables.cells import Table, load_table
+from semscale_pl.tables.schema import Table, load_table
 
 
 def keys(table: Table, *overrides: str) -> list[str]:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from semscale_pl.cli.paths import experiments_dir
-from semscale_pl.tables.cells import load_table, parse_table
+from semscale_pl.config.composing import experiments_dir
+from semscale_pl.tables.schema import load_table, parse_table
 
 
 def test_enumerates_rows_columns_and_seeds(content: dict[str, Any]) -> None:

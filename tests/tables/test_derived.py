@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from semscale_pl.metrics.group_accuracy import rank_groups
-from semscale_pl.tables.aggregate import summarize
-from semscale_pl.tables.cells import parse_table
-from semscale_pl.tables.derived import compute, thirds_of
+from semscale_pl.metrics.accuracy import rank_groups
+from semscale_pl.tables.aggregate import compute, summarize, thirds_of
+from semscale_pl.tables.schema import parse_table
 
 
 def record_of(

@@ -11,10 +11,9 @@ import pytest
 
 from semscale_pl.tables import jobs
 from semscale_pl.tables.cache import CellRun, locate
-from semscale_pl.tables.cells import parse_table
 from semscale_pl.tables.engine import run_table
 from semscale_pl.tables.jobs import Cluster, check_cluster, run_jobs
-from semscale_pl.tables.schema import Table
+from semscale_pl.tables.schema import Table, parse_table
 
 LOCAL = Cluster("local", {"timeout": 2})
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from semscale_pl.cli.paths import experiments_dir
+from semscale_pl.config.composing import experiments_dir
 from semscale_pl.tables.cache import CellRun
-from semscale_pl.tables.published import read_cells
-from semscale_pl.tables.publishing import CELLS, cell_record, cells_text
+from semscale_pl.tables.publishing import CELLS, cell_record, cells_text, read_cells
 from semscale_pl.tables.schema import Cell
 
 RUN = CellRun(Cell("A", "", 3, ("level=1",)), Path("runs/tables/t/0123abcd"))

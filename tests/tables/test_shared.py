@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semscale_pl.tables.shared import joined, own_part, shared_part
+from semscale_pl.tables.publishing import joined, own_part, shared_part
 
 LEAVES = (
     st.none()

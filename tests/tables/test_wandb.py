@@ -10,7 +10,7 @@ from offline_wandb import read_finished
 
 from semscale_pl.tables.cache import locate
 from semscale_pl.tables.cell_training import task_of, train_cell
-from semscale_pl.tables.cells import parse_table
+from semscale_pl.tables.schema import parse_table
 
 CONTENT = {
     "name": "tiny",

@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from semscale_pl.tables.cache import CellRun, locate
-from semscale_pl.tables.cells import parse_table
 from semscale_pl.tables.engine import run_table
-from semscale_pl.tables.schema import Table
+from semscale_pl.tables.schema import Table, parse_table
 from semscale_pl.tables.workers import run_cells
 
 

@@ -1,0 +1,114 @@
+"""Advice as a table in the terminal and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import sys
+from dataclasses import fields
+
+from semscale_pl.advice.advice import Advice, ClassAdvice
+
+SHOWN_CLASSES = 60
+
+
+def print_advice(advice: Advice) -> None:
+    """Print a table, the classes that gain most first, and what it says in a sentence or two.
+
+    Args:
+        advice: of all classes.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    # A pipe has no width; cutting numbers there would be worse than a long line.
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    table = Table("class", "n", "S'", "last batch", "next batch", "advice", "enough at", "grant")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    ranked = ranking(advice)
+    for entry in ranked[:SHOWN_CLASSES]:
+        table.add_row(*_cells(entry))
+    console.print(table)
+    if len(ranked) > SHOWN_CLASSES:
+        console.print(f"and {len(ranked) - SHOWN_CLASSES:,} more, see the CSV", markup=False)
+    for sentence in sentences(advice):
+        console.print(sentence, markup=False)
+
+
+def ranking(advice: Advice) -> list[ClassAdvice]:
+    """Return the classes, those first that are too small to judge, then those whose next batch is worth most."""
+    return sorted(advice.classes, key=lambda entry: (not math.isnan(entry.next_gain), -entry.next_gain, entry.count))
+
+
+def sentences(advice: Advice) -> list[str]:
+    """Say what the table says.
+
+    Args:
+        advice: of all classes.
+
+    Returns:
+        Sentences.
+    """
+    stopped = sum(entry.stop for entry in advice.classes)
+    unsure = sum(not entry.certain and not math.isnan(entry.increment) for entry in advice.classes)
+    result = [
+        f"A last batch of {advice.batch} has added less than {100 * advice.threshold:g} % of S' to {stopped} of "
+        f"{len(advice.classes)} classes: stop there."
+    ]
+    if unsure:
+        result.append(f"? marks {unsure} whose interval over random orders holds the threshold.")
+    small = sum(math.isnan(entry.increment) for entry in advice.classes)
+    if small:
+        result.append(f"Too few samples for the rule (fewer than two before the last batch, or equal ones): {small}.")
+    if advice.budget:
+        granted = advice.budget - advice.unspent
+        result.append(f"Of {advice.budget:,} new samples {granted:,} are spread as in the column `grant`;")
+        result[-1] += (
+            f" {advice.unspent:,} stay unspent: no whole batch is worth it." if advice.unspent else " none is left."
+        )
+    return result
+
+
+def csv_of(advice: Advice) -> str:
+    """Return one line a class, in the order of the class numbers; what is undefined is empty.
+
+    Args:
+        advice: of all classes.
+    """
+    names = [field.name for field in fields(ClassAdvice)]
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(names)
+    for entry in advice.classes:
+        values = [getattr(entry, name) for name in names]
+        writer.writerow(["" if value is None or value != value else value for value in values])
+    return file.getvalue()
+
+
+def _cells(entry: ClassAdvice) -> list[str]:
+    from rich.markup import escape
+
+    interval = f"{_per_cent(entry.increment)} [{_per_cent(entry.low)}, {_per_cent(entry.high)}]"
+    advice = ("stop" if entry.stop else "continue") + ("" if entry.certain or math.isnan(entry.increment) else " ?")
+    return [
+        escape(entry.name),
+        f"{entry.count:,}",
+        f"{entry.scale:.2f}",
+        escape(interval) if not math.isnan(entry.increment) else "n/a",
+        _per_cent(entry.next_gain),
+        advice,
+        f"{entry.enough:,}" if entry.enough is not None else "n/a",
+        f"{entry.grant:,}" if entry.grant else "",
+    ]
+
+
+def _per_cent(value: float) -> str:
+    """Return a share in per cent.
+
+    Example:
+        >>> _per_cent(0.0312), _per_cent(float("nan"))
+        ('3.12 %', 'n/a')
+    """
+    return "n/a" if math.isnan(value) else f"{100 * value:.2f} %"

@@ -1,1 +1,0 @@
-"""Choosing k samples that stand for a class: by the volume they span, by their mean, by what they cover."""

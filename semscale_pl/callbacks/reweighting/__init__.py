@@ -1,0 +1,1 @@
+"""The re-weightings that fill the slot between features and loss."""

@@ -1,0 +1,76 @@
+"""Class weights from class counts, in the same slot and under the same settings as the semantic-scale weights."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import Tensor
+
+from semscale_pl.callbacks.reweighting.slot import SlotReweighting
+from semscale_pl.callbacks.training_data import TrainingSplit
+from semscale_pl.imbalance import class_balanced_weights, inverse_weights, normalize_weights, sqrt_inverse_weights
+
+Scheme = Literal["inverse", "sqrt_inverse", "class_balanced"]
+
+
+class FrequencyReweighting(SlotReweighting):
+    """Weight each class by its number of training images.
+
+    With ``start_epoch=0.8``, four fifths of the epochs, this is the deferred schedule (DRW).
+
+    Args:
+        scheme: ``inverse`` 1/n, ``sqrt_inverse`` 1/sqrt(n), ``class_balanced`` (1 - beta)/(1 - beta^n).
+        beta: of ``class_balanced``, in [0, 1); 0 gives uniform weights, towards 1 it becomes ``inverse``.
+        normalization: see :func:`semscale_pl.imbalance.normalize_weights`.
+        start_epoch: first epoch with weights.
+        ramp_epochs: epochs until the weights have their full strength.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Reference: Cui et al. (CVPR 2019), section 4; Cao et al. (NeurIPS 2019), section 3.3 for the deferred schedule.
+    """
+
+    def __init__(
+        self,
+        scheme: Scheme = "inverse",
+        beta: float = 0.9999,
+        normalization: str = "sample",
+        start_epoch: float = 0,
+        ramp_epochs: int = 0,
+    ) -> None:
+        super().__init__(start_epoch, ramp_epochs, normalization)
+        if scheme not in get_args(Scheme):
+            raise ValueError(f"Expected `scheme` to be one of {get_args(Scheme)}, but got {scheme!r}.")
+        if not 0.0 <= beta < 1.0:
+            raise ValueError(f"Expected `beta` to be in [0, 1), but got {beta}.")
+        self.scheme, self.beta = scheme, beta
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Compute the weights and fill the slot."""
+        self._compute(trainer, pl_module)
+        super().on_fit_start(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Normalize anew: a sampler's class frequencies may change with the epoch."""
+        super().on_train_epoch_start(trainer, pl_module)
+        self._compute(trainer, pl_module)
+
+    def _compute(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        split = TrainingSplit.of(trainer, pl_module, None, None)
+        if split.counts is None:
+            raise MisconfigurationException(
+                "Expected the datamodule to know `class_counts`, but found none. Give the datamodule that attribute."
+            )
+        frequencies = split.counts if split.frequencies is None else split.frequencies
+        weights = normalize_weights(self._raw(split.counts), frequencies, self.normalization)
+        self.weights = weights.to(pl_module.device)
+
+    def _raw(self, counts: Tensor) -> Tensor:
+        if self.scheme == "inverse":
+            return inverse_weights(counts)
+        if self.scheme == "sqrt_inverse":
+            return sqrt_inverse_weights(counts)
+        return class_balanced_weights(counts, self.beta)

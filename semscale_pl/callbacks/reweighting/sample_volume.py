@@ -1,0 +1,103 @@
+"""Class weights from the sample volumes of the training images: the measure in image space, without a model."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from semscale_pl.callbacks.reweighting.slot import SlotReweighting
+from semscale_pl.callbacks.training_data import TrainingSplit, check_training_pass, training_images
+from semscale_pl.distributed import gather_rows
+from semscale_pl.geometry import sample_volumes
+from semscale_pl.imbalance import weigh_scales
+from semscale_pl.weighting import WeightingReport
+
+
+class SampleVolumeReweighting(SlotReweighting):
+    """Weight each class by ``volume^-power``, the volume of its resized pixels; computed once, before training.
+
+    The images are those of the training split under the evaluation transform, its normalization undone. A resumed run
+    computes the same volumes again, so that nothing has to be kept in a checkpoint.
+
+    Args:
+        image_size: side of the resized images in pixels.
+        power: exponent of the volumes.
+        floor: smallest volume, as a share of the largest; decides the weight of a class of one image.
+        max_ratio: cap on the largest over the smallest weight.
+        normalization: see :func:`semscale_pl.imbalance.normalize_weights`.
+        start_epoch: first epoch with weights.
+        ramp_epochs: epochs until the weights have their full strength.
+
+    Attributes:
+        volumes: (C,) sample volumes in bits, NaN for an absent class; None before the fit.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Reference: Ma et al. (ICLR 2023), appendix E, Algorithm 1.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 16,
+        power: float = 1.0,
+        floor: float = 0.05,
+        max_ratio: float = 100.0,
+        normalization: str = "sample",
+        start_epoch: float = 0,
+        ramp_epochs: int = 0,
+    ) -> None:
+        super().__init__(start_epoch, ramp_epochs, normalization)
+        if not isinstance(image_size, int) or image_size < 1:
+            raise ValueError(f"Expected `image_size` to be an integer of at least 1, but got {image_size!r}.")
+        one = torch.ones(1)
+        weigh_scales(one, one, normalization, power, floor, max_ratio)  # refuses wrong settings now, not in the fit
+        self.image_size, self.power, self.floor, self.max_ratio = image_size, power, floor, max_ratio
+        self.volumes: Tensor | None = None
+        self._num_floored = self._num_capped = 0
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Refuse a datamodule that cannot show all training images."""
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit":
+            check_training_pass(trainer, type(self).__name__)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Compute the weights, once, and fill the slot."""
+        split = TrainingSplit.of(trainer, pl_module, None, None)
+        images, labels = self._small_images(trainer, pl_module)
+        self.volumes = sample_volumes(images, labels, split.num_classes, self.image_size)
+        frequencies = torch.bincount(labels, minlength=split.num_classes)
+        if split.frequencies is not None:
+            frequencies = split.frequencies.to(self.volumes)
+        result = weigh_scales(self.volumes, frequencies, self.normalization, self.power, self.floor, self.max_ratio)
+        self.weights, self._num_floored, self._num_capped = result.weights, result.num_floored, result.num_capped
+        super().on_fit_start(trainer, pl_module)
+
+    def report(self) -> WeightingReport:
+        """Return the volumes, the weights in force, and how many classes the floor and the cap touched."""
+        base = super().report()
+        clipped = {"num_floored": float(self._num_floored), "num_capped": float(self._num_capped)}
+        values = {} if self.volumes is None else {"volume": self.volumes}
+        return WeightingReport({**values, **base.per_class}, {**base.scalars, **clipped})
+
+    def _small_images(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> tuple[Tensor, Tensor]:
+        """Resize batch by batch, since all images in full size need not fit into memory."""
+        model_input = getattr(trainer.datamodule, "model_input", None)  # type: ignore[attr-defined]
+        side, rows = (self.image_size, self.image_size), []
+        for images, labels in training_images(trainer, pl_module):
+            pixels = images.float()
+            if model_input is not None:
+                pixels = pixels * model_input.std.to(pixels) + model_input.mean.to(pixels)
+            small = interpolate(pixels, size=side, mode="bilinear", antialias=True)
+            rows.append(gather_rows(small, labels))
+        images, labels = (torch.cat(part) for part in zip(*rows, strict=True))
+        return _trimmed(images), labels
+
+
+def _trimmed(images: Tensor, tolerance: float = 1e-4) -> Tensor:
+    """Take off what rounding left outside of [0, 1], and no more: other pixels are for the measure to refuse."""
+    inside = images.clamp(0.0, 1.0)
+    return torch.where((images - inside).abs() <= tolerance, inside, images)

@@ -1,0 +1,331 @@
+"""Dynamic semantic-scale-balanced re-weighting: the callback that owns the pool of historical features."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import Tensor
+
+from semscale_pl.callbacks.reweighting.slot import SlotReweighting
+from semscale_pl.callbacks.training_data import TrainingSplit
+from semscale_pl.distributed import gather_rows
+from semscale_pl.geometry import interclass_weights, pool_features, semantic_scale_imbalance
+from semscale_pl.imbalance import weigh_scales
+from semscale_pl.pool import FeaturePool
+from semscale_pl.weighting import StepInputs, StepTerms, WeightingReport
+
+FeatureNorm = Literal["none", "l2", "rms"]
+MixedPolicy = Literal["dominant", "skip", "clean"]
+
+
+class SemanticScaleReweighting(SlotReweighting):
+    """Weight each class by the inverse of its semantic scale imbalance, recomputed in every training step.
+
+    Stage 1 (first epoch) fills the pool, stage 2 keeps it fresh, stage 3 (from ``start_epoch`` on) re-weights with
+    ``S^-power``. The weights of a step come from a pool that already holds this step's features. Under DDP every rank
+    pushes the features of all ranks, so that pools and weights are equal on all of them.
+
+    Args:
+        start_epoch: first epoch with weights, counted from 0 (the paper's n).
+        alpha: at least 1; the larger, the less the distances between the classes count (paper, inter-class weight).
+        power: exponent of the scales; 1 is the paper's.
+        interclass: whether the inter-class weight W enters at all; without it S is S' over its maximum.
+        pool: ``indexed`` keeps the newest feature of every image, ``fifo`` is the paper's queue.
+        num_features: wider features are averaged down to this many before they enter the pool.
+        normalization: ``sample``, ``class`` or ``none``, see :func:`semscale_pl.imbalance.normalize_weights`.
+        floor: smallest scale, as a share of the largest; decides the weight of a class of one image.
+        max_ratio: cap on the largest over the smallest weight.
+        estimator: ``plain`` or ``shrunk`` (OAS) covariance.
+        ratio: ``dim`` for the paper's d/m, a float r for r/m.
+        feature_norm: ``l2`` divides each feature by its length before it is pooled; ``rms`` measures in units of the
+            pool's root-mean-square deviation, which makes the scales independent of the features' size.
+        mixed: what enters the pool where images were mixed: the mixed feature under its ``dominant`` label, nothing
+            (``skip``), or the feature of the ``clean`` image, at the cost of one more forward pass.
+        storage_dtype: of the pool: ``float32``, ``float16`` or ``bfloat16``.
+        update_every_n_steps: steps between two computations of the weights; features enter in every step.
+        num_classes: taken from the datamodule or the module unless given.
+        capacity: number of training images; taken from the datamodule unless given.
+        ramp_epochs: epochs until the weights have their full strength; 0 as in the paper.
+
+    Attributes:
+        pool: the :class:`~semscale_pl.pool.FeaturePool`; None until the width of the features is known.
+        scales: (C,) semantic scales S' of the pool in bits, NaN for a class without features.
+        weights: (C,) class weights of stage 3.
+        stage: 1, 2 or 3.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Example:
+        >>> callback = SemanticScaleReweighting(start_epoch=5)
+        >>> callback.stage
+        1
+
+    Reference: Ma et al. (ICLR 2023), section 4 and Algorithm 2.
+    """
+
+    def __init__(
+        self,
+        start_epoch: float = 5,
+        alpha: float = 1.0,
+        power: float = 1.0,
+        interclass: bool = True,
+        pool: str = "indexed",
+        num_features: int = 64,
+        normalization: str = "sample",
+        floor: float = 0.05,
+        max_ratio: float = 100.0,
+        estimator: str = "plain",
+        ratio: float | Literal["dim"] = "dim",
+        feature_norm: FeatureNorm = "none",
+        mixed: MixedPolicy = "dominant",
+        storage_dtype: str = "float32",
+        update_every_n_steps: int = 1,
+        num_classes: int | None = None,
+        capacity: int | None = None,
+        ramp_epochs: int = 0,
+    ) -> None:
+        super().__init__(start_epoch, ramp_epochs, normalization)
+        _check_choices(pool=pool, estimator=estimator, feature_norm=feature_norm, mixed=mixed, dtype=storage_dtype)
+        _check_ranges(alpha, power, floor, max_ratio, ratio, num_features, update_every_n_steps)
+        self.alpha, self.power, self.interclass = alpha, power, interclass
+        self.mode, self.num_features, self.storage_dtype = pool, num_features, storage_dtype
+        self.floor, self.max_ratio = floor, max_ratio
+        self.estimator, self.ratio, self.feature_norm, self.mixed = estimator, ratio, feature_norm, mixed
+        self.update_every_n_steps, self.num_classes, self.capacity = update_every_n_steps, num_classes, capacity
+        self.pool: FeaturePool | None = None
+        self._split: TrainingSplit | None = None
+        self._steps = self._num_floored = self._num_capped = self._clean_rows = 0
+        self._pending_state: dict[str, Tensor] | None = None
+
+    @property
+    def scales(self) -> Tensor | None:
+        """(C,) semantic scales S' of the pool, in bits."""
+        return (
+            None
+            if self.pool is None
+            else self.pool.scales(estimator=self.estimator, ratio=self.ratio, unit=self._unit())
+        )
+
+    @property
+    def extra_passes(self) -> float:
+        """Forward passes of clean images (``mixed=clean``) so far, in passes over the training images."""
+        return self._clean_rows / self._split.size if self._split is not None else 0.0
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Check the run and make the pool, in this process and not in the one that built the callback."""
+        super().setup(trainer, pl_module, stage)
+        if stage != "fit":
+            return
+        mixing = getattr(pl_module, "mixing", None)
+        if self.mixed == "skip" and mixing is not None and mixing.probability >= 1.0:
+            raise MisconfigurationException(
+                "Expected some unmixed batches for `mixed=skip`, but every batch is mixed: the pool would stay empty. "
+                "Use `mixed=dominant` or `mixed=clean`, or lower the mixing's probability."
+            )
+        self._split = TrainingSplit.of(trainer, pl_module, self.num_classes, self.capacity)
+        self.pool, self.weights, self._steps, self._clean_rows = None, None, 0, 0
+        width = getattr(pl_module, "num_features", None)
+        if width is not None:
+            self._make_pool(int(width))
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Move the pool to the module's device and fill the slot."""
+        if self.pool is not None:
+            self.pool.to(pl_module.device)
+        if self.weights is not None:
+            self.weights = self.weights.to(pl_module.device)
+        super().on_fit_start(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Follow the epoch, and a sampler whose class frequencies change with it."""
+        super().on_train_epoch_start(trainer, pl_module)
+        self._split = TrainingSplit.of(trainer, pl_module, self.num_classes, self.capacity)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the pool, the weights and the step count: tensors and numbers only."""
+        if self.pool is None:
+            return {}
+        state: dict[str, Any] = {"pool": dict(self.pool.state_dict()), "steps": self._steps}
+        state |= {"clipped": [self._num_floored, self._num_capped], "clean_rows": self._clean_rows}
+        return state if self.weights is None else {**state, "weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the state of :meth:`state_dict`; the pool of a module of unknown width waits for its first step."""
+        if not state_dict:
+            return
+        self._steps = int(state_dict["steps"])
+        self._num_floored, self._num_capped = state_dict["clipped"]
+        self._clean_rows = int(state_dict.get("clean_rows", 0))
+        self.weights = state_dict.get("weights")
+        if self.pool is None:
+            self._pending_state = state_dict["pool"]
+        else:
+            self.pool.load_state_dict(state_dict["pool"])
+
+    def report(self) -> WeightingReport:
+        """Return S', W, S and the weights in force, and how many classes the floor and the cap touched."""
+        base = super().report()
+        scales, scalars = self.scales, {**base.scalars, "num_floored": float(self._num_floored)}
+        scalars["num_capped"] = float(self._num_capped)
+        if self.mixed == "clean":
+            scalars["extra_passes"] = self.extra_passes
+        if scales is None:
+            return WeightingReport(base.per_class, scalars)
+        interclass, imbalance = self._imbalance(scales)
+        return WeightingReport(
+            {"scale": scales, "interclass": interclass, "imbalance": imbalance, **base.per_class}, scalars
+        )
+
+    @torch.no_grad()
+    def _observe(self, inputs: StepInputs) -> None:
+        with torch.autocast(inputs.features.device.type, enabled=False):
+            rows = self._rows(inputs)
+            if rows is None:
+                return
+            features, labels, indices = gather_rows(self._reduce(rows[0]), *rows[1:])
+            if self.pool is None:
+                self._make_pool(features.shape[1])
+            assert self.pool is not None
+            self.pool.push(features, labels, indices)
+            if self.mixed == "clean" and inputs.mixed_labels is not None:
+                self._clean_rows += len(labels)
+            if self._steps % self.update_every_n_steps == 0 and self.strength > 0.0:
+                self._update_weights()
+            self._steps += 1
+
+    def _rows(self, inputs: StepInputs) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Choose what enters the pool: features, labels and indices."""
+        if inputs.mixed_labels is None:
+            return inputs.features, inputs.labels, inputs.indices
+        if self.mixed == "skip":
+            return None
+        if self.mixed == "clean":
+            return self._clean_features(inputs), inputs.labels, inputs.indices
+        if inputs.lam >= 0.5 or inputs.mixed_indices is None:
+            return inputs.features, inputs.labels, inputs.indices
+        return inputs.features, inputs.mixed_labels, inputs.mixed_indices
+
+    def _clean_features(self, inputs: StepInputs) -> Tensor:
+        assert self._module is not None
+        was_training = self._module.training
+        self._module.eval()  # the running statistics of the batch norms must not see these images a second time
+        try:
+            return self._module.features(inputs.images)  # type: ignore[operator]
+        finally:
+            self._module.train(was_training)
+
+    def _reduce(self, features: Tensor) -> Tensor:
+        if self.feature_norm == "l2":
+            features = torch.nn.functional.normalize(features.float(), dim=1)
+        return pool_features(features, self.num_features).to(getattr(torch, self.storage_dtype))
+
+    def _make_pool(self, width: int) -> None:
+        assert self._split is not None
+        self.pool = FeaturePool(
+            self._split.size,
+            min(width, self.num_features),
+            self._split.num_classes,
+            mode=self.mode,
+            storage_dtype=getattr(torch, self.storage_dtype),
+        )
+        if self._module is not None:
+            self.pool.to(self._module.device)
+        if self._pending_state is not None:
+            self.pool.load_state_dict(self._pending_state)
+            self._pending_state = None
+
+    def _unit(self) -> float:
+        if self.feature_norm != "rms" or self.pool is None:
+            return 1.0
+        return max(float(self.pool.rms_deviation()), torch.finfo(torch.float32).tiny)
+
+    def _imbalance(self, scales: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.pool is not None
+        if self.interclass:
+            interclass = interclass_weights(self.pool.centres(), self.alpha)
+        else:
+            interclass = torch.where(scales.isnan(), scales, torch.ones_like(scales))
+        return interclass, semantic_scale_imbalance(scales, interclass)
+
+    def _update_weights(self) -> None:
+        assert self.pool is not None
+        assert self._split is not None
+        assert self.scales is not None
+        _, imbalance = self._imbalance(self.scales)
+        frequencies = self._split.frequencies
+        if frequencies is None:
+            frequencies = self.pool.class_counts()
+        result = weigh_scales(
+            imbalance, frequencies.to(imbalance), self.normalization, self.power, self.floor, self.max_ratio
+        )
+        self.weights, self._num_floored, self._num_capped = result.weights, result.num_floored, result.num_capped
+
+
+def _check_choices(**values: str) -> None:
+    choices = {
+        "pool": ("indexed", "fifo"),
+        "estimator": ("plain", "shrunk"),
+        "feature_norm": get_args(FeatureNorm),
+        "mixed": get_args(MixedPolicy),
+        "dtype": ("float32", "float16", "bfloat16"),
+    }
+    for name, value in values.items():
+        if value not in choices[name]:
+            shown = "storage_dtype" if name == "dtype" else name
+            raise ValueError(f"Expected `{shown}` to be one of {choices[name]}, but got {value!r}.")
+
+
+def _check_ranges(
+    alpha: float, power: float, floor: float, max_ratio: float, ratio: Any, num_features: int, every: int
+) -> None:
+    checks = {
+        "alpha": (alpha, alpha >= 1.0, "at least 1"),
+        "power": (power, power >= 0.0, "at least 0"),
+        "floor": (floor, 0.0 < floor <= 1.0, "in (0, 1]"),
+        "max_ratio": (max_ratio, max_ratio >= 1.0, "at least 1"),
+        "ratio": (ratio, ratio == "dim" or (not isinstance(ratio, str) and ratio > 0), '"dim" or a number above 0'),
+        "num_features": (num_features, num_features >= 1, "at least 1"),
+        "update_every_n_steps": (every, every >= 1, "at least 1"),
+    }
+    for name, (value, holds, expected) in checks.items():
+        if not holds:
+            raise ValueError(f"Expected `{name}` to be {expected}, but got {value!r}.")
+
+
+class ScalePriorReweighting(SemanticScaleReweighting):
+    """Add ``power * log S`` to the logits instead of weighting the losses with ``S^-power``.
+
+    Takes the arguments of :class:`SemanticScaleReweighting`; pool, stages, floor
+    and cap are the same, and the ramp scales the prior. The prior is minus the log of the weights, which is
+    ``power * log S`` of the floored scales up to a constant that no loss over a softmax sees; so ``normalization`` has
+    no effect on training. It adds to what Balanced Softmax or logit adjustment put on the logits themselves.
+
+    Example:
+        >>> callback = ScalePriorReweighting(start_epoch=5, power=1.0)
+        >>> callback.report().per_class
+        {}
+
+    Reference: Ma et al. (ICLR 2023), section 4; Menon et al. (ICLR 2021), section 4, for adjusted logits.
+    """
+
+    def __call__(self, inputs: StepInputs) -> StepTerms:
+        """Return this step's log prior; none before ``start_epoch``."""
+        terms = super().__call__(inputs)
+        if terms.class_weights is None or self.weights is None:
+            return terms
+        return StepTerms(log_prior=self._log_prior(self.weights))
+
+    def report(self) -> WeightingReport:
+        """Return S', W, S and the log prior in force, and how many classes the floor and the cap touched."""
+        base = super().report()
+        values = {name: value for name, value in base.per_class.items() if name != "weight"}
+        if self.weights is not None:
+            values["log_prior"] = self._log_prior(self.weights)
+        return WeightingReport(values, base.scalars)
+
+    def _log_prior(self, weights: Tensor) -> Tensor:
+        return -self.strength * weights.log()

@@ -1,0 +1,118 @@
+"""What a callback has to know of the training split, and a pass over its images outside of training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import Tensor
+
+from semscale_pl.distributed import gather_rows
+
+
+@dataclass(frozen=True)
+class TrainingSplit:
+    """The numbers of the final training split.
+
+    Args:
+        num_classes: C.
+        size: number of images N.
+        counts: (C,) images of each class; None where nobody told.
+        frequencies: (C,) probability that the sampler draws each class; None where nobody told.
+    """
+
+    num_classes: int
+    size: int
+    counts: Tensor | None = None
+    frequencies: Tensor | None = None
+
+    @classmethod
+    def of(
+        cls, trainer: pl.Trainer, pl_module: pl.LightningModule, num_classes: int | None, capacity: int | None
+    ) -> TrainingSplit:
+        """Read the numbers from the arguments, then the datamodule, then the module.
+
+        Args:
+            trainer: may have a datamodule with ``num_classes``, ``train_size``, ``class_counts``,
+                ``class_frequencies``.
+            pl_module: may have ``num_classes``.
+            num_classes: overrides all of them; None to look it up.
+            capacity: overrides the number of images; None to look it up.
+
+        Raises:
+            MisconfigurationException: a number is neither given nor found.
+        """
+        source = getattr(trainer, "datamodule", None)
+        found_classes = num_classes or _first(source, pl_module, name="num_classes")
+        found_size = capacity or _first(source, name="train_size")
+        for name, value in {"num_classes": found_classes, "capacity": found_size}.items():
+            if value is None:
+                raise MisconfigurationException(
+                    f"Expected `{name}` from the callback's arguments or the datamodule, but found it in neither. "
+                    f"Pass `{name}=...` to the callback."
+                )
+        counts = getattr(source, "class_counts", None)
+        frequencies = getattr(source, "class_frequencies", None)
+        return cls(int(found_classes), int(found_size), _vector(counts), _vector(frequencies))
+
+
+def _first(*sources: Any, name: str) -> Any:
+    return next((value for value in (getattr(source, name, None) for source in sources) if value is not None), None)
+
+
+def _vector(values: Any) -> Tensor | None:
+    return None if values is None else torch.as_tensor(values, dtype=torch.float64)
+
+
+def check_training_pass(trainer: pl.Trainer, asked_by: str) -> None:
+    """Refuse a run whose datamodule cannot show the training images a second time.
+
+    Raises:
+        MisconfigurationException: there is no datamodule with ``eval_train_dataloader()``.
+    """
+    source = getattr(trainer, "datamodule", None)
+    if not hasattr(source, "eval_train_dataloader"):
+        raise MisconfigurationException(
+            f"Expected a datamodule with `eval_train_dataloader()` for {asked_by}, but got {type(source).__name__}. "
+            "Give the datamodule that method: the training images in order, with the evaluation transform."
+        )
+
+
+def training_images(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield this rank's (images, labels) of every batch, on the module's device."""
+    for batch in trainer.datamodule.eval_train_dataloader():  # type: ignore[attr-defined]
+        yield batch[0].to(pl_module.device), batch[1].to(pl_module.device)
+
+
+@torch.no_grad()
+def training_features(trainer: pl.Trainer, pl_module: pl.LightningModule) -> tuple[Tensor, Tensor]:
+    """Pass all training images through the model in evaluation mode.
+
+    Returns:
+        Features (N, D) and labels (N,), the rows of all ranks, equal on all of them and in the order of one process.
+    """
+    rows = []
+    with _evaluating(pl_module):
+        for images, labels in training_images(trainer, pl_module):
+            with trainer.precision_plugin.forward_context():
+                features = pl_module.features(trainer.precision_plugin.convert_input(images))  # type: ignore[operator]
+            rows.append(gather_rows(features, labels))
+    features, labels = (torch.cat(part) for part in zip(*rows, strict=True))
+    return features, labels
+
+
+@contextmanager
+def _evaluating(module: torch.nn.Module) -> Iterator[None]:
+    """Switch to evaluation mode and back, part by part: a part that was frozen in it stays so."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True

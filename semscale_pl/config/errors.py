@@ -1,0 +1,235 @@
+"""Exit codes, and one clear line for every wrong call or configuration."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from semscale_pl.config.composing import config_dir
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Return " Did you mean `x`?", or nothing where no choice is near.
+
+    Example:
+        >>> did_you_mean("trian", ["train", "evaluate"])
+        ' Did you mean `train`?'
+        >>> did_you_mean("qqq", ["train", "evaluate"])
+        ''
+    """
+    near = get_close_matches(name, list(choices), n=1, cutoff=0.6)
+    return f" Did you mean `{near[0]}`?" if near else ""
+
+
+def dotted_keys(tree: Any, prefix: str = "") -> Iterator[str]:
+    """Yield every key of nested mappings as a dotted path.
+
+    Example:
+        >>> list(dotted_keys({"trainer": {"devices": 1}, "seed": 0}))
+        ['trainer', 'trainer.devices', 'seed']
+    """
+    if not isinstance(tree, Mapping):
+        return
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        yield path
+        yield from dotted_keys(value, f"{path}.")
+
+
+def closest_key(name: str, keys: Iterable[str]) -> str:
+    """Return the suggestion for a mistyped dotted key: the whole path, or the same last part elsewhere."""
+    known = list(keys)
+    whole = did_you_mean(name, known)
+    if whole:
+        return whole
+    last = name.rsplit(".", 1)[-1]
+    elsewhere = [key for key in known if key.rsplit(".", 1)[-1] == last]
+    return f" Did you mean `{elsewhere[0]}`?" if elsewhere else ""
+
+
+HYDRA_FILES = {"config.yaml", "hydra.yaml", "overrides.yaml"}
+_FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
+
+
+class Leftovers:
+    """Knows whether the folder of the present call was there before it.
+
+    Attributes:
+        ours: whether the call makes its folder; False until `note` has seen its arguments.
+    """
+
+    def __init__(self) -> None:
+        self.ours = False
+
+    def note(self, overrides: Sequence[str]) -> None:
+        """Look, before Hydra makes the run folder, whether it is there.
+
+        The default folder carries the time to the microsecond and is new; one that was named is only ours where there
+        is none by that name, and not where the name has to be worked out first.
+
+        Args:
+            overrides: of the command line.
+        """
+        named = [value for key, _, value in (one.lstrip("+").partition("=") for one in overrides) if key in _FOLDERS]
+        self.ours = all("$" not in value and not Path(value.strip("\"'")).exists() for value in named)
+
+    def clear(self, folder: Path) -> bool:
+        """Remove the run folder where this call made it and it holds nothing but `.hydra`.
+
+        Args:
+            folder: of the run.
+
+        Returns:
+            Whether it was removed.
+        """
+        inner = folder / ".hydra"
+        if not (self.ours and inner.is_dir() and not folder.is_symlink() and not inner.is_symlink()):
+            return False
+        files = list(inner.iterdir())
+        if [path.name for path in folder.iterdir()] != [".hydra"] or {path.name for path in files} - HYDRA_FILES:
+            return False
+        for path in files:
+            path.unlink()
+        inner.rmdir()
+        folder.rmdir()
+        return True
+
+
+leftovers = Leftovers()
+
+
+OK, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
+
+
+class WrongCallError(ValueError):
+    """A configuration that cannot work, found before anything heavy is imported."""
+
+
+def complain(message: str) -> int:
+    """Write one line to stderr and return the exit code of a wrong call."""
+    sys.stderr.write(f"semscale: {_one_line(message)}\n")
+    return WRONG_CALL
+
+
+def answers_in_one_line(task: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Let a Hydra task leave with exit code 2 and one line where its configuration is wrong.
+
+    Hydra adds lines of its own to an exception that reaches it, but lets SystemExit through.
+    """
+
+    @functools.wraps(task)
+    def guarded(cfg: Any) -> Any:
+        try:
+            return task(cfg)
+        except Exception as error:
+            message = message_of(error, "train")
+            if message is None:
+                raise
+            _clear_run_folder()
+            raise SystemExit(complain(message)) from error
+
+    return guarded
+
+
+def _clear_run_folder() -> None:
+    """Take away the folder that Hydra made for a run that did not begin."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if HydraConfig.initialized():
+        leftovers.clear(Path(HydraConfig.get().runtime.output_dir))
+
+
+def message_of(error: BaseException, config_name: str) -> str | None:
+    """Return what to tell the user, or None where the error is not about the call.
+
+    Args:
+        error: as caught.
+        config_name: config whose keys are searched for the closest match.
+    """
+    if isinstance(error, WrongCallError):
+        return str(error)
+    if isinstance(error, MissingConfigException):
+        return _missing_option(error)
+    if isinstance(error, InstantiationException):
+        return _instantiation(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _mistyped_key(error, config_name) or _interpolation(error) or str(error)
+    # Lightning's and those of semscale_pl.data, which must not be imported to be named.
+    if type(error).__name__ in ("MisconfigurationException", "DatasetNotFound", "DataError"):
+        return _without_worker(error)
+    return None
+
+
+def _without_worker(error: BaseException) -> str:
+    """Return a message; of an error in a loader's worker, whose traceback torch puts into it, the last part."""
+    text = str(error)
+    if not text.startswith("Caught "):
+        return text
+    return text.rpartition(f"{type(error).__name__}: ")[2]
+
+
+def _missing_option(error: MissingConfigException) -> str:
+    wanted = error.missing_cfg_file or ""
+    group, _, name = wanted.rpartition("/")
+    options = sorted(set(error.options or []) - {"base"})  # what the options of a group share
+    if not options:
+        return f"Found no config `{wanted}`."
+    return f"Unknown option `{name}` of `{group}`.{did_you_mean(name, options)} Options: {', '.join(options)}."
+
+
+def _mistyped_key(error: BaseException, config_name: str) -> str | None:
+    text = str(error)
+    found = re.search(r"(?:Could not (?:override|delete(?: from config\.)?)|An item is already at) '([^'\n]+)'", text)
+    if not isinstance(error, ConfigCompositionException) or found is None:
+        return None
+    key = found.group(1)
+    if found.group(0).startswith("An item"):
+        return f"`{key}` exists already. Set it without the `+`."
+    return f"Unknown key `{key}`.{_elsewhere(key) or closest_key(key, _known_keys(config_name))}"
+
+
+def _elsewhere(key: str) -> str:
+    """Name the options of a group that have the key which the chosen option lacks."""
+    group, _, rest = key.partition(".")
+    files = sorted((config_dir() / group).glob("*.yaml")) if rest and "/" not in group else []
+    options = [file.stem for file in files if rest in set(dotted_keys(OmegaConf.to_container(OmegaConf.load(file))))]
+    return f" The chosen `{group}` has none; these have: {', '.join(options)}." if options else ""
+
+
+def _known_keys(config_name: str) -> list[str]:
+    """Compose the config without overrides; a broken one has nothing to suggest."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            tree = OmegaConf.to_container(compose(config_name), resolve=False)
+    except (HydraException, OmegaConfBaseException):
+        return []
+    return [*dotted_keys(tree), *(path.name for path in config_dir().iterdir() if path.is_dir())]
+
+
+def _interpolation(error: BaseException) -> str | None:
+    missing = re.match(r"Missing mandatory value: (\S+)", str(error))
+    return f"Expected a value for `{missing.group(1)}`. Pass {missing.group(1)}=..." if missing else None
+
+
+def _instantiation(error: InstantiationException) -> str:
+    place = re.search(r"full_key: (\S+)", str(error))
+    cause = error.__cause__
+    what = str(cause) if cause is not None and str(cause) else str(error).split("\n")[0]
+    return f"`{place.group(1)}`: {what}" if place else what
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())

@@ -1,7 +1,0 @@
-"""Features in files: one reader a format, all of them with rows, labels and class names, none of them unpickling."""
-
-from __future__ import annotations
-
-from semscale_pl.data.features.opening import FORMATS, open_features
-
-__all__ = ["FORMATS", "open_features"]

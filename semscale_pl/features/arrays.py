@@ -1,0 +1,282 @@
+"""Features in .npy files and .npz archives: mapped into memory where they lie uncompressed, else streamed."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from semscale_pl.features.source import Rows, check_matrix, choose_key, picked, row_dtype
+
+# A page fault brings in up to 2 MiB around it: what lies between the wanted rows becomes resident, too.
+_FAULT, _RESIDENT = 2**21, 2**24
+# Bytes of a piece, about what the cache of one core takes.
+_PIECE = 2**20
+
+
+class MappedRows:
+    """A matrix of numbers that lies uncompressed in a file.
+
+    Args:
+        path: of the file.
+        shape: (N, d).
+        dtype: of the numbers as stored.
+        offset: of the first number, in bytes.
+        order: ``C`` for rows one after the other, ``F`` for columns.
+        name: for messages.
+
+    Raises:
+        ValueError: the file is shorter than that.
+    """
+
+    def __init__(
+        self, path: Path, shape: tuple[int, ...], dtype: np.dtype, offset: int, order: str = "C", name: str = ""
+    ) -> None:
+        check_matrix(shape, dtype, name or path.name)
+        size = math.prod(shape) * dtype.itemsize
+        if path.stat().st_size < offset + size:
+            raise ValueError(
+                f"Expected {path.name} to hold {size:,} bytes of features, but got "
+                f"{path.stat().st_size - offset:,}. The file is cut off: copy or save it again."
+            )
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        flat = np.frombuffer(self._map, dtype, count=math.prod(shape), offset=offset)
+        self._matrix = flat.reshape(shape) if order == "C" else flat.reshape(shape[::-1]).T
+        self.shape, self.dtype = shape, row_dtype(dtype)
+        self._by_rows = order == "C"
+        # np.take would first copy the whole of any other matrix.
+        self._is_plain = self._by_rows and self._matrix.dtype == self.dtype and self._matrix.flags.aligned
+
+    def rows(self, wanted: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        """Yield wanted rows in pieces, see :class:`semscale_pl.features.source.FeatureSource`."""
+        line = self.shape[1] * self.dtype.itemsize
+        # Columns are gone through once for every piece: fewer and longer ones.
+        height = max(1, min(size, _PIECE * (1 if self._by_rows else 8) // line))
+        piece = np.empty((min(height, len(wanted)), self.shape[1]), self.dtype)
+        start = 0
+        while start < len(wanted):
+            numbers = wanted[start : start + height]
+            if self._by_rows:
+                reach = numbers[0] + max(1, _RESIDENT // (self.shape[1] * self._matrix.itemsize))
+                numbers = numbers[: np.searchsorted(numbers, reach)]
+            part = piece[: len(numbers)]
+            self._gather(numbers, part)
+            start += len(numbers)
+            yield part
+
+    def _gather(self, numbers: np.ndarray, part: np.ndarray) -> None:
+        if not self._by_rows:
+            span = int(numbers[-1] - numbers[0]) * self._matrix.itemsize + _FAULT
+            width = max(1, _RESIDENT // span)
+            for first in range(0, self.shape[1], width):
+                part[:, first : first + width] = self._matrix[:, first : first + width][numbers]
+                self._release()
+        elif self._is_plain:
+            # In a mode that can fail, numpy gathers into an array of its own first.
+            np.take(self._matrix, numbers, 0, out=part, mode="clip")
+            self._release()
+        else:
+            part[:] = self._matrix[numbers]
+            self._release()
+
+    def _release(self) -> None:
+        """Let go of the pages; they stay in the system's cache, but do not count as memory of this process."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+
+
+def npy_rows(path: Path) -> MappedRows:
+    """Open the features of a .npy file.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ValueError: it is no .npy file, holds no matrix of numbers, or is cut off.
+    """
+    with path.open("rb") as file:
+        shape, order, dtype = read_header(file, path.name)
+        offset = file.tell()
+    return MappedRows(path, shape, dtype, offset, order)
+
+
+def read_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], str, np.dtype]:
+    """Read shape, order and type of an array and leave the file at its first number.
+
+    Args:
+        file: at the beginning of the array.
+        name: for messages.
+
+    Raises:
+        ValueError: this is no array in numpy's format, or one of Python objects.
+    """
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+    except Exception as error:  # numpy raises whatever the bytes of a foreign header lead to
+        raise ValueError(
+            f"Expected {name} to be an array in numpy's format, but its header cannot be read. Save it with np.save."
+        ) from error
+    refuse_objects(dtype, name)
+    if any(size < 0 for size in shape):
+        raise ValueError(f"Expected {name} to have a shape, but its header says {shape}. Save it again.")
+    return shape, "F" if fortran else "C", dtype
+
+
+def refuse_objects(dtype: np.dtype, name: str) -> None:
+    """Refuse an array that only unpickling could read.
+
+    Raises:
+        ValueError: the type holds Python objects.
+    """
+    if dtype.hasobject:
+        raise ValueError(
+            f"Expected {name} to hold plain numbers or words, but got Python objects, which are pickled. Reading them "
+            "could run code: save the array as floats, labels as integers or fixed-width text."
+        )
+
+
+def npy_labels(path: Path) -> np.ndarray:
+    """Read a whole .npy file, without unpickling.
+
+    Raises:
+        ValueError: it is no array of plain values, or is cut off.
+    """
+    with path.open("rb") as file:
+        return read_array(file, path.name)
+
+
+def read_array(file: BinaryIO, name: str) -> np.ndarray:
+    """Read a whole array of plain values.
+
+    Args:
+        file: at its beginning.
+        name: for messages.
+
+    Raises:
+        ValueError: it is no such array, or is cut off.
+    """
+    shape, order, dtype = read_header(file, name)
+    count = math.prod(shape)
+    try:
+        content = file.read(count * dtype.itemsize)
+    except (MemoryError, OverflowError):  # what a header claims need not be there
+        content = b""
+    if len(content) < count * dtype.itemsize:
+        raise ValueError(f"Expected {count:,} values in {name}, but it is cut off. Copy or save it again.")
+    values = np.frombuffer(content, dtype, count) if dtype.itemsize else np.zeros(count, dtype)
+    return values.reshape(shape, order=order)  # type: ignore[call-overload]
+
+
+_BLOCK_BYTES = 2**23
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
+
+
+class NpzRows:
+    """A compressed matrix in an archive; every call reads it from its beginning.
+
+    Args:
+        path: of the archive.
+        member: name in the archive.
+
+    Raises:
+        ValueError: the member holds no matrix of numbers.
+    """
+
+    def __init__(self, path: Path, member: str) -> None:
+        self._path, self._member = path, member
+        with zipfile.ZipFile(path) as archive, archive.open(member) as file:
+            self.shape, order, self._stored = read_header(file, f"{member} of {path.name}")  # type: ignore[arg-type]
+        check_matrix(self.shape, self._stored, path.name)
+        if order == "F" and min(self.shape) > 1:
+            raise ValueError(
+                f"Expected the rows of {path.name} one after the other, but they are stored by columns. "
+                "Save np.ascontiguousarray(features), or use np.savez without compression."
+            )
+        self.dtype = row_dtype(self._stored)
+
+    def rows(self, wanted: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        """Yield wanted rows in pieces of at most ``size``."""
+        return picked(self._blocks(), wanted, size)
+
+    def _blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        line = self.shape[1] * self._stored.itemsize
+        height = max(1, _BLOCK_BYTES // line)
+        try:
+            with zipfile.ZipFile(self._path) as archive, archive.open(self._member) as file:
+                read_header(file, self._member)  # type: ignore[arg-type]
+                for start in range(0, self.shape[0], height):
+                    count = min(height, self.shape[0] - start)
+                    content = file.read(count * line)
+                    if len(content) < count * line:
+                        raise EOFError
+                    block = np.frombuffer(content, self._stored).reshape(count, self.shape[1])
+                    yield start, block.astype(self.dtype, copy=False)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise ValueError(
+                f"Expected {self._path.name} to be whole, but it is damaged. Copy or save it again."
+            ) from error
+
+
+def npz_parts(path: Path) -> tuple[Rows, np.ndarray | None]:
+    """Open an archive that ``np.savez`` or ``np.savez_compressed`` wrote.
+
+    Args:
+        path: of the archive, with a member ``features`` and perhaps ``labels``, or others as the messages say.
+
+    Returns:
+        Rows, and the labels if there are any.
+
+    Raises:
+        ValueError: it is no archive, or lacks the features.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")}
+            key, label_key = choose_key(members, path.name), choose_key(members, path.name, labels=True)
+            info = archive.getinfo(members[key])
+            labels = _labels(archive, members[label_key], path.name) if label_key else None
+            if info.compress_type == zipfile.ZIP_STORED:
+                _check_sum(archive, info)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ValueError(
+            f"Expected {path.name} to be an archive of np.savez, but it is damaged or no archive. Save it again."
+        ) from error
+    if info.compress_type == zipfile.ZIP_STORED:
+        return _mapped(path, info), labels
+    return NpzRows(path, members[key]), labels
+
+
+def _labels(archive: zipfile.ZipFile, member: str, name: str) -> np.ndarray:
+    with archive.open(member) as file:
+        return read_array(file, f"{member} of {name}")  # type: ignore[arg-type]
+
+
+def _check_sum(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+    """Compare a member with its checksum, which mapping it would pass by.
+
+    Raises:
+        zipfile.BadZipFile: they differ.
+    """
+    with archive.open(info) as file:
+        while file.read(_BLOCK_BYTES):
+            pass
+
+
+def _mapped(path: Path, info: zipfile.ZipInfo) -> MappedRows:
+    """Map a member that is not compressed: it lies in the archive as a .npy file does on the disk."""
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        _, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+        file.seek(name_length + extra_length, 1)
+        shape, order, dtype = read_header(file, f"{info.filename} of {path.name}")
+        return MappedRows(path, shape, dtype, file.tell(), order, path.name)

@@ -1,0 +1,127 @@
+"""Open a file of features by its ending."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from semscale_pl.features.source import LabelledRows, Rows
+
+FORMATS = (".npy", ".npz", ".pt", ".parquet", ".csv")
+_LABEL_FORMATS = (".npy", ".pt", ".csv", ".txt")
+_TABLES = (".parquet", ".csv")
+
+
+def open_features(
+    features: str | Path, labels: str | Path | None = None, label_column: str | None = None
+) -> LabelledRows:
+    """Open labelled features; the rows are read when they are asked for.
+
+    Args:
+        features: a .npy, .npz, .pt, .parquet or .csv file.
+        labels: a file with the labels, where they are not in the same one.
+        label_column: of a table.
+
+    Returns:
+        A :class:`semscale_pl.features.source.FeatureSource`.
+
+    Raises:
+        ValueError: a file is missing, of an unknown format, damaged, or holds something else; one line says what.
+    """
+    path = _checked(features, FORMATS, "features")
+    other = None if labels is None else _checked(labels, _LABEL_FORMATS, "labels")
+    tables = [file for file in (path, other) if file is not None and file.suffix.lower() in _TABLES]
+    if label_column is not None and not tables:
+        raise ValueError(
+            f"Expected `label_column` only with a .parquet or .csv file, but got {path.name}. Leave it out."
+        )
+    rows, found = _parts(path, label_column, labels_elsewhere=other is not None)
+    if other is not None:
+        found = read_labels(other, label_column)
+    if found is None:
+        raise ValueError(f"Expected labels for {path.name}, but it holds features only. Pass labels=FILE.")
+    return LabelledRows(rows, found, path.name)
+
+
+def read_labels(path: Path, label_column: str | None = None) -> np.ndarray:
+    """Read the labels of a file of their own.
+
+    Args:
+        path: a .npy, .pt, .csv or .txt file, the latter with one class a line.
+        label_column: of a table.
+
+    Raises:
+        ValueError: it cannot be read as labels.
+    """
+    if path.suffix.lower() == ".npy":
+        from semscale_pl.features.arrays import npy_labels
+
+        return npy_labels(path)
+    if path.suffix.lower() == ".txt":
+        return _lines(path)
+    if path.suffix.lower() == ".pt":
+        from semscale_pl.features.pt import pt_labels
+
+        return pt_labels(path)
+    from semscale_pl.features.csv import csv_labels
+
+    return csv_labels(path, label_column)
+
+
+def _parts(path: Path, label_column: str | None, labels_elsewhere: bool) -> tuple[Rows, np.ndarray | None]:
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        from semscale_pl.features.arrays import npy_rows
+
+        return npy_rows(path), None
+    if suffix == ".npz":
+        from semscale_pl.features.arrays import npz_parts
+
+        return npz_parts(path)
+    if suffix == ".pt":
+        from semscale_pl.features.pt import pt_parts
+
+        return pt_parts(path)
+    if suffix == ".parquet":
+        _check_pyarrow(path)
+        from semscale_pl.features.parquet import parquet_parts
+
+        return parquet_parts(path, label_column)
+    from semscale_pl.features.csv import csv_parts
+
+    return csv_parts(path, label_column, labels_elsewhere)
+
+
+def _checked(file: str | Path, formats: tuple[str, ...], key: str) -> Path:
+    path = Path(file)
+    if path.is_dir():
+        raise ValueError(f"Expected `{key}` to be a file, but {str(file)!r} is a folder. Pass a file in it.")
+    if not path.is_file():
+        raise ValueError(f"Expected `{key}` to be a file, but there is none at {str(file)!r}.")
+    if path.suffix.lower() not in formats:
+        raise ValueError(f"Expected `{key}` to end in {', '.join(formats)}, but got {path.name!r}. Convert it.")
+    if not os.access(path, os.R_OK):
+        raise ValueError(f"Expected to read `{key}`, but {path.name} does not allow it. Change its permissions.")
+    if path.stat().st_size == 0:
+        raise ValueError(f"Expected `{key}` to hold something, but {path.name} is empty. Save it again.")
+    return path
+
+
+def _check_pyarrow(path: Path) -> None:
+    if find_spec("pyarrow") is None:
+        raise ValueError(f"Expected pyarrow, which reads {path.name}, but it is not installed. pip install pyarrow.")
+
+
+def _lines(path: Path) -> np.ndarray:
+    from semscale_pl.features.csv import whole_or_words
+
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"Expected {path.name} to be text in UTF-8 with one class a line. Save it so.") from error
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return whole_or_words(np.array([line.strip() for line in lines]))

@@ -1,0 +1,131 @@
+"""Features as they are measured: divided by their length, averaged down to fewer dimensions, whole in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semscale_pl.features.source import FeatureSource
+from semscale_pl.geometry import pool_features
+
+_ROWS_AT_ONCE = 4096
+
+
+class PreparedSource:
+    """A source whose rows are normalized and averaged down on their way.
+
+    Args:
+        source: with the features as they are.
+        num_features: wider features are averaged down to this many; None keeps them.
+        unit_length: whether every row is divided by its length first.
+    """
+
+    def __init__(self, source: FeatureSource, num_features: int | None, unit_length: bool) -> None:
+        self.name, self.num_rows, self.itemsize = source.name, source.num_rows, source.itemsize
+        self.labels, self.class_names = source.labels, source.class_names
+        self.num_features = min(source.num_features, num_features or source.num_features)
+        self._source, self._unit_length = source, unit_length
+
+    def rows(self, wanted: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        """Yield wanted rows, see :class:`semscale_pl.features.source.FeatureSource`."""
+        for piece in self._source.rows(wanted, size):
+            features = torch.from_numpy(piece)
+            if self._unit_length:
+                features = torch.nn.functional.normalize(features, dim=1)
+            yield pool_features(features, self.num_features).numpy()
+
+
+def prepared(source: FeatureSource, num_features: int | None, unit_length: bool) -> FeatureSource:
+    """Return the source as it is measured; itself where nothing has to be done."""
+    if not unit_length and (num_features is None or num_features >= source.num_features):
+        return source
+    return PreparedSource(source, num_features, unit_length)
+
+
+def rms_deviation(source: FeatureSource) -> float:
+    """Compute the root-mean-square deviation of a feature from the mean of all rows, in one pass.
+
+    Args:
+        source: labelled features.
+
+    Returns:
+        The deviation; 1 where all rows are equal or a feature is not finite, which measuring finds then.
+    """
+    count, mean, squares = 0, np.zeros(source.num_features), 0.0
+    with np.errstate(invalid="ignore", over="ignore"):
+        for piece in source.rows(np.arange(source.num_rows), _ROWS_AT_ONCE):
+            rows = piece.astype(np.float64)
+            own = rows.mean(0)
+            squares += float(np.square(rows - own).sum())
+            shift, total = own - mean, count + len(rows)
+            squares += float(np.square(shift).sum()) * count * len(rows) / total
+            mean += shift * (len(rows) / total)
+            count = total
+        deviation = math.sqrt(squares / (count * source.num_features)) if squares >= 0 else math.nan
+    return deviation if 0 < deviation < math.inf else 1.0
+
+
+MOST_BYTES = 4 * 2**30
+
+
+class LoadedFeatures(NamedTuple):
+    """Labelled features.
+
+    Args:
+        features: (N, d) float32 or float64.
+        labels: (N,) int64 in [0, C).
+        class_names: C names.
+    """
+
+    features: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...]
+
+
+def load_features(
+    file: Path,
+    labels: Path | None = None,
+    *,
+    label_column: str | None = None,
+    feature_norm: str = "none",
+    num_features: int | None = None,
+) -> LoadedFeatures:
+    """Read a file of features as a whole.
+
+    Args:
+        file: .npz, .npy, .pt, .parquet or .csv.
+        labels: file of the labels, where they are not in the same one.
+        label_column: of a table.
+        feature_norm: ``none``, ``l2`` (each sample divided by its length) or ``rms`` (all by the root-mean-square
+            deviation from their mean).
+        num_features: wider features are averaged down to this many.
+
+    Returns:
+        The features.
+
+    Raises:
+        ValueError: the file cannot be read as features, or is too large; one line says why.
+    """
+    from semscale_pl.features.opening import open_features
+
+    source = prepared(open_features(file, labels, label_column), num_features, feature_norm == "l2")
+    size = source.num_rows * source.num_features * source.itemsize
+    if size > MOST_BYTES:
+        raise ValueError(
+            f"Expected at most {MOST_BYTES / 2**30:g} GiB of features, but {source.name} has {size / 2**30:.1f} GiB. "
+            "Take a random part of every class, or set num_features."
+        )
+    dtype = np.float32 if source.itemsize == 4 else np.float64
+    features, place = np.empty((source.num_rows, source.num_features), dtype), 0
+    for piece in source.rows(np.arange(source.num_rows), 65536):
+        features[place : place + len(piece)] = piece
+        place += len(piece)
+    if feature_norm == "rms":
+        features /= dtype(rms_deviation(source))
+    return LoadedFeatures(torch.from_numpy(features), torch.from_numpy(source.labels), tuple(source.class_names))

@@ -1,0 +1,134 @@
+"""Features in a .pt file of torch, mapped into memory and never unpickled beyond plain tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semscale_pl.features.source import check_matrix, choose_key, row_dtype
+
+
+class TensorRows:
+    """The rows of a tensor.
+
+    Args:
+        tensor: (N, d) real numbers.
+        name: for messages.
+
+    Raises:
+        ValueError: it is no such matrix.
+    """
+
+    def __init__(self, tensor: Tensor, name: str) -> None:
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+            kind = "quantized" if tensor.is_quantized else "meta" if tensor.is_meta else "sparse"
+            raise ValueError(f"Expected the features of {name} to be a dense tensor, but got a {kind} one. Convert it.")
+        # numpy has no bfloat16; float32 holds it exactly.
+        stored = np.dtype(np.float32) if tensor.dtype == torch.bfloat16 else _numpy_dtype(tensor, name)
+        check_matrix(tuple(tensor.shape), stored, name)
+        self.shape, self.dtype, self._tensor = tuple(tensor.shape), row_dtype(stored), tensor
+
+    def rows(self, wanted: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        """Yield wanted rows in pieces of at most ``size``."""
+        wide = torch.float32 if self.dtype == np.float32 else torch.float64
+        for start in range(0, len(wanted), size):
+            yield self._tensor[torch.from_numpy(wanted[start : start + size])].to(wide).numpy()
+
+
+def pt_parts(path: Path) -> tuple[TensorRows, np.ndarray | None]:
+    """Open a file of ``torch.save``: a tensor, or a dict with ``features`` and perhaps ``labels``.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        Rows, and the labels if there are any.
+
+    Raises:
+        ValueError: it holds anything else.
+    """
+    content = load_plain(path)
+    if isinstance(content, Tensor):
+        return TensorRows(content.detach(), path.name), None
+    if not isinstance(content, dict):
+        kind = type(content).__name__
+        raise ValueError(f"Expected a tensor or a dict of tensors in {path.name}, but got a {kind}. Save one of these.")
+    key = choose_key([str(key) for key in content], path.name)
+    label_key = choose_key([str(key) for key in content], path.name, labels=True)
+    features = content[key]
+    if not isinstance(features, Tensor):
+        kind = type(features).__name__
+        raise ValueError(f"Expected `{key}` of {path.name} to be a tensor, but got a {kind}. Save torch.stack(...).")
+    return TensorRows(features.detach(), path.name), _plain_labels(content[label_key], path.name) if label_key else None
+
+
+def pt_labels(path: Path) -> np.ndarray:
+    """Read the labels of a file of ``torch.save``: a tensor, a list, or a dict with ``labels``.
+
+    Raises:
+        ValueError: it holds anything else.
+    """
+    content = load_plain(path)
+    if isinstance(content, dict):
+        key = choose_key([str(key) for key in content], path.name, labels=True)
+        if not key:
+            raise ValueError(
+                f"Expected `labels` in {path.name}, but found {', '.join(map(str, content)) or 'nothing'}."
+            )
+        content = content[key]
+    return _plain_labels(content, path.name)
+
+
+def load_plain(path: Path) -> Any:
+    """Load a file of ``torch.save`` that holds nothing but tensors and plain values.
+
+    Raises:
+        ValueError: it holds other objects, or cannot be read.
+    """
+    import pickle
+    import warnings
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of kinds of tensors that are refused below
+            return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"Expected {path.name} to hold plain tensors, but it holds pickled objects, which could run code, or is "
+            "damaged. Save a dict of tensors with torch.save."
+        ) from error
+    except Exception as error:  # torch raises whatever the bytes of a foreign file lead to
+        raise ValueError(
+            f"Expected {path.name} to be a file of torch.save, but it is damaged, or older than torch 1.6. "
+            "Save it again."
+        ) from error
+
+
+def _plain_labels(values: Any, name: str) -> np.ndarray:
+    """Turn labels as torch stores them, a tensor or a list of words or numbers, into an array."""
+    try:
+        if isinstance(values, Tensor):
+            # numpy has no bfloat16.
+            return (values.double() if values.is_floating_point() else values).detach().numpy()
+        if isinstance(values, list | tuple):
+            return np.array(values)
+        raise TypeError
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"Expected the labels of {name} to be a tensor of numbers, or a list of numbers or of words, but got a "
+            f"{type(values).__name__} that is neither. Give one class a sample."
+        ) from error
+
+
+def _numpy_dtype(tensor: Tensor, name: str) -> np.dtype:
+    try:
+        return torch.empty(0, dtype=tensor.dtype).numpy().dtype
+    except TypeError as error:
+        raise ValueError(
+            f"Expected the features of {name} to be numbers, but got {tensor.dtype}. Convert them."
+        ) from error

@@ -1,0 +1,196 @@
+"""Labelled features, read a few rows at a time: the protocol of a source, and the sources that are in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+import numpy as np
+
+from semscale_pl.labels import check_labels_of_rows, encode_labels
+
+
+class FeatureSource(Protocol):
+    """Labelled features that need not fit into memory.
+
+    Attributes:
+        name: of the file or dataset, for messages.
+        num_rows: N.
+        num_features: d.
+        itemsize: bytes of a number, as :meth:`rows` yields it.
+        labels: (N,) int64 in [0, C).
+        class_names: C names.
+    """
+
+    name: str
+    num_rows: int
+    num_features: int
+    itemsize: int
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+
+    def rows(self, wanted: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        """Yield wanted rows in their order.
+
+        Args:
+            wanted: (K,) ascending row numbers.
+            size: most rows of a piece.
+
+        Yields:
+            (k, d) float32 or float64, k <= size; K rows in all. A piece may be overwritten by the next one.
+        """
+        ...
+
+
+class ArraySource:
+    """Features and labels that are in memory.
+
+    Args:
+        features: (N, d) numbers.
+        labels: (N,) int64 in [0, C).
+        class_names: C names.
+        name: for messages.
+
+    Raises:
+        ValueError: the features are no matrix of numbers, or labels and features do not belong together.
+    """
+
+    def __init__(
+        self, features: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...], name: str = "features"
+    ) -> None:
+        check_matrix(features.shape, features.dtype, name)
+        check_labels_of_rows(labels, features.shape[0])
+        self.name, self.labels, self.class_names = name, labels, class_names
+        self.num_rows, self.num_features = features.shape
+        self.itemsize = row_dtype(features.dtype).itemsize
+        self._features = features
+
+    def rows(self, wanted: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        """Yield wanted rows, see :class:`FeatureSource`."""
+        for start in range(0, len(wanted), size):
+            piece = self._features[wanted[start : start + size]]
+            yield piece.astype(row_dtype(piece.dtype), copy=False)
+
+
+def row_dtype(dtype: np.dtype) -> np.dtype:
+    """Return the type that numbers are handed out in: float32 where that holds them exactly, else float64."""
+    return np.dtype(np.float32 if dtype in (np.float16, np.float32, np.int8, np.uint8, np.bool_) else np.float64)
+
+
+def check_matrix(shape: tuple[int, ...], dtype: np.dtype, name: str) -> None:
+    """Refuse anything but a matrix of real numbers with at least one row and one column.
+
+    Raises:
+        ValueError: another shape or type.
+
+    Example:
+        >>> check_matrix((3,), np.dtype(np.float32), "a.npy")
+        Traceback (most recent call last):
+        ValueError: Expected the features of a.npy to be (samples, features), but got shape (3,). Flatten each sample...
+    """
+    if dtype.kind not in "fiub":
+        kind = "Python objects" if dtype.kind == "O" else str(dtype)
+        raise ValueError(f"Expected the features of {name} to be numbers, but got {kind}. Save them as a float array.")
+    if len(shape) != 2:
+        raise ValueError(
+            f"Expected the features of {name} to be (samples, features), but got shape {tuple(shape)}. "
+            "Flatten each sample to one row."
+        )
+    if 0 in shape:
+        raise ValueError(f"Expected at least one sample and one feature in {name}, but got shape {tuple(shape)}.")
+
+
+FEATURE_KEYS = ("features", "embeddings", "x", "X", "feats", "data")
+LABEL_KEYS = ("labels", "label", "y", "targets", "target", "class", "class_name")
+
+
+def choose_key(keys: Iterable[str], name: str, labels: bool = False) -> str:
+    """Return the name under which features or labels stand.
+
+    Args:
+        keys: that there are.
+        name: of the file, for messages.
+        labels: whether to look for labels.
+
+    Returns:
+        The first known name; for labels an empty string where there is none. A lone array that is not known as labels
+        is the features, whatever its name.
+
+    Raises:
+        ValueError: there are no features.
+
+    Example:
+        >>> choose_key(["x", "y"], "a.npz"), choose_key(["x", "y"], "a.npz", labels=True)
+        ('x', 'y')
+    """
+    there = list(keys)
+    known = [key for key in (LABEL_KEYS if labels else FEATURE_KEYS) if key in there]
+    if known or labels:
+        return known[0] if known else ""
+    others = [key for key in there if key not in LABEL_KEYS]
+    if len(others) == 1:
+        return others[0]
+    found = ", ".join(there[:8]) if there else "nothing"
+    raise ValueError(f"Expected features under the name `features` in {name}, but found {found}. Rename the array.")
+
+
+class Rows(Protocol):
+    """The features of a file.
+
+    Attributes:
+        shape: (N, d).
+        dtype: float32 or float64, of the rows that :meth:`rows` yields.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def rows(self, wanted: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        """Yield wanted rows in pieces of at most ``size``."""
+        ...
+
+
+class LabelledRows:
+    """A :class:`semscale_pl.features.source.FeatureSource` made of rows and raw labels.
+
+    Args:
+        rows: of the features.
+        labels: (N,) whole numbers or words.
+        name: for messages.
+
+    Raises:
+        ValueError: the labels cannot be used, or are not one for each row.
+    """
+
+    def __init__(self, rows: Rows, labels: np.ndarray, name: str) -> None:
+        self.labels, self.class_names = encode_labels(labels, f"labels of {name}")
+        check_labels_of_rows(self.labels, rows.shape[0])
+        self.name, self.itemsize = name, rows.dtype.itemsize
+        self.num_rows, self.num_features = rows.shape
+        self._rows = rows
+
+    def rows(self, wanted: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        """Yield wanted rows in pieces of at most ``size``."""
+        return self._rows.rows(wanted, size)
+
+
+def picked(blocks: Iterable[tuple[int, np.ndarray]], wanted: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Yield wanted rows of a matrix that is read block by block.
+
+    Args:
+        blocks: number of the first row, and consecutive rows (k, d); blocks without a wanted row may be left out.
+        wanted: (K,) ascending row numbers.
+        size: most rows of a piece.
+
+    Example:
+        >>> blocks = [(0, np.array([[0], [1]])), (2, np.array([[2], [3]]))]
+        >>> [piece.tolist() for piece in picked(blocks, np.array([1, 3]), 9)]
+        [[[1]], [[3]]]
+    """
+    for start, block in blocks:
+        first, last = np.searchsorted(wanted, [start, start + len(block)])
+        chosen = block[wanted[first:last] - start]
+        for place in range(0, len(chosen), size):
+            yield chosen[place : place + size]
+        if last == len(wanted):
+            return

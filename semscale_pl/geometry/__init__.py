@@ -1,0 +1,35 @@
+"""Semantic scale: the volume of a class's features, the distances between classes, and what follows from both.
+
+Every function computes in float64 and returns float64 without gradient, whatever floating dtype comes in.
+"""
+
+from __future__ import annotations
+
+from semscale_pl.geometry.classes import (
+    centre_distances,
+    class_centres,
+    interclass_weights,
+    scales_from_moments,
+    semantic_scale_imbalance,
+    semantic_scales,
+)
+from semscale_pl.geometry.moments import ClassMoments
+from semscale_pl.geometry.samples import pool_features, sample_volumes
+from semscale_pl.geometry.volumes import ESTIMATORS, Ratio, parallelotope_volume, semantic_scale, volume
+
+__all__ = [
+    "ESTIMATORS",
+    "ClassMoments",
+    "Ratio",
+    "centre_distances",
+    "class_centres",
+    "interclass_weights",
+    "parallelotope_volume",
+    "pool_features",
+    "sample_volumes",
+    "scales_from_moments",
+    "semantic_scale",
+    "semantic_scale_imbalance",
+    "semantic_scales",
+    "volume",
+]

@@ -1,0 +1,282 @@
+"""Classes of features: their semantic scales, their centres, and the inter-class weights that follow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from semscale_pl.geometry.volumes import (
+    BLOCK_ELEMENTS,
+    Ratio,
+    bits_of_grams,
+    bits_of_singular_values,
+    num_lines,
+    root_of,
+    scaled_volume,
+)
+from semscale_pl.validation import check_features, check_labels
+
+
+@torch.no_grad()
+def semantic_scales(
+    features: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    *,
+    unit: float = 1.0,
+    ratio: Ratio = "dim",
+    estimator: str = "plain",
+) -> Tensor:
+    """Compute the semantic scale of every class, many classes at a time.
+
+    Args:
+        features: (N, d), in any order.
+        labels: (N,) integers in [0, C).
+        num_classes: C.
+        unit: see :func:`semscale_pl.geometry.volumes`.
+        ratio: see :func:`semscale_pl.geometry.volumes`.
+        estimator: see :func:`semscale_pl.geometry.volumes`.
+
+    Returns:
+        (C,) bits; NaN for an absent class, 0 for a single sample.
+
+    Raises:
+        TypeError: features or labels are of another type.
+        ValueError: the shapes do not match, or a label, a feature or another argument is out of range.
+
+    Example:
+        >>> semantic_scales(torch.tensor([[0.0], [2.0], [7.0]]), torch.tensor([0, 0, 2]), 3)
+        tensor([0.5000,    nan, 0.0000], dtype=torch.float64)
+
+    Reference: Ma et al. (ICLR 2023), section 2.
+    """
+    check_features(features)
+    check_labels(labels, features.shape[0], num_classes)
+    dim = features.shape[1]
+    root = root_of(dim, unit, ratio, estimator)
+    counts = torch.bincount(labels.long(), minlength=num_classes)
+    sizes, order = counts.tolist(), labels.argsort(stable=True)
+    starts = counts.cumsum(0) - counts
+    scales = torch.full((num_classes,), math.nan, dtype=torch.float64, device=features.device)
+    alone: list[int] = []
+    for batch in _batches(sizes, dim):
+        if sizes[batch[-1]] * dim > BLOCK_ELEMENTS:
+            alone += batch
+            continue
+        classes = torch.tensor(batch, device=features.device)
+        grams = _padded_grams(features, order, starts[classes], counts[classes], sizes[batch[-1]], root)
+        scales[classes], exact = bits_of_grams(grams, counts[classes], dim, estimator)
+        alone += classes[~exact].tolist()
+    for label in alone:
+        rows = order[starts[label] : starts[label] + sizes[label]]
+        scales[label] = scaled_volume(features[rows], root / math.sqrt(sizes[label]), True, estimator)
+    return scales
+
+
+@torch.no_grad()
+def scales_from_moments(
+    counts: Tensor, scatter: Tensor, *, unit: float = 1.0, ratio: Ratio = "dim", estimator: str = "plain"
+) -> Tensor:
+    """Compute the semantic scales of classes of which only counts and scatter matrices are known.
+
+    Args:
+        counts: (K,) samples of each class.
+        scatter: (K, d, d) float64 sums of the outer products of the centred samples.
+        unit: see :func:`semscale_pl.geometry.volumes`.
+        ratio: see :func:`semscale_pl.geometry.volumes`.
+        estimator: see :func:`semscale_pl.geometry.volumes`.
+
+    Returns:
+        (K,) bits; NaN where a count is 0, 0 where it is 1.
+
+    Raises:
+        ValueError: the shapes do not match, or another argument is out of range.
+
+    Example:
+        >>> scales_from_moments(torch.tensor([2, 0]), torch.tensor([[[2.0]], [[0.0]]]))
+        tensor([0.5000,    nan], dtype=torch.float64)
+
+    Reference: Ma et al. (ICLR 2023), section 2; Chen et al. (IEEE TSP 2010), eq. 23 for OAS.
+    """
+    dim = scatter.shape[-1]
+    if counts.ndim != 1 or scatter.shape != (counts.shape[0], dim, dim):
+        raise ValueError(
+            f"Expected `counts` (K,) and `scatter` (K, d, d), but got {tuple(counts.shape)} and {tuple(scatter.shape)}."
+        )
+    factors = root_of(dim, unit, ratio, estimator) ** 2 / counts.double().clamp_min(1.0)
+    lines = num_lines(dim * dim)
+    parts = zip(scatter.split(lines), factors.split(lines), counts.split(lines), strict=True)
+    bits = torch.cat([_bits_of_scatter(*part, dim, estimator) for part in parts])
+    # The scatter of a single sample is 0 up to the rounding of whoever kept the sums.
+    return torch.where(counts > 1, bits, torch.where(counts > 0, 0.0, math.nan))
+
+
+def _batches(sizes: list[int], dim: int) -> Iterator[list[int]]:
+    """Group the present classes, smallest first, so that a padded batch fits a block and little of it is padding."""
+    group: list[int] = []
+    for label in sorted((c for c, size in enumerate(sizes) if size), key=sizes.__getitem__):
+        size, smallest = sizes[label], sizes[group[0]] if group else sizes[label]
+        is_full = (len(group) + 1) * size * dim > BLOCK_ELEMENTS
+        if group and (is_full or size > 2 * smallest + 8 or (size < dim) != (smallest < dim)):
+            yield group
+            group = []
+        group.append(label)
+    if group:
+        yield group
+
+
+def _padded_grams(features: Tensor, order: Tensor, starts: Tensor, counts: Tensor, size: int, root: float) -> Tensor:
+    """Return the smaller Gram matrices of K classes of at most ``size`` rows; rows of zeros add nothing to I + G."""
+    steps = torch.arange(size, device=features.device)
+    present = (steps < counts[:, None])[..., None]
+    samples = features[order[starts[:, None] + steps.minimum(counts[:, None] - 1)]].double()  # (K, size, d)
+    samples = samples.sub(samples[:, :1].clone()).mul_(present)
+    samples = samples.sub_(samples.sum(1, keepdim=True) / counts[:, None, None]).mul_(present)
+    samples = samples.mul_(root / counts.double().sqrt()[:, None, None])
+    return samples @ samples.mT if size < features.shape[1] else samples.mT @ samples
+
+
+def _bits_of_scatter(scatter: Tensor, factors: Tensor, counts: Tensor, dim: int, estimator: str) -> Tensor:
+    grams = scatter.double() * factors[:, None, None]
+    bits, _ = bits_of_grams(grams, counts, dim, estimator)
+    failed = ~bits.isfinite()
+    if bool(failed.any()):  # rounding has left an eigenvalue of I + G below 0
+        values = torch.linalg.eigvalsh(grams[failed]).clamp_min(0.0).sqrt()
+        bits[failed] = bits_of_singular_values(values, counts[failed], dim, estimator)
+    return bits
+
+
+# Of a block of distances: few enough that little is computed on both sides of the diagonal.
+_MOST_ROWS = 128
+
+
+@torch.no_grad()
+def class_centres(features: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """Compute the mean feature of every class.
+
+    Args:
+        features: (N, d).
+        labels: (N,) integers in [0, C).
+        num_classes: C.
+
+    Returns:
+        (C, d) float64, NaN rows for absent classes.
+
+    Raises:
+        TypeError: features or labels are of another type.
+        ValueError: the shapes do not match, a label is out of range, or the features are not finite.
+
+    Example:
+        >>> class_centres(torch.tensor([[1.0], [3.0]]), torch.tensor([1, 1]), 2)
+        tensor([[nan],
+                [2.]], dtype=torch.float64)
+
+    Reference: Ma et al. (ICLR 2023), section 3, inter-class interference.
+    """
+    check_features(features)
+    check_labels(labels, features.shape[0], num_classes)
+    sums = features.new_zeros((num_classes, features.shape[1]), dtype=torch.float64)
+    size = num_lines(features.shape[1])
+    for rows, row_labels in zip(features.split(size), labels.split(size), strict=True):
+        sums.index_add_(0, row_labels.long(), rows.double())
+    counts = torch.bincount(labels.long(), minlength=num_classes).double()
+    return sums / torch.where(counts > 0, counts, math.nan)[:, None]
+
+
+@torch.no_grad()
+def centre_distances(centres: Tensor) -> Tensor:
+    """Compute the mean Euclidean distance of every class centre to those of the other present classes.
+
+    Args:
+        centres: (C, d), NaN rows for absent classes.
+
+    Returns:
+        (C,) float64 in the unit of the features, w in the paper; NaN for absent classes, 0 where there is no other.
+
+    Raises:
+        ValueError: the centres are not a matrix.
+
+    Example:
+        >>> centre_distances(torch.tensor([[0.0], [1.0], [4.0]]))
+        tensor([2.5000, 2.0000, 3.5000], dtype=torch.float64)
+
+    Reference: Ma et al. (ICLR 2023), section 3, inter-class interference.
+    """
+    if centres.ndim != 2:
+        raise ValueError(f"Expected `centres` of shape (classes, features), but got shape {tuple(centres.shape)}.")
+    present = ~centres.isnan().any(dim=1)
+    known = centres[present].double()
+    sums = torch.zeros_like(known[:, 0])
+    size = min(_MOST_ROWS, num_lines(known.shape[0]))
+    for start in range(0, known.shape[0], size):
+        # Differences, not the faster expansion |a|^2 + |b|^2 - 2ab: two equal centres are exactly 0 apart. A distance
+        # to a later block counts for both ends, so that half of them suffice.
+        rows, rest = known[start : start + size], known[start:]
+        distances = torch.cdist(rows, rest, compute_mode="donot_use_mm_for_euclid_dist")
+        sums[start : start + size] += distances.sum(1)
+        sums[start + size :] += distances[:, size:].sum(0)
+    means = torch.full((centres.shape[0],), math.nan, dtype=torch.float64, device=centres.device)
+    means[present] = sums / max(1, known.shape[0] - 1)
+    return means
+
+
+@torch.no_grad()
+def interclass_weights(centres: Tensor, alpha: float = 1.0) -> Tensor:
+    """Compute the inter-class weights W = log2(alpha + W' / max W').
+
+    Args:
+        centres: (C, d), NaN rows for absent classes.
+        alpha: at least 1; the larger, the weaker the role of the distances.
+
+    Returns:
+        (C,) float64, NaN for absent classes. With one class, or no distance at all, W' counts as 1.
+
+    Raises:
+        ValueError: alpha is below 1, or the centres are not a matrix.
+
+    Example:
+        >>> interclass_weights(torch.tensor([[0.0], [1.0]]))
+        tensor([1., 1.], dtype=torch.float64)
+
+    Reference: Ma et al. (ICLR 2023), section 3, inter-class interference.
+    """
+    if not 1.0 <= alpha < math.inf:
+        raise ValueError(f"Expected `alpha` to be a finite number of at least 1, but got {alpha}.")
+    distances = centre_distances(centres)
+    largest = distances.nan_to_num(nan=0.0).max()
+    # 0 * NaN keeps absent classes undefined.
+    relative = torch.where(largest > 0, distances / largest, 1.0 + 0.0 * distances)
+    return torch.log2(alpha + relative)
+
+
+@torch.no_grad()
+def semantic_scale_imbalance(scales: Tensor, weights: Tensor) -> Tensor:
+    """Compute the semantic scale imbalance S = (S' / max S') * W.
+
+    Args:
+        scales: (C,) semantic scales S' in bits, NaN for absent classes.
+        weights: (C,) inter-class weights W.
+
+    Returns:
+        (C,) float64, without unit; NaN for absent classes, 0 everywhere where all scales are 0.
+
+    Raises:
+        ValueError: the shapes differ.
+
+    Example:
+        >>> semantic_scale_imbalance(torch.tensor([4.0, 2.0]), torch.tensor([1.0, 0.5]))
+        tensor([1.0000, 0.2500], dtype=torch.float64)
+
+    Reference: Ma et al. (ICLR 2023), section 3.
+    """
+    if scales.ndim != 1 or scales.shape != weights.shape:
+        raise ValueError(
+            f"Expected `scales` and `weights` of one shape (C,), but got {tuple(scales.shape)} and "
+            f"{tuple(weights.shape)}."
+        )
+    scales = scales.double()
+    largest = scales.nan_to_num(nan=0.0).max()
+    return torch.where(largest > 0, scales / largest, scales) * weights.double()

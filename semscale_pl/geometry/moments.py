@@ -1,0 +1,306 @@
+"""Class moments (counts, sums, second moments) that can be added, taken away and merged, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from semscale_pl.geometry.classes import scales_from_moments
+
+_CLASSES_AT_ONCE = 64  # 2 MiB of covariances at d = 64, which stay in a CPU's cache
+_ROWS_AT_ONCE = 16384
+
+
+class ClassMoments(nn.Module):
+    """Keep the count, sum and second-moment matrix of each class while rows come and go.
+
+    The moments of a class are taken about its own reference point, the first row that it saw since it was last empty,
+    so that a large offset of the features does not cancel away their spread. A class whose count falls to 0 is set to
+    exact zeros. Log-determinants are cached: only the classes touched since the last call are computed again. All sums
+    run in an order fixed by the input, so that equal inputs give equal moments on all ranks.
+
+    Args:
+        num_classes: C.
+        num_features: d.
+
+    Attributes:
+        counts: (C,) int64.
+        shift: (C, d) float64, the reference points.
+        sums: (C, d) float64, sums of ``z - shift``.
+        second: (C, d, d) float64, sums of the outer products of ``z - shift``.
+
+    Raises:
+        ValueError: a size is below 1.
+
+    Example:
+        >>> moments = ClassMoments(num_classes=2, num_features=1)
+        >>> moments.add(torch.tensor([[0.0], [2.0]]), torch.tensor([0, 0]))
+        >>> moments.scales()
+        tensor([0.5000,    nan], dtype=torch.float64)
+
+    Reference: Ma et al. (ICLR 2023), equation of the semantic scale (section 3) and section 4.2.
+    """
+
+    counts: Tensor
+    shift: Tensor
+    sums: Tensor
+    second: Tensor
+    _bits: Tensor
+    _stale: Tensor
+
+    def __init__(self, num_classes: int, num_features: int) -> None:
+        super().__init__()
+        for name, size in (("num_classes", num_classes), ("num_features", num_features)):
+            if size < 1:
+                raise ValueError(f"Expected `{name}` to be at least 1, but got {size}.")
+        float64 = torch.float64
+        self.register_buffer("counts", torch.zeros(num_classes, dtype=torch.int64))
+        self.register_buffer("shift", torch.zeros(num_classes, num_features, dtype=float64))
+        self.register_buffer("sums", torch.zeros(num_classes, num_features, dtype=float64))
+        self.register_buffer("second", torch.zeros(num_classes, num_features, num_features, dtype=float64))
+        # Derived from the moments, so a checkpoint does not carry them.
+        self.register_buffer("_bits", torch.full((num_classes,), torch.nan, dtype=float64), persistent=False)
+        self.register_buffer("_stale", torch.ones(num_classes, dtype=torch.bool), persistent=False)
+        self._cached_for: tuple[Any, ...] = ()
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes C."""
+        return self.second.shape[0]
+
+    @property
+    def num_features(self) -> int:
+        """Width d of the features."""
+        return self.second.shape[1]
+
+    def add(self, features: Tensor, labels: Tensor) -> None:
+        """Take rows in.
+
+        Args:
+            features: (B, d), any floating dtype.
+            labels: (B,) int64 in [0, C).
+        """
+        self._update(features.double(), labels, torch.ones_like(labels))
+
+    def remove(self, features: Tensor, labels: Tensor) -> None:
+        """Take rows out; they must have been added with the same values.
+
+        Args:
+            features: (B, d), any floating dtype.
+            labels: (B,) int64 in [0, C).
+        """
+        self._update(features.double(), labels, -torch.ones_like(labels))
+
+    def replace(self, old_features: Tensor, old_labels: Tensor, features: Tensor, labels: Tensor) -> None:
+        """Take the old rows out and the new ones in, in one pass over the touched classes.
+
+        Args:
+            old_features: (A, d) rows that leave.
+            old_labels: (A,) int64 in [0, C).
+            features: (B, d) rows that enter.
+            labels: (B,) int64 in [0, C).
+        """
+        signs = torch.cat([-torch.ones_like(old_labels), torch.ones_like(labels)])
+        self._update(torch.cat([old_features.double(), features.double()]), torch.cat([old_labels, labels]), signs)
+
+    def reset(self) -> None:
+        """Forget all rows."""
+        for buffer in (self.counts, self.shift, self.sums, self.second):
+            buffer.zero_()
+        self._stale.fill_(True)
+
+    def refill(self, features: Tensor, labels: Tensor) -> None:
+        """Forget all rows and take these, class by class so that a large set needs little extra memory.
+
+        Args:
+            features: (N, d).
+            labels: (N,) int64 in [0, C).
+        """
+        self.reset()
+        for rows in torch.argsort(labels, stable=True).split(_ROWS_AT_ONCE):
+            self.add(features[rows], labels[rows])
+
+    def centres(self) -> Tensor:
+        """Return the class means, (C, d) float64, NaN rows where a class is empty."""
+        return self.shift + self.sums / self.counts.unsqueeze(1)  # 0 / 0 is the NaN of an empty class
+
+    def scatter(self, classes: Tensor | None = None) -> Tensor:
+        """Return the sums of centred outer products.
+
+        Args:
+            classes: (K,) int64, which classes; all by default.
+
+        Returns:
+            (K, d, d) float64; exact zeros for classes of at most one row.
+        """
+        counts, sums, second = self.counts, self.sums, self.second
+        if classes is not None:
+            counts, sums, second = counts[classes], sums[classes], second[classes]
+        scaled = sums / counts.clamp_min(1).unsqueeze(1)
+        scatter = torch.baddbmm(second, sums.unsqueeze(2), scaled.unsqueeze(1), alpha=-1.0)
+        return scatter.masked_fill_((counts <= 1)[:, None, None], 0.0)
+
+    def variances(self) -> Tensor:
+        """Return the sum of squared deviations from the class mean for each feature, (C, d) float64."""
+        squares = self.second.diagonal(dim1=1, dim2=2)
+        return (squares - self.sums.square() / self.counts.clamp_min(1).unsqueeze(1)).clamp_min(0.0)
+
+    @torch.no_grad()
+    def scales(
+        self,
+        estimator: Literal["plain", "shrunk"] | str = "plain",
+        ratio: float | Literal["dim"] = "dim",
+        unit: float = 1.0,
+    ) -> Tensor:
+        """Return the semantic scale of each class; only classes touched since the last call cost anything.
+
+        Args:
+            estimator: ``plain`` or ``shrunk`` (OAS) covariance.
+            ratio: ``dim`` for d/m, a float r for r/m.
+            unit: length of the ruler, in units of the features. Another unit than last time computes all classes anew.
+
+        Returns:
+            (C,) float64 bits, NaN for an empty class, 0 for a class of one row.
+
+        Reference: Ma et al. (ICLR 2023), equation of the semantic scale (section 3).
+        """
+        if self._cached_for != (estimator, ratio, unit):
+            self._stale.fill_(True)
+            self._cached_for = (estimator, ratio, unit)
+        for classes in self._stale.nonzero().squeeze(1).split(_CLASSES_AT_ONCE):
+            self._bits[classes] = scales_from_moments(
+                self.counts[classes], self.scatter(classes), unit=unit, ratio=ratio, estimator=estimator
+            )
+        self._stale.fill_(False)
+        return self._bits.clone()
+
+    @torch.no_grad()
+    def _update(self, features: Tensor, labels: Tensor, signs: Tensor) -> None:
+        if labels.numel() == 0:
+            return
+        order = torch.argsort(labels, stable=True)
+        classes, sizes = torch.unique_consecutive(labels[order], return_counts=True)
+        starts = sizes.cumsum(0) - sizes
+        rows = features[order]
+        # A class that was empty has only rows that enter, so the first of them can serve as its reference point.
+        empty = (self.counts[classes] == 0).unsqueeze(1)
+        shift = torch.where(empty, rows[starts], self.shift[classes])
+        self.shift[classes] = shift
+        rows = rows - shift.repeat_interleave(sizes, dim=0, output_size=len(rows))
+        for members, block, weights in _padded(rows, signs[order], starts, sizes):
+            self._accumulate(classes[members], block, weights)
+        self._snap(classes)
+
+    def _accumulate(self, classes: Tensor, block: Tensor, weights: Tensor) -> None:
+        """Add weighted rows, block (K, L, d) and weights (K, L), to K different classes."""
+        signed = block * weights.unsqueeze(2)
+        self.counts.index_add_(0, classes, weights.sum(1).to(torch.int64))
+        self.sums.index_add_(0, classes, signed.sum(1))
+        self.second.index_add_(0, classes, signed.mT @ block)
+
+    def _snap(self, classes: Tensor) -> None:
+        """Mark the classes as touched, and clear what rounding left of those that lost their last row."""
+        self._stale[classes] = True
+        vanished = classes[self.counts[classes] == 0]
+        self.sums[vanished] = 0.0
+        self.second[vanished] = 0.0
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._stale.fill_(True)
+
+
+def _padded(rows: Tensor, signs: Tensor, starts: Tensor, sizes: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Cut rows sorted by class into blocks of equal height, classes of like size together so that padding stays small.
+
+    Args:
+        rows: (R, d), sorted by class.
+        signs: (R,) +1 or -1.
+        starts: (K,) first row of each class.
+        sizes: (K,) rows of each class.
+
+    Yields:
+        positions (k,) among the K classes, rows (k, L, d) and their signs (k, L), 0 where padded.
+    """
+    levels = torch.log2(sizes.double()).div(2).ceil()
+    for level in levels.unique().tolist():
+        members = (levels == level).nonzero().squeeze(1)
+        heights = sizes[members].unsqueeze(1)
+        offsets = torch.arange(int(heights.max()), device=rows.device).unsqueeze(0)
+        inside = offsets < heights
+        slots = torch.where(inside, starts[members].unsqueeze(1) + offsets, 0)
+        yield members, rows[slots], signs[slots].to(rows.dtype) * inside
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What S' and centres of K sets of samples need.
+
+    Args:
+        counts: (K,) samples.
+        means: (K, d) float64.
+        scatter: (K, d, d) float64 sums of the outer products of the centred samples.
+    """
+
+    counts: Tensor
+    means: Tensor
+    scatter: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor, labels: Tensor, num_classes: int) -> Moments:
+        """Compute the moments of each class; all classes must have samples.
+
+        Args:
+            features: (N, d).
+            labels: (N,) in 0..C-1.
+            num_classes: C.
+
+        Raises:
+            ValueError: a class has no sample.
+        """
+        counts = torch.bincount(labels, minlength=num_classes)
+        if int(counts.min()) == 0:
+            raise ValueError(f"Expected samples of every class, but class {int(counts.argmin())} has none.")
+        parts = [features[labels == label].double() for label in range(num_classes)]
+        means = torch.stack([part.mean(0) for part in parts])
+        centred = [part - mean for part, mean in zip(parts, means, strict=True)]
+        return cls(counts, means, torch.stack([part.T @ part for part in centred]))
+
+    def grouped(self, groups: Tensor) -> Moments:
+        """Merge sets into larger ones.
+
+        Args:
+            groups: (G, K) with True where a set belongs to a group; each group has one at least.
+        """
+        weights = groups.double() * self.counts
+        counts = weights.sum(1)
+        means = weights @ self.means / counts[:, None]
+        # A group's scatter is that within its sets and that of their means, each counted once a sample.
+        within = torch.einsum("gk,kij->gij", groups.double(), self.scatter)
+        shifts = self.means[None] - means[:, None]
+        return Moments(counts, means, within + torch.einsum("gk,gki,gkj->gij", weights, shifts, shifts))
+
+    def joined(self, other: Moments) -> Moments:
+        """Add one further set to each set.
+
+        Args:
+            other: moments of a single set, or of as many sets.
+        """
+        counts = self.counts + other.counts
+        share = other.counts / counts
+        shifts = other.means - self.means
+        cross = (self.counts * share)[:, None, None] * shifts[:, :, None] * shifts[:, None, :]
+        means = self.means + share[:, None] * shifts
+        return Moments(counts, means, self.scatter + other.scatter + cross)
+
+    def take(self, rows: Tensor | list[int]) -> Moments:
+        """Return some of the sets."""
+        return Moments(self.counts[rows], self.means[rows], self.scatter[rows])
+
+    def scales(self) -> Tensor:
+        """Return S' of each set, (K,) bits."""
+        return scales_from_moments(self.counts, self.scatter)

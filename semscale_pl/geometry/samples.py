@@ -1,0 +1,75 @@
+"""Scales of raw samples and of wide features: images as pixels, features averaged down."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from semscale_pl.geometry.classes import semantic_scales
+from semscale_pl.geometry.volumes import num_lines
+from semscale_pl.validation import check_floating
+
+
+@torch.no_grad()
+def sample_volumes(images: Tensor, labels: Tensor, num_classes: int, image_size: int = 16) -> Tensor:
+    """Compute the sample volume of every class: the semantic scale of its resized pixels, without any model.
+
+    Args:
+        images: (N, channels, height, width) floats in [0, 1].
+        labels: (N,) integers in [0, C).
+        num_classes: C.
+        image_size: side of the resized images in pixels; d = image_size^2 * channels.
+
+    Returns:
+        (C,) bits; NaN for an absent class, 0 for a single image.
+
+    Raises:
+        TypeError: the images are not floating point.
+        ValueError: another shape, or pixels outside [0, 1].
+
+    Reference: Ma et al. (ICLR 2023), appendix E, Algorithm 1.
+    """
+    check_floating(images, "images")
+    if images.ndim != 4 or images.numel() == 0:
+        raise ValueError(f"Expected `images` of shape (N, channels, height, width), but got {tuple(images.shape)}.")
+    low, high = (float(bound) for bound in images.aminmax())
+    if not (low >= -1e-6 and high <= 1.0 + 1e-6):
+        raise ValueError(
+            f"Expected the pixels of `images` in [0, 1], but got {low:g} to {high:g}. "
+            "Pass the images before normalization, bytes divided by 255."
+        )
+    side = (image_size, image_size)
+    resized = [
+        torch.nn.functional.interpolate(part.float(), size=side, mode="bilinear", antialias=True).flatten(1)
+        for part in images.split(num_lines(images[0].numel()))
+    ]
+    return semantic_scales(torch.cat(resized), labels, num_classes)
+
+
+def pool_features(features: Tensor, num_features: int = 64) -> Tensor:
+    """Average features down to fewer dimensions, along the feature axis.
+
+    Args:
+        features: (B, D).
+        num_features: wanted dimensions, at least 1.
+
+    Returns:
+        (B, min(D, num_features)) in the dtype of the features; untouched where D is small enough.
+
+    Raises:
+        ValueError: the features are not a matrix, or fewer than one dimension is wanted.
+
+    Example:
+        >>> pool_features(torch.tensor([[1.0, 3.0, 5.0, 7.0]]), 2)
+        tensor([[2., 6.]])
+
+    Reference: Ma et al. (ICLR 2023), section 4.2.
+    """
+    if num_features < 1 or features.ndim != 2:
+        raise ValueError(
+            f"Expected `features` (B, D) and `num_features` of at least 1, but got {tuple(features.shape)} "
+            f"and {num_features}."
+        )
+    if features.shape[1] <= num_features:
+        return features
+    return torch.nn.functional.adaptive_avg_pool1d(features[:, None], num_features)[:, 0]

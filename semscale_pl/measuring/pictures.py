@@ -1,0 +1,153 @@
+"""The pictures of a measurement: S' of every class against its count, and the spectra of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from semscale_pl.figures.per_class import draw_bars
+from semscale_pl.figures.style import (
+    MISSING,
+    PALETTE,
+    empty_figure,
+    finite,
+    head,
+    label_classes,
+    logarithmic,
+    new_figure,
+    plain,
+    tidy,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+MOST_LABELS = 25
+# More whiskers than this would be a fringe on the bars.
+MOST_WHISKERS = 200
+
+
+def scale_against_count(
+    class_names: Sequence[str], counts: Any, scales: Any, *, intervals: Any = None, title: str = ""
+) -> Figure:
+    """Draw S' over n as points on the left, and bars of S' and n on the right, the largest class first.
+
+    Args:
+        class_names: C names.
+        counts: (C,) samples n.
+        scales: (C,) semantic scales S' in bits; None or NaN is left out.
+        intervals: (C, 2) interval of every S', or None.
+        title: of the figure.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: there is no class, or another number of values than names.
+    """
+    number, bits = finite(counts), finite(scales)
+    wanted = (len(class_names),)
+    if number.shape != wanted or bits.shape != wanted or not len(class_names):
+        raise ValueError(f"Expected {len(class_names)} counts and scales, but got {number.shape} and {bits.shape}.")
+    ends = None if intervals is None else finite(intervals)
+    if ends is not None and ends.shape != (*wanted, 2):
+        raise ValueError(f"Expected `intervals` of shape {(*wanted, 2)}, but got {ends.shape}.")
+    figure = empty_figure(10.5, 4.0)
+    grid = figure.add_gridspec(2, 2, width_ratios=[1.0, 1.4])
+    _draw_points(tidy(figure.add_subplot(grid[:, 0])), class_names, number, bits, ends)
+    order = np.argsort(-number, kind="stable")
+    upper = tidy(figure.add_subplot(grid[0, 1]))
+    lower = tidy(figure.add_subplot(grid[1, 1], sharex=upper))
+    draw_bars(upper, bits[order], len(order), PALETTE[0])
+    if ends is not None and len(order) <= MOST_WHISKERS:
+        errors = _errors(bits, ends)[:, order]
+        upper.errorbar(np.arange(len(order)), bits[order], yerr=errors, fmt="none", ecolor="black")
+    draw_bars(lower, number[order], len(order), "#999999")
+    logarithmic(lower)
+    upper.set_ylabel("S' (bits)", fontsize=9)
+    lower.set_ylabel("samples n", fontsize=9)
+    upper.tick_params(labelbottom=False)
+    label_classes(lower, [class_names[label] for label in order])
+    head(figure, title)
+    return figure
+
+
+def _draw_points(
+    ax: Axes, names: Sequence[str], counts: np.ndarray, scales: np.ndarray, ends: np.ndarray | None
+) -> None:
+    shown = np.flatnonzero((counts > 0) & np.isfinite(scales))
+    errors = None if ends is None else _errors(scales, ends)[:, shown]
+    size = 5 if len(shown) <= 200 else 2.5
+    ax.errorbar(
+        counts[shown], scales[shown], yerr=errors, fmt="o", markersize=size, color=PALETTE[0], ecolor="#777777",
+        elinewidth=1.0, alpha=0.85,
+    )  # fmt: skip
+    if len(shown):
+        ax.set_xscale("log")
+    if len(shown) <= MOST_LABELS:
+        together: dict[tuple[float, float], list[str]] = {}
+        for label in shown.tolist():
+            together.setdefault((counts[label], scales[label]), []).append(plain(names[label]))
+        for place, found in together.items():
+            ax.annotate(", ".join(found), place, (5, 3), textcoords="offset points", fontsize=8)
+    ax.set_ylim(bottom=0.0)
+    ax.set_xlabel("samples n", fontsize=9)
+    ax.set_ylabel("S' (bits)", fontsize=9)
+
+
+def _errors(scales: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Return the lengths below and above, (2, C); an undefined interval has none."""
+    return np.nan_to_num(np.stack([scales - ends[:, 0], ends[:, 1] - scales]).clip(min=0.0))
+
+
+# What lies further below the largest eigenvalue is round-off of a class of low rank.
+_FLOOR = 1e-6
+
+
+def spectra_against_band(spectra: Any, class_names: Sequence[str], chosen: Sequence[int], *, title: str = "") -> Figure:
+    """Draw the spectra of a few classes over the band that 10 to 90 % of all classes fill.
+
+    Args:
+        spectra: (C, k) eigenvalues of each class covariance, descending, NaN beyond the last.
+        class_names: C names.
+        chosen: numbers of the classes to draw as lines.
+        title: of the figure.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: the shape does not fit the names, there are no eigenvalues, or a chosen class does not exist.
+    """
+    values = finite(spectra)
+    if values.ndim != 2 or len(values) != len(class_names) or not values.shape[1]:
+        raise ValueError(f"Expected `spectra` of shape ({len(class_names)}, k), but got {values.shape}.")
+    if not all(0 <= label < len(class_names) for label in chosen):
+        raise ValueError(f"Expected `chosen` to be class numbers below {len(class_names)}, but got {list(chosen)}.")
+    figure, (ax,) = new_figure(7.0, 3.8)
+    floor = _FLOOR * float(np.nanmax(values, initial=0.0))
+    ranks = np.arange(1, values.shape[1] + 1)
+    present = np.nan_to_num(values[np.isfinite(values).any(1)])
+    if len(present):
+        low, middle, high = np.quantile(present, [0.1, 0.5, 0.9], axis=0)
+        ax.fill_between(ranks, np.maximum(low, floor), np.maximum(high, floor), color=MISSING, label="10 to 90 %")
+        ax.plot(ranks, _above(middle, floor), color="#555555", linestyle="--", linewidth=1.2, label="median")
+    for place, label in enumerate(chosen):
+        colour = PALETTE[place % len(PALETTE)]
+        name = plain(class_names[label])
+        ax.plot(ranks, _above(values[label], floor), color=colour, marker="o", markersize=2.5, label=name)
+    if floor > 0:
+        ax.set_yscale("log")
+    ax.set_xlabel("direction, by its variance", fontsize=9)
+    ax.set_ylabel("eigenvalue", fontsize=9)
+    figure.legend(fontsize=8, frameon=False, loc="outside right center")
+    head(figure, title)
+    return figure
+
+
+def _above(values: np.ndarray, floor: float) -> np.ndarray:
+    return np.where(values > floor, values, np.nan)

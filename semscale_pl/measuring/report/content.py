@@ -1,0 +1,179 @@
+"""What the page of a measurement shows, as plain data: columns, key figures, spectra, neighbours, provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from semscale_pl.measuring.measurement import Measurement
+
+# A report is read, not computed with: scales.json has the full precision.
+SIGNIFICANT_DIGITS = 5
+MOST_PAIRS = 12
+CONTROLLED = {
+    "matched": ("S' matched", "S' with every class cut to the same number of samples, mean over repeated draws (bits)"),
+    "oas": ("S' OAS", "S' of the covariance shrunk by OAS, which depends less on n (bits)"),
+    "ledoit_wolf": ("S' Ledoit-Wolf", "S' of the covariance shrunk by Ledoit and Wolf's rule, less bound to n (bits)"),
+    "extrapolated": ("S' extrapolated", "S' extrapolated to many samples of the class (bits)"),
+}
+
+
+def page_data(measurement: Measurement) -> dict[str, Any]:
+    """Return everything that the page's scripts draw.
+
+    Args:
+        measurement: what to show.
+
+    Returns:
+        Plain data and arrays; undefined numbers are NaN or None.
+    """
+    return {
+        "title": title_of(measurement),
+        "classes": list(measurement.class_names),
+        "columns": columns(measurement),
+        "figures": key_figures(measurement),
+        "intervals": None if measurement.intervals is None else rounded(measurement.intervals),
+        "spectra": [_without_padding(row) for row in rounded(measurement.spectra)],
+        "band": spectrum_band(measurement.spectra),
+        "nearest": measurement.nearest,
+        "distances": rounded(measurement.distances),
+        "pairs": closest_pairs(measurement.nearest, measurement.distances),
+        "notices": [{"code": n.code, "text": n.text, "classes": list(n.classes)} for n in measurement.notices],
+        "source": [[key, _shown(value)] for key, value in flat(measurement.source)],
+    }
+
+
+def title_of(measurement: Measurement) -> str:
+    """Return the report's title: what was measured, as far as the measurement says."""
+    for key in ("title", "dataset", "features", "name", "images", "path"):
+        value = measurement.source.get(key)
+        if isinstance(value, str) and value:
+            return f"Semantic scales of {value}"
+    return "Semantic scales"
+
+
+def columns(measurement: Measurement) -> list[dict[str, Any]]:
+    """Return the numeric columns of the table, each with its label, what it means, its decimals and its values."""
+    found = [
+        _column("count", "n", "samples of the class", 0, measurement.counts),
+        _column("effective", "Eₙ", "effective number of samples", 1, measurement.effective_numbers),
+        _column("scale", "S′", "semantic scale: volume that the class's features span (bits)", 2, measurement.scales),
+    ]
+    if measurement.intervals is not None:
+        found.append(_column("low", "S′ low", "lower end of the interval of S′ (bits)", 2, measurement.intervals[:, 0]))
+        found.append(_column("high", "S′ high", "upper end of the interval (bits)", 2, measurement.intervals[:, 1]))
+    for key, values in measurement.controlled.items():
+        label, meaning = CONTROLLED.get(key, (f"S' {key}", f"S' by the estimator {key} (bits)"))
+        found.append(_column(key, label.replace("'", "′"), meaning.replace("'", "′"), 2, values))
+    return [
+        *found,
+        _column("weight", "W", "inter-class weight: 1 for the class farthest from the others", 3, measurement.weights),
+        _column("imbalance", "S", "semantic scale imbalance: S′ / max S′ times W", 3, measurement.imbalance),
+        _column("suggested", "weight", "suggested class weight for training", 3, measurement.suggested),
+    ]
+
+
+def key_figures(measurement: Measurement) -> list[list[str]]:
+    """Return triples of label, value and detail for the head of the page."""
+    counts, scales = np.asarray(measurement.counts, dtype=np.float64), measurement.scales
+    figures = [["classes", f"{measurement.num_classes:,}", ""], ["samples", f"{int(counts.sum()):,}", ""]]
+    figures.append(["largest / smallest n", _ratio(counts), ""])
+    figures.append(["largest / smallest S′", _ratio(scales), "of those above 0" if (scales == 0).any() else ""])
+    if np.isfinite(measurement.imbalance).any():
+        least = int(np.nanargmin(measurement.imbalance))
+        figures.append(["smallest S", f"{measurement.imbalance[least]:.3f}", measurement.class_names[least]])
+    return figures
+
+
+def spectrum_band(spectra: np.ndarray) -> list[list[float | None]]:
+    """Return the 10 %, 50 % and 90 % quantiles over the classes of the first, second, ... eigenvalue.
+
+    Args:
+        spectra: (C, k), NaN-padded; no variance lies beyond the last; a class without any is left out.
+
+    Returns:
+        k triples; a place that no class reaches ends the list.
+
+    Example:
+        >>> spectrum_band(np.array([[4.0, 1.0], [2.0, np.nan]]))
+        [[2.2, 3.0, 3.8], [0.1, 0.5, 0.9]]
+    """
+    finite = np.isfinite(spectra)
+    reached, present = finite.any(0), finite.any(1)
+    values = np.nan_to_num(spectra[present][:, reached], nan=0.0)
+    return rounded(np.quantile(values, [0.1, 0.5, 0.9], axis=0).T) if values.size else []
+
+
+def closest_pairs(nearest: np.ndarray, distances: np.ndarray) -> list[list[Any]]:
+    """Return the pairs of classes whose centres lie closest together: number, number, distance.
+
+    Args:
+        nearest: (C, j) class numbers, -1 beyond the last.
+        distances: (C, j).
+
+    Example:
+        >>> closest_pairs(np.array([[1], [0], [-1]]), np.array([[0.5], [0.5], [np.nan]]))
+        [[0, 1, 0.5]]
+    """
+    found: dict[tuple[int, int], float] = {}
+    for one, (others, lengths) in enumerate(zip(nearest.tolist(), distances.tolist(), strict=True)):
+        for other, length in zip(others, lengths, strict=True):
+            if other >= 0 and np.isfinite(length):
+                found[min(one, other), max(one, other)] = length
+    closest = sorted(found.items(), key=lambda entry: entry[1])[:MOST_PAIRS]
+    return [[one, other, rounded(length)] for (one, other), length in closest]
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of nested mappings under dotted names.
+
+    Example:
+        >>> list(flat({"seed": 0, "versions": {"torch": "2.13"}}))
+        [('seed', 0), ('versions.torch', '2.13')]
+    """
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def rounded(values: Any) -> Any:
+    """Return numbers, nested as they are, with five significant digits; what is not finite becomes None.
+
+    Example:
+        >>> rounded([1.23456789, float("nan"), 12345678])
+        [1.2346, None, 12346000.0]
+    """
+    if isinstance(values, np.ndarray | np.generic):
+        values = values.tolist()
+    if isinstance(values, list):
+        return [rounded(value) for value in values]
+    return float(f"{values:.{SIGNIFICANT_DIGITS}g}") if np.isfinite(values) else None
+
+
+def _column(key: str, label: str, meaning: str, digits: int, values: np.ndarray) -> dict[str, Any]:
+    # Counts stay exact: people compare them with what they know of their data.
+    shown = values if key == "count" else rounded(np.asarray(values, dtype=np.float64))
+    return {"key": key, "label": label, "meaning": meaning, "digits": digits, "values": shown}
+
+
+def _ratio(values: np.ndarray) -> str:
+    positive = values[np.isfinite(values) & (values > 0)]
+    return f"{positive.max() / positive.min():,.1f}" if len(positive) else "n/a"
+
+
+def _without_padding(row: list[float | None]) -> list[float]:
+    return [value for value in row if value is not None]
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "n/a"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_shown, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,434 @@
+"""The numbers of all classes of a source, a row for each, computed group by group within a memory budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semscale_pl.features.source import FeatureSource
+from semscale_pl.measuring.kernel import (
+    LARGEST,
+    Centre,
+    ClassStatistics,
+    Ruler,
+    assemble,
+    centre_of,
+    scatter_of,
+    statistics_of_rows,
+)
+
+
+@dataclass
+class ClassTable:
+    """Numbers by class; NaN (or -1) where a class is absent.
+
+    Args:
+        counts: (C,) int64.
+        means: (C, d).
+        scales: (C,) bits.
+        shrunk: (C,) bits with OAS, NaN where not asked for.
+        spectra: (C, k), NaN-padded.
+        ranks: (C,) int64, -1 where not computed.
+        distinct: (C,) int64 samples that differ, -1 where not compared.
+        deviations: (C,) root of the summed variances.
+        within: (d,) sum of the squared deviations of each feature from its class mean.
+        extras: what was asked for besides, (C,) or (C, ...) each.
+        sampled: classes of which the extras saw a random part only.
+    """
+
+    counts: np.ndarray
+    means: np.ndarray
+    scales: np.ndarray
+    shrunk: np.ndarray
+    spectra: np.ndarray
+    ranks: np.ndarray
+    distinct: np.ndarray
+    deviations: np.ndarray
+    within: np.ndarray
+    extras: dict[str, list[float | Sequence[float]]] = field(default_factory=dict)
+    sampled: list[int] = field(default_factory=list)
+
+    @classmethod
+    def empty(cls, source: FeatureSource, spectrum: int, extras: Iterable[str]) -> ClassTable:
+        """Make a table without numbers, with room for so many eigenvalues and what else is named."""
+        size, dim = len(source.class_names), source.num_features
+        counts = np.bincount(source.labels, minlength=size)
+        width = min(spectrum, dim, max(1, int(counts.max())))
+        nans = [np.full(size, math.nan) for _ in range(3)]
+        return cls(
+            counts,
+            np.full((size, dim), math.nan),
+            nans[0],
+            nans[1],
+            np.full((size, width), math.nan),
+            np.full(size, -1),
+            np.full(size, -1),
+            nans[2],
+            np.zeros(dim),
+            {name: [math.nan] * size for name in extras},
+        )
+
+    @property
+    def constant_features(self) -> np.ndarray:
+        """Numbers of the features that have one value in all samples."""
+        present = self.means[self.counts > 0]
+        return np.flatnonzero((self.within == 0) & (present == present[0]).all(0))
+
+    @property
+    def feature_deviations(self) -> np.ndarray:
+        """Standard deviation of each feature within the classes, (d,)."""
+        return np.sqrt(self.within / max(1, self.counts.sum()))
+
+    def put(self, label: int, found: ClassStatistics) -> None:
+        """Enter the numbers of a class."""
+        self.means[label], self.scales[label], self.shrunk[label] = found.mean, found.bits, found.shrunk_bits
+        kept = found.eigenvalues[: self.spectra.shape[1]]
+        self.spectra[label, : len(kept)] = kept
+        self.ranks[label], self.distinct[label] = found.rank, found.distinct
+        self.deviations[label] = math.sqrt(found.variances.sum())
+        self.within += found.variances * found.count
+
+
+_MIB = 2**20
+# Blocks of a class in float64, and pieces of a file.
+_PER_THREAD, _FIXED = 16 * _MIB, 16 * _MIB
+# Matrices that a log-determinant holds at once.
+_MATRICES = 4
+_ROWS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a source is walked through.
+
+    Args:
+        groups: classes whose rows are read together.
+        streamed: classes of which a group's share of the memory cannot hold the rows, in groups of which it can hold
+            the scatter matrices.
+        threads: classes that are computed at once.
+        group_bytes: most bytes of the rows of a group.
+    """
+
+    groups: tuple[tuple[int, ...], ...]
+    streamed: tuple[tuple[int, ...], ...]
+    threads: int
+    group_bytes: int
+
+
+def plan_groups(source: FeatureSource, budget: int, threads: int) -> Plan:
+    """Choose groups of classes that fit a budget; while one is computed, the next is read.
+
+    Args:
+        source: what is measured.
+        budget: bytes for everything that measuring holds.
+        threads: classes to compute at once, fewer where memory is short.
+
+    Raises:
+        ValueError: not even one class fits.
+    """
+    counts = np.bincount(source.labels, minlength=len(source.class_names))
+    dim = source.num_features
+    side = min(int(counts.max()), dim)
+    work = _MATRICES * side * side * 8 + _PER_THREAD
+    fixed = _FIXED + source.num_rows * 8 + 2 * len(counts) * dim * 8
+    threads = max(1, min(threads, (budget - fixed) // (2 * work)))
+    group_bytes = (budget - fixed - threads * work) // 2
+    row_bytes = dim * source.itemsize
+    if group_bytes < max(row_bytes, _MIB):
+        needed = fixed + work + 2 * max(row_bytes, _MIB)
+        raise ValueError(
+            f"Expected `max_memory` to leave {needed / _MIB:,.0f} MiB for {len(counts):,} classes of {dim:,} features, "
+            f"but got {max(0, budget) / _MIB:,.0f} MiB. Raise it, or lower `num_features`."
+        )
+    present = [label for label, count in enumerate(counts) if count]
+    small = [label for label in present if counts[label] * row_bytes <= group_bytes]
+    large = [label for label in present if counts[label] * row_bytes > group_bytes]
+    matrix = dim * dim * 8
+    if large and matrix > group_bytes:
+        raise ValueError(
+            f"Expected `max_memory` to hold a {dim:,} x {dim:,} matrix twice, but it leaves "
+            f"{group_bytes / _MIB:,.0f} MiB. Raise it, or lower `num_features`."
+        )
+    return Plan(
+        # Nothing can be computed while the first group is read: it is kept short, and the next ones each twice as long.
+        tuple(_packed(small, [int(counts[label]) * row_bytes for label in small], group_bytes // 8, group_bytes)),
+        tuple(_packed(large, [matrix] * len(large), group_bytes, group_bytes)),
+        threads,
+        group_bytes,
+    )
+
+
+def row_numbers(labels: np.ndarray, num_classes: int) -> list[np.ndarray]:
+    """Return the ascending row numbers of every class.
+
+    Args:
+        labels: (N,) int64 in [0, C).
+        num_classes: C.
+
+    Example:
+        >>> row_numbers(np.array([1, 0, 1]), 2)
+        [array([1]), array([0, 2])]
+    """
+    ends = np.bincount(labels, minlength=num_classes).cumsum()
+    # numpy sorts 16-bit numbers by their digits, many times as fast.
+    short = labels.astype(np.uint16) if num_classes <= 2**16 else labels
+    return np.split(np.argsort(short, kind="stable"), ends[:-1])
+
+
+def read_group(source: FeatureSource, numbers: Sequence[np.ndarray], space: np.ndarray) -> list[np.ndarray]:
+    """Read the rows of several classes in one go through the source.
+
+    Args:
+        source: where from.
+        numbers: row numbers of each class.
+        space: as many bytes as the rows of any group take, to read into: fresh memory costs as much as reading.
+
+    Returns:
+        (m, d) rows of each class, in that space.
+    """
+    together = np.concatenate(numbers)
+    places = np.argsort(together, kind="stable")
+    wanted, start = together[places], 0
+    size = len(together) * source.num_features
+    rows = space.view(f"f{source.itemsize}")[:size].reshape(len(together), source.num_features)
+    for piece in source.rows(wanted, _ROWS_AT_ONCE):
+        rows[places[start : start + len(piece)]] = piece
+        start += len(piece)
+    if start != len(together):
+        raise ValueError(f"Expected {len(together):,} rows from {source.name}, but got {start:,}. The file is cut off.")
+    return np.split(rows, np.cumsum([len(part) for part in numbers])[:-1])
+
+
+def _packed(labels: Sequence[int], sizes: Sequence[int], first: int, most: int) -> Iterator[tuple[int, ...]]:
+    """Yield groups that are full, of a size that doubles from the first to the most."""
+    group: list[int] = []
+    total, limit = 0, first
+    for label, size in zip(labels, sizes, strict=True):
+        if group and total + size > limit:
+            yield tuple(group)
+            group, total, limit = [], 0, min(most, 2 * limit)
+        group.append(label)
+        total += size
+    if group:
+        yield tuple(group)
+
+
+_ROWS_SEARCHED_AT_ONCE = 4096
+
+
+def unusable_rows(source: FeatureSource, wanted: np.ndarray) -> str:
+    """Count NaN, infinities and numbers too large to be squared.
+
+    Args:
+        source: where from.
+        wanted: ascending numbers of rows, some of them unusable.
+
+    Returns:
+        How many rows have which, where the first is, and what to do.
+    """
+    nans, infinities, large, first, start = 0, 0, 0, -1, 0
+    for piece in source.rows(wanted, _ROWS_SEARCHED_AT_ONCE):
+        nan, infinite = np.isnan(piece).any(1), np.isinf(piece).any(1)
+        beyond = (np.isfinite(piece) & (np.abs(piece) > np.float64(LARGEST))).any(1)
+        wrong = nan | infinite | beyond
+        if first < 0 and wrong.any():
+            first = int(wanted[start + int(wrong.argmax())])
+        nans, infinities, start = nans + int(nan.sum()), infinities + int(infinite.sum()), start + len(piece)
+        large += int(beyond.sum())
+    if not nans and not infinities:
+        return (
+            f"Expected the features of {source.name} to be at most {LARGEST:g}, so that they can be squared, but got "
+            f"more in {large:,} of {source.num_rows:,} rows, the first is row {first:,} (counted from 0). Rescale them."
+        )
+    return (
+        f"Expected the features of {source.name} to be finite, but got NaN in {nans:,} and infinities in "
+        f"{infinities:,} of {source.num_rows:,} rows, the first is row {first:,} (counted from 0). Repair "
+        "or leave out those rows."
+    )
+
+
+_PIECE_BYTES = 2**24
+
+
+def statistics_of_streams(
+    source: FeatureSource, classes: Sequence[int], numbers: Sequence[np.ndarray], ruler: Ruler
+) -> list[ClassStatistics | None]:
+    """Compute the numbers of classes: first their means, then the scatter about them.
+
+    Args:
+        source: where from.
+        classes: K class numbers.
+        numbers: row numbers of each of them.
+        ruler: how to measure.
+
+    Returns:
+        K results; None where a feature is not finite.
+    """
+    wanted = np.sort(np.concatenate(numbers))
+    centres: dict[int, Centre] = {}
+    seen = dict.fromkeys(classes, 0)
+    for label, rows in _by_class(source, wanted):
+        part = centre_of(rows, ruler.space)
+        before = centres.setdefault(label, Centre(part.first, np.zeros_like(part.delta)))
+        with np.errstate(invalid="ignore", over="ignore"):
+            step = (part.first - before.first) + (part.delta - before.delta)
+            delta = before.delta + step * (len(rows) / (seen[label] + len(rows)))
+        centres[label] = Centre(before.first, delta, before.bounded and part.bounded)
+        seen[label] += len(rows)
+    finite = [label for label in classes if centres[label].is_finite]
+    scatters = {label: np.zeros((source.num_features, source.num_features)) for label in finite}
+    for label, rows in _by_class(source, wanted):
+        if label in scatters:
+            scatters[label] += scatter_of(rows, centres[label], ruler.space)
+    results: list[ClassStatistics | None] = []
+    for label in classes:
+        if label not in scatters:
+            results.append(None)
+            continue
+        scatter = scatters.pop(label)
+        results.append(assemble(centres[label], seen[label], scatter, scatter.diagonal() / seen[label], ruler))
+    return results
+
+
+def sample_of(source: FeatureSource, numbers: np.ndarray, most_bytes: int, seed: int) -> np.ndarray:
+    """Read as many rows of a class as fit, chosen at random.
+
+    Args:
+        source: where from.
+        numbers: the class's row numbers.
+        most_bytes: that the rows may take.
+        seed: of the choice.
+
+    Returns:
+        (k, d) rows.
+    """
+    size = max(2, math.floor(most_bytes / (source.num_features * source.itemsize)))
+    chosen = np.random.default_rng(seed).choice(numbers, min(size, len(numbers)), replace=False)
+    return np.concatenate([piece.copy() for piece in source.rows(np.sort(chosen), size)])
+
+
+def _by_class(source: FeatureSource, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the wanted rows, class by class within each piece."""
+    size = max(1, _PIECE_BYTES // (source.num_features * source.itemsize))
+    start = 0
+    for piece in source.rows(wanted, size):
+        labels = source.labels[wanted[start : start + len(piece)]]
+        start += len(piece)
+        for label in np.unique(labels).tolist():
+            yield label, piece[labels == label]
+
+
+# What else to compute from the rows (m, d) of a class: one number, or several.
+Extra = Callable[[Tensor], float | Sequence[float]]
+Progress = Callable[[int, int], None]
+
+
+def class_table(
+    source: FeatureSource,
+    ruler: Ruler,
+    *,
+    budget: int = 2**30,
+    threads: int | None = None,
+    extras: Mapping[str, Extra] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> ClassTable:
+    """Compute the numbers of all classes.
+
+    Args:
+        source: labelled features.
+        ruler: how to measure.
+        budget: bytes for everything held at once.
+        threads: classes computed at once; as many as torch has threads unless given.
+        extras: further functions of the rows of a class, by name. A class too large for memory shows them as many
+            random rows as fit.
+        seed: of those rows.
+        progress: told after every class how many are done, and of how many.
+
+    Raises:
+        ValueError: a feature is not finite, or the budget is too small.
+    """
+    extras = extras or {}
+    plan = plan_groups(source, budget, threads or torch.get_num_threads())
+    table = ClassTable.empty(source, ruler.spectrum, extras)
+    numbers = row_numbers(source.labels, len(source.class_names))
+    total, done, bad = int((table.counts > 0).sum()), 0, []
+    with _one_thread_each():
+        walk = _walk(source, ruler, plan, numbers, table, extras, seed)
+        for label, found in walk:
+            done += 1
+            if found is None:
+                bad.append(label)
+            else:
+                table.put(label, found)
+            if progress is not None:
+                progress(done, total)
+    if bad:
+        raise ValueError(unusable_rows(source, np.sort(np.concatenate([numbers[label] for label in bad]))))
+    return table
+
+
+def _walk(
+    source: FeatureSource,
+    ruler: Ruler,
+    plan: Plan,
+    numbers: Sequence[np.ndarray],
+    table: ClassTable,
+    extras: Mapping[str, Extra],
+    seed: int,
+) -> Iterator[tuple[int, ClassStatistics | None]]:
+    """Yield every present class and its numbers; a group is read while the one before is computed."""
+
+    def computed(label: int, rows: np.ndarray) -> ClassStatistics | None:
+        found = statistics_of_rows(rows, ruler)
+        if found is not None:
+            _enter(table, extras, label, rows)
+        return found
+
+    def read(position: int) -> list[np.ndarray]:
+        return read_group(source, [numbers[label] for label in plan.groups[position]], spaces[position % 2])
+
+    largest = max((sum(len(numbers[label]) for label in group) for group in plan.groups), default=0)
+    size = largest * source.num_features * source.itemsize
+    spaces = [np.empty(size, np.uint8) for _ in plan.groups[:2]]
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(plan.threads) as workers:
+        pending: Future[list[np.ndarray]] | None = None
+        for position, group in enumerate(plan.groups):
+            pending = pending or reader.submit(read, position)
+            rows, pending = pending.result(), None
+            if position + 1 < len(plan.groups):
+                pending = reader.submit(read, position + 1)
+            yield from zip(group, workers.map(computed, group, rows), strict=True)
+    for group in plan.streamed:
+        found = statistics_of_streams(source, group, [numbers[label] for label in group], ruler)
+        for label, entry in zip(group, found, strict=True):
+            if entry is not None and extras:
+                _enter(table, extras, label, sample_of(source, numbers[label], plan.group_bytes, seed))
+                table.sampled.append(label)
+            yield label, entry
+
+
+def _enter(table: ClassTable, extras: Mapping[str, Extra], label: int, rows: np.ndarray) -> None:
+    for name, extra in extras.items():
+        table.extras[name][label] = extra(torch.from_numpy(rows))
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let classes be computed side by side on one core each, which wastes less than many cores on one class."""
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,7 +1,0 @@
-"""Reports: a measurement as one file that opens in any browser, without a network."""
-
-from __future__ import annotations
-
-from semscale_pl.reports.writing import write_report
-
-__all__ = ["write_report"]

@@ -1,0 +1,197 @@
+"""The collection advisor put to the test: real samples are hidden and revealed as it says, or as rivals say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from semscale_pl.geometry.classes import semantic_scales
+from semscale_pl.seeding import derive_seed
+from semscale_pl.statistics import holm, mean_interval, paired_difference, pearson
+from semscale_pl.studies.advisor.simulation import MEASURED, POLICIES, Collection, Reveal, collect, long_tail, stops
+from semscale_pl.studies.running import tracked
+from semscale_pl.training.pixels import Pixels, load_pixels
+
+ADVISOR = "advisor"
+_SHOWN_POINTS = 400
+
+
+def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Simulate collections on several datasets.
+
+    Args:
+        arguments: ``datasets``, a list of mappings with ``dataset``, ``side``, ``seeds``, ``most`` and ``least``
+            (samples of a class at the start), ``batch``, ``budget``, ``stop_classes``, ``stop_batch`` and
+            ``thresholds``.
+        folder: not used; the study keeps nothing.
+        jobs: not used; one process.
+        progress: is told how far the study is.
+
+    Returns:
+        ``datasets``, one entry each: predictions, stops and accuracies.
+
+    Raises:
+        ValueError: a budget is no whole number of batches.
+
+    Reference: Ma et al. (ICLR 2023), appendix I2, for the rule that is tested.
+    """
+    for settings in arguments["datasets"]:
+        if settings["budget"] % settings["batch"] or settings["budget"] < settings["batch"]:
+            raise ValueError(
+                f"Expected `budget` to be a whole number of batches of {settings['batch']}, but got "
+                f"{settings['budget']}."
+            )
+    return {"datasets": [_one(settings, progress) for settings in arguments["datasets"]]}
+
+
+def _one(settings: Mapping[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
+    train = load_pixels(settings["dataset"], "train", settings["side"])
+    test = load_pixels(settings["dataset"], "test", settings["side"])
+    name, seeds = settings["dataset"], settings["seeds"]
+    outcomes = [
+        simulate(train, test, settings, seed) for seed in tracked(seeds, len(seeds), progress, f"{name}: collection")
+    ]
+    rules = [
+        _stops_of_seed(train, settings, seed) for seed in tracked(seeds, len(seeds), progress, f"{name}: stop rule")
+    ]
+    return {
+        **settings,
+        "prediction": {policy: prediction([outcome["reveals"][policy] for outcome in outcomes]) for policy in MEASURED},
+        "policies": policies(outcomes),
+        "stops": _summary_of_stops(rules),
+    }
+
+
+def simulate(train: Pixels, test: Pixels, settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Spend one budget in every policy's way, from the same start and with the same hidden order.
+
+    Args:
+        train: samples to hide and reveal.
+        test: samples that measure the accuracy.
+        settings: see :func:`run`.
+        seed: of start and order.
+
+    Returns:
+        Accuracy (per cent) and mean S' (bits) by policy, those at the start, and the predictions.
+    """
+    num_classes = len(train.class_names)
+    counts = long_tail(num_classes, settings["most"], settings["least"], seed)
+    result: dict[str, Any] = {"accuracy": {}, "scale": {}, "least": {}, "reveals": {}}
+    for policy in ("start", *POLICIES):
+        collection = Collection(train.features, train.labels, counts, settings["batch"], derive_seed(seed))
+        if policy != "start":
+            result["reveals"][policy] = collect(collection, policy, settings["budget"])
+        rows = collection.rows()
+        features, labels = train.features[rows], train.labels[rows]
+        result["accuracy"][policy] = accuracy_of(features, labels, test)
+        result["scale"][policy] = float(semantic_scales(features, labels, num_classes).mean())
+        result["least"][policy] = min(collection.counts)
+    return result
+
+
+def accuracy_of(features: torch.Tensor, labels: torch.Tensor, test: Pixels) -> float:
+    """Train a logistic regression and return its balanced test accuracy in per cent.
+
+    Args:
+        features: (n, d).
+        labels: (n,).
+        test: what it is tested on.
+    """
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import balanced_accuracy_score
+
+    model = LogisticRegression(max_iter=100)
+    with warnings.catch_warnings():
+        # A hundred steps are the same stop for every policy.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(features.numpy(), labels.numpy())
+    return 100.0 * float(balanced_accuracy_score(test.labels.numpy(), model.predict(test.features.numpy())))
+
+
+def prediction(reveals: Sequence[Sequence[Reveal]]) -> dict[str, Any]:
+    """Compare predicted with revealed increments.
+
+    Args:
+        reveals: of each seed.
+
+    Returns:
+        Intervals over the seeds of the correlation, of the ratio of the sums, and of the mean absolute error relative
+        to the mean revealed increment, for the curve and for the increment of the batch before; and points to show.
+    """
+    result: dict[str, Any] = {}
+    for key in ("predicted", "naive"):
+        pairs = [np.array([(getattr(entry, key), entry.revealed) for entry in part]).T for part in reveals if part]
+        correlations = [pearson(x.tolist(), y.tolist()).value for x, y in pairs]
+        result[key] = {
+            "ratio": mean_interval([float(x.sum() / y.sum()) for x, y in pairs])._asdict(),
+            "error": mean_interval([float(np.abs(x - y).mean() / y.mean()) for x, y in pairs])._asdict(),
+            "correlation": mean_interval([value for value in correlations if value is not None])._asdict(),
+        }
+    points = [[entry.predicted, entry.revealed] for part in reveals for entry in part]
+    chosen = np.random.default_rng(0).permutation(len(points))[:_SHOWN_POINTS]
+    return {**result, "batches": len(points), "points": [points[place] for place in sorted(chosen)]}
+
+
+def policies(outcomes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Summarise the policies.
+
+    Args:
+        outcomes: of :func:`simulate`, one a seed.
+
+    Returns:
+        For each policy accuracy and mean S' with intervals, and the advisor's paired difference to it in accuracy,
+        p-values adjusted for the rivals (Holm).
+    """
+    result = []
+    ours = [outcome["accuracy"][ADVISOR] for outcome in outcomes]
+    for policy in outcomes[0]["accuracy"]:
+        values = [outcome["accuracy"][policy] for outcome in outcomes]
+        entry: dict[str, Any] = {"policy": policy, "values": values, "accuracy": mean_interval(values)._asdict()}
+        entry["scale"] = mean_interval([outcome["scale"][policy] for outcome in outcomes])._asdict()
+        entry["least"] = min(outcome["least"][policy] for outcome in outcomes)
+        if policy not in (ADVISOR, "start"):
+            entry["advisor_less_this"] = paired_difference(ours, values)._asdict()
+        result.append(entry)
+    differences = [entry["advisor_less_this"] for entry in result if "advisor_less_this" in entry]
+    if all(difference["p_value"] is not None for difference in differences):
+        adjusted = holm([difference["p_value"] for difference in differences])
+        for difference, p_value in zip(differences, adjusted, strict=True):
+            difference["holm"] = p_value
+    return result
+
+
+def _stops_of_seed(train: Pixels, settings: Mapping[str, Any], seed: int) -> list[dict[str, Any]]:
+    """Return count and missing share of each rule and threshold, averaged over the classes."""
+    found = []
+    for label in range(settings["stop_classes"]):
+        members = (train.labels == label).nonzero().flatten()
+        order = np.random.default_rng(derive_seed(seed, label)).permutation(len(members))
+        samples = train.features[members[torch.from_numpy(order)]]
+        found.append(stops(samples, settings["stop_batch"], settings["thresholds"], derive_seed(seed, label, 1)))
+    return [
+        {
+            **entries[0],
+            "count": float(np.mean([entry["count"] for entry in entries])),
+            "left": float(np.mean([entry["left"] for entry in entries])),
+        }
+        for entries in zip(*found, strict=True)
+    ]
+
+
+def _summary_of_stops(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "rule": entries[0]["rule"],
+            "threshold": entries[0]["threshold"],
+            "count": mean_interval([entry["count"] for entry in entries])._asdict(),
+            "left": mean_interval([entry["left"] for entry in entries])._asdict(),
+        }
+        for entries in zip(*seeds, strict=True)
+    ]

@@ -1,0 +1,114 @@
+"""Build the objects of a run from its configuration, one function for each part of the config tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import Logger
+
+from semscale_pl.modules.classifier import ImbalancedClassifier
+from semscale_pl.modules.schedules import linear_scaling
+from semscale_pl.training.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
+
+
+def build_datamodule(cfg: DictConfig) -> Any:
+    """Build the datamodule and read its training split, whose classes shape everything else."""
+    datamodule = instantiate(cfg.dataset)
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+    return datamodule
+
+
+def build_module(
+    cfg: DictConfig, num_classes: int, class_names: list[str] | None = None, class_counts: list[int] | None = None
+) -> ImbalancedClassifier:
+    """Build backbone, classifier and loss, and the module that joins them.
+
+    Args:
+        cfg: of a training run.
+        num_classes: C.
+        class_names: C names.
+        class_counts: (C,) training images of each class.
+    """
+    backbone = instantiate(cfg.backbone)
+    classifier = instantiate(cfg.classifier)(num_features=backbone.num_features, num_classes=num_classes)
+    return ImbalancedClassifier(
+        backbone,
+        classifier,
+        instantiate(cfg.loss),
+        build_optimizer(cfg),
+        built_or_none(cfg.scheduler),
+        num_classes=num_classes,
+        class_names=class_names,
+        class_counts=class_counts,
+        mixing=built_or_none(cfg.mixing),
+        config=plain_config(cfg),
+    )
+
+
+def build_optimizer(cfg: DictConfig) -> Callable[..., Any]:
+    """Build the optimizer's factory, its learning rate scaled with the global batch where that is asked for."""
+    factory: Callable[..., Any] = instantiate(cfg.optimizer)
+    reference = OmegaConf.select(cfg, "lr_reference_batch")
+    if reference is None:
+        return factory
+    batch = cfg.dataset.batch_size * cfg.trainer.accumulate_grad_batches
+    return partial(factory, lr=linear_scaling(cfg.optimizer.lr, batch, reference))
+
+
+def build_callbacks(cfg: DictConfig, run_dir: Path, has_validation: bool) -> list[pl.Callback]:
+    """Build the re-weighting, the callbacks of the configuration and those that keep the checkpoints."""
+    callbacks = [finish(entry, dirpath=run_dir) for entry in entries(cfg.callbacks)]
+    reweighting = built_or_none(cfg.reweighting)
+    first = [] if reweighting is None else [reweighting]
+    return [*first, *callbacks, *checkpoint_callbacks(run_dir, has_validation)]
+
+
+def build_loggers(cfg: DictConfig, run_dir: Path) -> list[Logger]:
+    """Build the loggers, writing into the run folder."""
+    return [finish(entry, save_dir=run_dir) for entry in entries(cfg.logger)]
+
+
+def build_trainer(
+    cfg: DictConfig, callbacks: list[pl.Callback], loggers: list[Logger], run_dir: Path, has_validation: bool
+) -> pl.Trainer:
+    """Build the trainer."""
+    return instantiate(
+        cfg.trainer,
+        limit_val_batches=1.0 if has_validation else 0,
+        callbacks=callbacks,
+        logger=loggers,
+        default_root_dir=str(run_dir),
+        plugins=[AtomicCheckpointIO()],
+        enable_progress_bar=any(isinstance(callback, pl.callbacks.ProgressBar) for callback in callbacks),
+        _convert_="object",
+    )
+
+
+def plain_config(cfg: DictConfig) -> dict[str, Any]:
+    """Return the resolved configuration as plain dicts and lists, which a checkpoint may carry."""
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def built_or_none(node: DictConfig) -> Any:
+    """Build a part that may be left out: `_target_: null` stands for nothing."""
+    return instantiate(node) if node.get("_target_") else None
+
+
+def entries(group: DictConfig | None) -> list[DictConfig]:
+    """Return the named parts of a group in order; an entry set to null is left out."""
+    return [] if group is None else [entry for entry in group.values() if isinstance(entry, DictConfig)]
+
+
+def finish(node: DictConfig, **late: Any) -> Any:
+    """Build a part; one marked `_partial_` is told what only the run knows."""
+    built = instantiate(node)
+    return built(**late) if node.get("_partial_") else built

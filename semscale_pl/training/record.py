@@ -1,0 +1,175 @@
+"""The record of a run: per_class.csv, then metrics.json, whose presence means that the run ended."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from semscale_pl.files import strict, write_json, write_text
+from semscale_pl.geometry import (
+    class_centres,
+    interclass_weights,
+    pool_features,
+    semantic_scale_imbalance,
+    semantic_scales,
+)
+from semscale_pl.imbalance import effective_numbers
+from semscale_pl.statistics import pearson, spearman
+from semscale_pl.training.provenance import commit, device_name, peak_memory, versions
+
+NUM_POOLED = 64
+SCALES = ("S'", "W", "S")
+PER_CLASS = ("accuracy", "precision", "average_precision")
+Column = Sequence[float | int | None]
+
+
+@torch.no_grad()
+def diagnose(module: Any, datamodule: Any) -> dict[str, list[float | None]]:
+    """Measure the last model's S', W and S in one evaluation-mode pass over the training subset.
+
+    Every method is measured alike, whatever its re-weighting kept while it trained: the classifier's input, pooled to
+    64 features, of un-augmented images.
+
+    Args:
+        module: with ``features(images)`` giving (B, D).
+        datamodule: with ``eval_train_dataloader()`` and ``num_classes``.
+
+    Returns:
+        ``S'`` in bits, ``W`` and ``S``, each with C values; None for a class without images.
+
+    Reference: Ma et al. (ICLR 2023), eq. 4 to 7.
+    """
+    was_training, device = module.training, _device(module)
+    module.eval()
+    try:
+        rows = [
+            (pool_features(module.features(batch[0].to(device)), NUM_POOLED).cpu(), batch[1].cpu())
+            for batch in datamodule.eval_train_dataloader()
+        ]
+    finally:
+        module.train(was_training)
+    features, labels = (torch.cat(part) for part in zip(*rows, strict=True))
+    scales = semantic_scales(features, labels, datamodule.num_classes)
+    weights = interclass_weights(class_centres(features, labels, datamodule.num_classes))
+    imbalance = semantic_scale_imbalance(scales, weights)
+    return {name: strict(values) for name, values in zip(SCALES, (scales, weights, imbalance), strict=True)}
+
+
+def write_record(
+    run_dir: str | os.PathLike[str],
+    *,
+    config: Mapping[str, Any],
+    results: Mapping[str, Mapping[str, Any] | None],
+    datamodule: Any,
+    module: Any,
+    scales: Mapping[str, Column] | None = None,
+    seconds: float | None = None,
+    completed_epochs: int | None = None,
+    interrupted: bool = False,
+    further_cost: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write ``per_class.csv`` and, last and in one step, ``metrics.json``.
+
+    Args:
+        run_dir: the run folder.
+        config: resolved configuration, as plain values.
+        results: ``last`` and, where a validation part selected an epoch, ``selected``: each what a
+            ``ClassificationReport`` computed on the test set, or None; any further reports under their own names.
+        datamodule: with ``num_classes``, ``class_names``, ``class_counts``, ``train_size`` and ``index_hash``.
+        module: tells the device.
+        scales: what :func:`diagnose` returned; None where the run ended before it.
+        seconds: the run took.
+        completed_epochs: finished epochs.
+        interrupted: whether the run was stopped before its end.
+        further_cost: further entries of ``cost``.
+        extra: further entries of the record.
+
+    Returns:
+        The record, as written.
+    """
+    counts = [int(count) for count in datamodule.class_counts]
+    beta = 1.0 - 1.0 / sum(counts) if sum(counts) else 0.0
+    columns: dict[str, Column] = {"n": counts, "E_n": strict(effective_numbers(torch.tensor(counts), beta))}
+    columns |= {name: (scales or {}).get(name) or [None] * len(counts) for name in SCALES}
+    record = {
+        **_identity(config, datamodule, counts),
+        "completed_epochs": completed_epochs,
+        "interrupted": interrupted,
+        "results": {"last": None, "selected": None, **results},
+        "scales": {name: columns[name] for name in SCALES},
+        "effective_numbers": {"beta": beta, "E_n": columns["E_n"]},
+        "correlations": {name: correlate(report, columns) for name, report in results.items() if report},
+        "provenance": {"versions": versions(), "commit": commit(), "device": device_name(_device(module))},
+        "cost": {"seconds": seconds, "peak_memory": peak_memory(), **(further_cost or {})},
+        **(extra or {}),
+        "config": config,
+    }
+    plain: dict[str, Any] = strict(record)
+    write_text(Path(run_dir) / "per_class.csv", per_class_text(datamodule.class_names, columns, results.get("last")))
+    write_json(Path(run_dir) / "metrics.json", plain)
+    return plain
+
+
+def correlate(report: Mapping[str, Any], columns: Mapping[str, Column]) -> dict[str, Any]:
+    """Correlate the class accuracies of a report with each per-class quantity.
+
+    Args:
+        report: with ``per_class`` accuracies.
+        columns: quantity to its C values.
+
+    Returns:
+        Quantity to ``pearson`` and ``spearman``, each value, low, high (95 %) and n; None where undefined.
+    """
+    accuracy = _numbers(report["per_class"]["accuracy"])
+    return {
+        name: {
+            "pearson": pearson(_numbers(values), accuracy)._asdict(),
+            "spearman": spearman(_numbers(values), accuracy)._asdict(),
+        }
+        for name, values in columns.items()
+    }
+
+
+def per_class_text(names: Sequence[str], columns: Mapping[str, Column], report: Mapping[str, Any] | None) -> str:
+    """Return the table of classes as CSV; an undefined value is an empty cell.
+
+    Args:
+        names: C class names.
+        columns: quantity to its C values.
+        report: the last epoch's, with ``per_class`` lists; None leaves them empty.
+    """
+    found = report["per_class"] if report else {}
+    table = {**columns, **{name: found.get(name) or [None] * len(names) for name in PER_CLASS}}
+    rows = zip(range(len(names)), names, *(strict(list(values)) for values in table.values()), strict=True)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([["class_index", "class_name", *table], *rows])
+    return text.getvalue()
+
+
+def _identity(config: Mapping[str, Any], datamodule: Any, counts: list[int]) -> dict[str, Any]:
+    seed = config.get("seed")
+    subset_seed = config.get("subset_seed")
+    return {
+        "seed": seed,
+        "subset_seed": seed if subset_seed is None else subset_seed,
+        "index_hash": getattr(datamodule, "index_hash", None),
+        "num_classes": len(counts),
+        "class_names": list(datamodule.class_names),
+        "class_counts": counts,
+        "train_size": sum(counts),
+    }
+
+
+def _device(module: Any) -> torch.device:
+    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+
+
+def _numbers(values: Column) -> list[float]:
+    return [float("nan") if value is None else float(value) for value in values]

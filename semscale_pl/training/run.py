@@ -1,0 +1,155 @@
+"""One run from its configuration: fit, test and record, with its checkpoints and tables."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from semscale_pl.modules.classifier import ImbalancedClassifier
+
+
+class TrainingDiverged(RuntimeError):  # noqa: N818
+    """The loss of the last epoch is not finite, so there is nothing to test or to record."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run leaves in memory.
+
+    Args:
+        trainer: after fit and test.
+        module: the last model.
+        datamodule: of the run.
+        last: test results of the last epoch's model.
+        best: test results of the epoch that the validation part selected; None without one.
+        run_dir: the folder of the run.
+    """
+
+    trainer: pl.Trainer
+    module: ImbalancedClassifier
+    datamodule: Any
+    last: dict[str, Any]
+    best: dict[str, Any] | None
+    run_dir: Path
+
+
+def train(cfg: DictConfig, run_dir: Path) -> TrainResult:
+    """Train, test and record one model.
+
+    Args:
+        cfg: composed from conf/train.yaml.
+        run_dir: where checkpoints, tables and the record go.
+
+    Returns:
+        The objects of the run.
+
+    Raises:
+        TrainingDiverged: the loss is not finite.
+        KeyboardInterrupt: the run was interrupted; the last finished epoch's checkpoint is in ``run_dir``.
+    """
+    from semscale_pl.training.wandb_runs import one_wandb_run
+
+    with one_wandb_run():
+        return _train(cfg, run_dir)
+
+
+def _train(cfg: DictConfig, run_dir: Path) -> TrainResult:
+    import pytorch_lightning as pl
+
+    from semscale_pl.training import building
+    from semscale_pl.training.first_images import check_first_images
+
+    started = time.perf_counter()
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    datamodule = building.build_datamodule(cfg)
+    module = building.build_module(
+        cfg, datamodule.num_classes, datamodule.class_names, [int(count) for count in datamodule.class_counts]
+    )
+    check_first_images(datamodule, module.backbone)
+    if cfg.compile:
+        module.backbone.compile()  # in place: the names in checkpoints stay
+    callbacks = building.build_callbacks(cfg, run_dir, datamodule.has_validation)
+    loggers = building.build_loggers(cfg, run_dir)
+    trainer = building.build_trainer(cfg, callbacks, loggers, run_dir, datamodule.has_validation)
+    _fit(trainer, module, datamodule, cfg.ckpt_path)
+    _check_finite(trainer)
+    last, best = _test(trainer, module, datamodule, run_dir)
+    result = TrainResult(trainer, module, datamodule, last, best, run_dir)
+    if trainer.is_global_zero:
+        _record(result, cfg, time.perf_counter() - started)
+    return result
+
+
+def _fit(trainer: pl.Trainer, module: ImbalancedClassifier, datamodule: Any, ckpt_path: str | None) -> None:
+    try:
+        with warnings.catch_warnings():
+            # A resumed run goes on in its own folder.
+            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+            # Or in another one, where `BestCheckpoint` sees to what Lightning would lose.
+            warnings.filterwarnings("ignore", message="The dirpath has changed from")
+            trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+    except SystemExit as end:
+        # Lightning turns Ctrl-C into an orderly end with exit code 1.
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from end
+        raise
+
+
+def _check_finite(trainer: pl.Trainer) -> None:
+    loss = trainer.callback_metrics.get("train/loss")
+    if loss is not None and not bool(loss.isfinite()):
+        raise TrainingDiverged(
+            f"Training diverged: the loss of the last epoch is {float(loss)}. Lower optimizer.lr, or look for images "
+            "with pixels that are no numbers; no record was written."
+        )
+
+
+def _test(
+    trainer: pl.Trainer, module: ImbalancedClassifier, datamodule: Any, run_dir: Path
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Test the selected model first, so that the run ends with the last one in memory."""
+    best: dict[str, Any] | None = None
+    selected = run_dir / "checkpoints" / "best.ckpt"
+    if datamodule.has_validation and selected.is_file():
+        last_state = {name: value.clone() for name, value in module.state_dict().items()}
+        trainer.test(module, datamodule=datamodule, ckpt_path=str(selected), weights_only=True, verbose=False)
+        best = module.last_test_results
+        module.load_state_dict(last_state)
+    trainer.test(module, datamodule=datamodule, verbose=False)
+    assert module.last_test_results is not None
+    return module.last_test_results, best
+
+
+def _record(result: TrainResult, cfg: DictConfig, seconds: float) -> None:
+    from semscale_pl.training.building import plain_config
+    from semscale_pl.training.record import diagnose, write_record
+    from semscale_pl.training.wandb_runs import summarize_in_wandb
+
+    record = write_record(
+        result.run_dir,
+        config=plain_config(cfg),
+        results={"last": result.last, "selected": result.best},
+        datamodule=result.datamodule,
+        module=result.module,
+        scales=diagnose(result.module, result.datamodule),
+        seconds=seconds,
+        completed_epochs=result.trainer.current_epoch,
+        further_cost={"extra_passes": _extra_passes(result.trainer)},
+    )
+    summarize_in_wandb(result.trainer.loggers, record)
+
+
+def _extra_passes(trainer: pl.Trainer) -> float:
+    """Return the passes over the training images that a re-weighting has cost besides training."""
+    from semscale_pl.callbacks.reweighting.slot import SlotReweighting
+
+    callbacks = getattr(trainer, "callbacks", [])
+    return sum(callback.extra_passes for callback in callbacks if isinstance(callback, SlotReweighting))

@@ -1,0 +1,80 @@
+"""Which options need each other: LDAM and a cosine head, held-out images and what is measured on them."""
+
+from __future__ import annotations
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from semscale_pl.config.checks import check_combinations, may_have_validation
+from semscale_pl.config.composing import config_dir
+from semscale_pl.config.errors import WrongCallError
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return compose("train", overrides=list(overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["dataset=digits"], False),
+        (["dataset=digits", "dataset.validation_per_class=2"], True),
+        (["dataset=digits", "dataset.validation_fraction=0.1"], True),
+        (["dataset=cifar100_lt"], False),
+        (["dataset=imagenet_lt"], True),
+        (["dataset=inaturalist2018"], False),
+        (["dataset=mini_imagenet"], False),
+        (["dataset=oia_odir_b"], False),
+        (["dataset=image_folder"], True),
+        (["dataset=image_folder", "dataset.source.val=null"], False),
+        (["dataset=image_folder", "dataset.source.train_fraction=0.8"], False),
+        (["dataset=csv"], False),
+        (["dataset=csv", "dataset.source.lists.val=val.csv"], True),
+        (["dataset=torch_datasets"], False),
+        (["dataset=torch_datasets", "+dataset.source.val._target_=mine.Validation"], True),
+        (["dataset=digits", "dataset.source._target_=mine.Source"], True),
+    ],
+    ids=str,
+)
+def test_a_validation_part_is_seen_in_the_configuration(overrides: list[str], expected: bool) -> None:
+    assert may_have_validation(composed(*overrides)) is expected
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["loss=ldam", "classifier=cosine"],
+        ["loss=ldam", "classifier=cosine", "classifier._target_=mine.MyCosineHead"],
+        ["loss=ce", "classifier=linear"],
+        ["reweighting=cdb", "dataset.validation_per_class=1"],
+        ["reweighting=cdb", "dataset=imagenet_lt"],
+        ["callbacks=early_stopping", "dataset.validation_fraction=0.1"],
+        ["callbacks=early_stopping", "callbacks.early_stopping.monitor=train/loss"],
+        ["callbacks=early_stopping", "callbacks.early_stopping=null"],
+    ],
+    ids=str,
+)
+def test_what_goes_together_passes(overrides: list[str]) -> None:
+    check_combinations(composed(*overrides))
+
+
+def test_a_run_without_callbacks_passes() -> None:
+    cfg = composed()
+    cfg.callbacks = None
+    check_combinations(cfg)
+
+
+def test_a_refusal_names_the_head_it_got() -> None:
+    with pytest.raises(WrongCallError, match="got LinearClassifier"):
+        check_combinations(composed("loss=ldam"))
+
+
+def test_ldam_scales_the_cosines_itself() -> None:
+    with pytest.raises(
+        WrongCallError, match=r"`classifier.scale` to be 1 with loss=ldam.*got 16.*loss.scale"
+    ) as caught:
+        check_combinations(composed("loss=ldam", "classifier=cosine", "classifier.scale=16"))
+    assert "\n" not in str(caught.value)
+    check_combinations(composed("loss=ce", "classifier=cosine", "classifier.scale=16"))
