@@ -18,7 +18,6 @@ from semscale_pl.features.source import row_dtype
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from semscale_pl.cli.measure import MeasureCall
     from semscale_pl.data.indexed import IndexedDataset
 
 
@@ -95,7 +94,7 @@ def stored(images: MeasuredImages, path: Path, name: str, progress: Callable[[in
     return StoredRows(path, dim, images.dataset.labels.numpy(), images.class_names, name)
 
 
-def measured_images(call: MeasureCall) -> MeasuredImages:
+def measured_images(call: Any) -> MeasuredImages:
     """Find the images of a call, and what is measured of them.
 
     Args:
@@ -124,7 +123,7 @@ def _pixels(dataset: IndexedDataset, side: int) -> Extract:
     return extract
 
 
-def _of_checkpoint(call: MeasureCall) -> MeasuredImages:
+def _of_checkpoint(call: Any) -> MeasuredImages:
     from semscale_pl.training.restoring import restore
 
     restored = restore(str(call.ckpt))
@@ -137,7 +136,7 @@ def _of_checkpoint(call: MeasureCall) -> MeasuredImages:
     return MeasuredImages(dataset, names, extract, f"features of {Path(str(call.ckpt)).name}")
 
 
-def _of_published(call: MeasureCall) -> MeasuredImages:
+def _of_published(call: Any) -> MeasuredImages:
     from semscale_pl.config.composing import composed
 
     cfg = composed(call.training_overrides())
@@ -170,7 +169,7 @@ def _with_weights(settings: DictConfig, name: str) -> torch.nn.Module:
         ) from error
 
 
-def _images(call: MeasureCall, model_input: dict[str, Any] | None) -> tuple[IndexedDataset, tuple[str, ...]]:
+def _images(call: Any, model_input: dict[str, Any] | None) -> tuple[IndexedDataset, tuple[str, ...]]:
     if call.images is not None:
         return _of_folder(call.images, model_input or _whole_images(call.image_size))
     from hydra.utils import instantiate
