@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from semscale_pl.config.composing import composed, config_dir
+from semscale_pl.config.checks import composed
+from semscale_pl.config.composing import config_dir
 from semscale_pl.config.errors import (
     FAILED,
     INTERRUPTED,

@@ -298,7 +298,7 @@ def measured(call: MeasureCall, before: int = 0) -> Measurement:
         return _of(source, call, {"features": call.features.name}, before)
     if call.overrides:
         # Once before torch is imported, which takes seconds: a typo should not.
-        from semscale_pl.config.composing import composed
+        from semscale_pl.config.checks import composed
 
         composed(call.training_overrides())
     from semscale_pl.cli.measured_images import measured_images, stored

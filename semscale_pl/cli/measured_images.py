@@ -137,7 +137,7 @@ def _of_checkpoint(call: Any) -> MeasuredImages:
 
 
 def _of_published(call: Any) -> MeasuredImages:
-    from semscale_pl.config.composing import composed
+    from semscale_pl.config.checks import composed
 
     cfg = composed(call.training_overrides())
     if "pretrained" not in cfg.backbone:
@@ -174,7 +174,7 @@ def _images(call: Any, model_input: dict[str, Any] | None) -> tuple[IndexedDatas
         return _of_folder(call.images, model_input or _whole_images(call.image_size))
     from hydra.utils import instantiate
 
-    from semscale_pl.config.composing import composed
+    from semscale_pl.config.checks import composed
 
     cfg = composed(call.training_overrides())
     _set_input(cfg, model_input)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -363,3 +363,19 @@ def _check_deterministic_precision(cfg: DictConfig) -> None:
         raise WrongCallError(
             f"Expected `trainer.precision` to be one that a CPU has, but got {cfg.trainer.precision}. Use bf16-mixed."
         )
+
+
+def composed(overrides: Sequence[str]) -> Any:
+    """Compose the configuration of a training run with a dataset, and check it.
+
+    Args:
+        overrides: of `semscale train`.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        cfg = compose("train", overrides=list(overrides))
+    check_values(cfg)
+    return cfg

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -20,24 +18,6 @@ def config_dir() -> Path:
 def experiments_dir() -> Path:
     """Return the folder of the tables' descriptions, found like :func:`config_dir`."""
     return _beside_package("experiments")
-
-
-def composed(overrides: Sequence[str]) -> Any:
-    """Compose the configuration of a training run with a dataset, and check it.
-
-    Args:
-        overrides: of `semscale train`.
-    """
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    from semscale_pl.config.checks import check_values
-
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose("train", overrides=list(overrides))
-    check_values(cfg)
-    return cfg
 
 
 def _beside_package(name: str) -> Path:

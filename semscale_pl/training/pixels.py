@@ -45,7 +45,7 @@ def load_pixels(dataset: str, split: str = "train", side: int = 16) -> Pixels:
     """
     from hydra.utils import instantiate
 
-    from semscale_pl.config.composing import composed
+    from semscale_pl.config.checks import composed
 
     cfg = composed([f"dataset={dataset}"])
     root = Path(cfg.dataset.root)
@@ -100,7 +100,7 @@ def training_pixels(
     """
     from hydra.utils import instantiate
 
-    from semscale_pl.config.composing import composed
+    from semscale_pl.config.checks import composed
 
     data = instantiate(composed(overrides).dataset)
     data.prepare_data()
