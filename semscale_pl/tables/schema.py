@@ -60,7 +60,7 @@ class Measure:
     """One quantity of a table and how to show it.
 
     It is found under the dotted ``key`` into ``metrics.json``, or computed by the ``derived`` function of that name
-    (see :mod:`semscale_pl.tables.aggregate`) with ``arguments``.
+    (see :mod:`semscale_pl.tables.derived`) with ``arguments``.
     """
 
     name: str
@@ -278,7 +278,7 @@ def _measure(entry: Any) -> Measure:
         raise ValueError(f"Expected each of `measures` to have either key or derived, but got {entry!r}.")
     arguments = dict(entry.get("arguments") or {})
     if "derived" in entry:
-        from semscale_pl.tables.aggregate import check_derived
+        from semscale_pl.tables.derived import check_derived
 
         check_derived(str(entry["derived"]), arguments)
     elif arguments:

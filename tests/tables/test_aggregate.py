@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from semscale_pl.tables.aggregate import summarize, value_at
+from semscale_pl.tables.aggregate import summarize
+from semscale_pl.tables.derived import value_at
 from semscale_pl.tables.schema import Cell, Reference, parse_table
 
 VALUES = {

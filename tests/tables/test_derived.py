@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from semscale_pl.metrics.accuracy import rank_groups
-from semscale_pl.tables.aggregate import compute, summarize, thirds_of
+from semscale_pl.tables.aggregate import summarize
+from semscale_pl.tables.derived import compute, thirds_of
 from semscale_pl.tables.schema import parse_table
 
 

@@ -1,0 +1,188 @@
+"""Quantities of a record: by a dotted key, or derived, such as accuracies of thirds of the classes."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from semscale_pl.statistics import pearson, spearman
+
+Record = Mapping[str, Any]
+Numbers = Sequence[float | None]
+THIRDS = ("head", "middle", "tail")
+RANKINGS = ("S", "n")
+
+
+def accuracy_of_third(record: Record, baseline: Record, *, ranking: str, third: str, epoch: str = "last") -> Any:
+    """Return the mean class accuracy over a third of the classes, the same third for every row of a column and seed.
+
+    Args:
+        record: of the cell.
+        baseline: record of the baseline's cell of the same column and seed; its S or n ranks the classes.
+        ranking: ``S`` or ``n``, from the largest value (head) to the smallest (tail).
+        third: ``head``, ``middle`` or ``tail``; what three does not divide goes to the back of a ranking by S
+            (333, 333 and 334 of 1,000), and to the front of one by n, as in ``results.last.head``.
+        epoch: ``last`` or ``selected``.
+
+    Returns:
+        A fraction; None where a class of the ranking has no S, or nobody was tested.
+
+    Reference: Ma et al. (ICLR 2023), App. H3.
+    """
+    values = baseline["class_counts"] if ranking == "n" else baseline["scales"]["S"]
+    report = record["results"][epoch]
+    if report is None or any(value is None for value in values):
+        return None
+    members = thirds_of(values, extra_last=ranking == "S")[third]
+    accuracies = report["per_class"]["accuracy"]
+    found = [accuracies[label] for label in members if accuracies[label] is not None]
+    return sum(found) / len(found) if found else None
+
+
+def thirds_of(values: Sequence[float], extra_last: bool) -> dict[str, list[int]]:
+    """Cut the classes into thirds by falling value; equal values stay in the order of their labels.
+
+    Args:
+        values: C values.
+        extra_last: whether what three does not divide goes to the back.
+
+    Returns:
+        ``head``, ``middle`` and ``tail`` to class labels.
+
+    Example:
+        >>> thirds_of([5, 9, 7, 9], extra_last=True)
+        {'head': [1], 'middle': [3], 'tail': [2, 0]}
+    """
+    order = sorted(range(len(values)), key=lambda label: (-values[label], label))
+    size, extra = divmod(len(order), 3)
+    sizes = [size + (extra > 0), size + (extra > 1), size]
+    first, second, _ = reversed(sizes) if extra_last else sizes
+    return {"head": order[:first], "middle": order[first : first + second], "tail": order[first + second :]}
+
+
+def correlation_with_S(  # noqa: N802  (the paper's symbol)
+    record: Record, baseline: Record, *, alpha: float, method: str = "pearson", epoch: str = "last"
+) -> Any:
+    """Return the correlation of class accuracy with S(alpha) = S' / max S' * log2(alpha + W' / max W').
+
+    The record holds W at alpha = 1, from which W' / max W' = 2^W - 1.
+
+    Args:
+        record: of the cell.
+        baseline: not needed.
+        alpha: at least 1; the larger, the weaker the role of W.
+        method: ``pearson`` or ``spearman``.
+        epoch: ``last`` or ``selected``.
+
+    Returns:
+        The coefficient; None where it is undefined.
+
+    Reference: Ma et al. (ICLR 2023), section 3.3 and Table 1.
+    """
+    report, scales = record["results"][epoch], record["scales"]
+    if report is None:
+        return None
+    accuracy = _numbers(report["per_class"]["accuracy"])
+    weights = [math.log2(alpha + 2.0**weight - 1.0) for weight in _numbers(scales["W"])]
+    # The divisor max S' leaves a correlation as it is.
+    imbalance = [scale * weight for scale, weight in zip(_numbers(scales["S'"]), weights, strict=True)]
+    return (pearson if method == "pearson" else spearman)(imbalance, accuracy).value
+
+
+def ratio_to_baseline(record: Record, baseline: Record, *, key: str) -> Any:
+    """Return a number of the record over the same number of the baseline's, such as ``cost.seconds``.
+
+    Args:
+        record: of the cell.
+        baseline: record of the baseline's cell of the same column and seed.
+        key: dotted path.
+
+    Returns:
+        The ratio; None where a number is missing or the baseline's is 0.
+    """
+    ours, theirs = value_at(record, key), value_at(baseline, key)
+    return ours / theirs if ours is not None and theirs else None
+
+
+DERIVED: dict[str, Callable[..., Any]] = {
+    function.__name__: function for function in (accuracy_of_third, correlation_with_S, ratio_to_baseline)
+}
+_ALLOWED = {
+    "ranking": RANKINGS,
+    "third": THIRDS,
+    "epoch": ("last", "selected"),
+    "method": ("pearson", "spearman"),
+}
+
+
+def check_derived(name: str, arguments: Mapping[str, Any]) -> None:
+    """Check the name and the arguments of a derived measure.
+
+    Raises:
+        ValueError: there is no such measure, or an argument is unknown, missing or out of range.
+    """
+    if name not in DERIVED:
+        raise ValueError(f"Expected `derived` to be one of {sorted(DERIVED)}, but got {name!r}.")
+    parameters = {
+        key: parameter
+        for key, parameter in inspect.signature(DERIVED[name]).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    needed = {key for key, parameter in parameters.items() if parameter.default is inspect.Parameter.empty}
+    if not needed <= set(arguments) <= set(parameters):
+        raise ValueError(f"Expected the `arguments` of {name} to be {sorted(parameters)}, but got {sorted(arguments)}.")
+    for key, value in arguments.items():
+        if value not in _ALLOWED.get(key, (value,)):
+            raise ValueError(f"Expected `{key}` of {name} to be one of {list(_ALLOWED[key])}, but got {value!r}.")
+    alpha = arguments.get("alpha", 1.0)
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not alpha >= 1:
+        raise ValueError(f"Expected `alpha` of {name} to be a number of at least 1, but got {alpha!r}.")
+
+
+def compute(name: str, record: Record, baseline: Record | None, arguments: Mapping[str, Any]) -> float | None:
+    """Compute a derived measure of one cell.
+
+    Args:
+        name: of the measure.
+        record: of the cell.
+        baseline: of the baseline's cell of the same column and seed; None where it has none yet.
+        arguments: checked by :func:`check_derived`.
+
+    Returns:
+        The number; None where it is undefined or the record lacks what it needs.
+    """
+    if baseline is None:
+        return None
+    try:
+        value = DERIVED[name](record, baseline, **arguments)
+    except (KeyError, IndexError):  # a record of another kind of run
+        return None
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def value_at(metrics: Record, key: str) -> float | None:
+    """Look up a number by its dotted path; None where it is absent, null or not finite.
+
+    Args:
+        metrics: nested mappings.
+        key: such as ``results.last.balanced_accuracy``.
+
+    Returns:
+        The number.
+
+    Example:
+        >>> value_at({"results": {"last": {"tail": 0.5}}}, "results.last.tail")
+        0.5
+    """
+    node: Any = metrics
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    if isinstance(node, bool) or not isinstance(node, int | float) or not math.isfinite(node):
+        return None
+    return float(node)
+
+
+def _numbers(values: Numbers) -> list[float]:
+    return [math.nan if value is None else float(value) for value in values]
