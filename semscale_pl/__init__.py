@@ -18,11 +18,14 @@ _EXPORTS = {
     "semantic_scale": "geometry",
     "semantic_scales": "geometry",
     "class_centres": "geometry",
+    "class_geometry": "geometry",
+    "ClassGeometry": "geometry",
     "interclass_weights": "geometry",
     "semantic_scale_imbalance": "geometry",
     "sample_volumes": "geometry",
     "parallelotope_volume": "geometry",
     "pool_features": "geometry",
+    "measure": "measuring.measuring",
     "scales_to_weights": "imbalance",
     "normalize_weights": "imbalance",
     "long_tail_counts": "imbalance",
@@ -62,5 +65,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List the lazy names too."""
-    return sorted({*globals(), *_EXPORTS})
+    """List the public names alone, also after submodules have been imported."""
+    return sorted(__all__)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from semscale_pl.validation import ArrayLike, as_tensor
+
 PROFILES = ("none", "exponential", "step")
 NORMALIZATIONS = ("sample", "class", "none")
 
@@ -54,14 +56,14 @@ def long_tail_counts(class_sizes: Sequence[int], factor: float, profile: str = "
         raise ValueError(f"Expected `imbalance_factor` to be at least 1, but got {factor}.")
     if profile == "none" and factor != 1:
         raise ValueError(f"Expected `imbalance_factor` 1 with imbalance none, but got {factor}. Choose a profile.")
-    num_classes = len(class_sizes)
+    num_classes, sizes = len(class_sizes), [int(size) for size in class_sizes]
     return [
         min(size, max(1, int(size * share + 1e-9)))
-        for size, share in zip(class_sizes, _shares(num_classes, factor, profile), strict=True)
+        for size, share in zip(sizes, _shares(num_classes, factor, profile), strict=True)
     ]
 
 
-def effective_numbers(counts: Tensor, beta: float) -> Tensor:
+def effective_numbers(counts: ArrayLike, beta: float) -> Tensor:
     """Return the effective number of samples E_n = (1 - beta^n) / (1 - beta).
 
     Args:
@@ -82,7 +84,7 @@ def effective_numbers(counts: Tensor, beta: float) -> Tensor:
     """
     if not 0.0 <= beta <= 1.0:
         raise ValueError(f"Expected `beta` to be in [0, 1], but got {beta}.")
-    counts = torch.as_tensor(counts).double()
+    counts = as_tensor(counts, "counts").double()
     if beta == 1.0:
         return counts
     if beta == 0.0:
@@ -111,7 +113,7 @@ def class_balanced_weights(counts: Tensor, beta: float) -> Tensor:
     return torch.where(counts > 0, 1.0 / effective_numbers(counts, beta), float("nan"))
 
 
-def normalize_weights(weights: Tensor, frequencies: Tensor, normalization: str = "sample") -> Tensor:
+def normalize_weights(weights: ArrayLike, frequencies: ArrayLike, normalization: str = "sample") -> Tensor:
     """Fix the size of class weights, so that weighting does not change the learning rate in disguise.
 
     Args:
@@ -133,6 +135,7 @@ def normalize_weights(weights: Tensor, frequencies: Tensor, normalization: str =
     """
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"Expected `normalization` to be one of {NORMALIZATIONS}, but got {normalization!r}.")
+    weights, frequencies = as_tensor(weights, "weights"), as_tensor(frequencies, "frequencies")
     if weights.ndim != 1 or weights.shape != frequencies.shape:
         raise ValueError(
             f"Expected weights and frequencies of one shape (C,), but got {tuple(weights.shape)} and "
@@ -153,8 +156,8 @@ def normalize_weights(weights: Tensor, frequencies: Tensor, normalization: str =
 
 
 def scales_to_weights(
-    scales: Tensor,
-    frequencies: Tensor,
+    scales: ArrayLike,
+    frequencies: ArrayLike,
     normalization: str = "sample",
     power: float = 1.0,
     floor: float = 0.05,
@@ -190,14 +193,15 @@ def scales_to_weights(
 
 
 def weigh_scales(
-    scales: Tensor,
-    frequencies: Tensor,
+    scales: ArrayLike,
+    frequencies: ArrayLike,
     normalization: str = "sample",
     power: float = 1.0,
     floor: float = 0.05,
     max_ratio: float = 100.0,
 ) -> ScaleWeights:
     """Do what :func:`scales_to_weights` does and count the classes that the floor and the cap touched."""
+    scales, frequencies = as_tensor(scales, "scales"), as_tensor(frequencies, "frequencies")
     _check_policy(scales, power, floor, max_ratio)
     scales = scales.double()
     absent = scales.isnan()

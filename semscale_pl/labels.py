@@ -2,29 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+import torch
+from torch import Tensor
+
+Labels = Tensor | np.ndarray | Sequence[Any]
 
 # Above, floats do not hold every whole number, and unsigned ones soon leave int64: classes would become one.
 _LARGEST = 2**53
 
 
-def encode_labels(values: np.ndarray, name: str = "labels") -> tuple[np.ndarray, tuple[str, ...]]:
-    """Number the classes in sorted order.
+def class_numbers(labels: Labels, num_classes: int | None = None, name: str = "labels") -> tuple[Tensor, int | None]:
+    """Return labels as class numbers: integers are numbers already, words are numbered in the sorted order of names.
 
     Args:
-        values: (N,) or (N, 1), whole numbers of at least 0, or words.
+        labels: (N,) whole numbers or words; a tensor comes back untouched and unchecked.
+        num_classes: C, where it is known.
+        name: what to call the labels in messages.
+
+    Returns:
+        (N,) numbers, and C; None where it is not given and the labels are no words.
+
+    Raises:
+        ValueError: see :func:`label_array`; or C is not the number of different words.
+
+    Example:
+        >>> class_numbers(["dog", "cat", "dog"])
+        (tensor([1, 0, 1]), 2)
+    """
+    if isinstance(labels, Tensor):
+        return labels, num_classes
+    values = label_array(labels, name)
+    if values.dtype.kind != "U":
+        return torch.from_numpy(values), num_classes
+    numbers, names = _ranked_words(values, name)
+    if num_classes not in (None, len(names)):
+        raise ValueError(
+            f"Expected `num_classes` to be {len(names)}, the number of different words in `{name}`, but got "
+            f"{num_classes}. Leave it out, or give class numbers instead of words."
+        )
+    return torch.from_numpy(numbers), len(names)
+
+
+def encode_labels(values: Labels, name: str = "labels") -> tuple[np.ndarray, tuple[str, ...]]:
+    """Number the classes that occur in sorted order.
+
+    Args:
+        values: (N,) or (N, 1), N >= 1, whole numbers of at least 0, or words.
         name: what to call them in messages.
 
     Returns:
         (N,) int64 class numbers, and the C names: the words, or the numbers as written.
 
     Raises:
-        ValueError: no labels, another shape, or a label that is missing, negative, fractional or a Python object.
+        ValueError: see :func:`label_array`; or names that differ by blanks alone.
 
     Example:
         >>> encode_labels(np.array(["dog", "cat", "dog"]))
         (array([1, 0, 1]), ('cat', 'dog'))
     """
+    labels = label_array(values, name)
+    if len(labels) == 0:
+        raise ValueError(f"Expected at least one label in `{name}`, but got none.")
+    if labels.dtype.kind == "U":
+        return _ranked_words(labels, name)
+    names, numbers = _ranked(labels)
+    return numbers, tuple(str(value) for value in names.tolist())
+
+
+def label_array(values: Labels, name: str = "labels") -> np.ndarray:
+    """Return labels as (N,) int64 numbers or (N,) words.
+
+    Args:
+        values: (N,) or (N, 1), whole numbers of at least 0, or words; an array, a tensor or a list.
+        name: what to call them in messages.
+
+    Raises:
+        ValueError: another shape, or a label that is missing, negative, fractional or a Python object.
+    """
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().numpy()
+    elif isinstance(values, list | tuple) and any(isinstance(value, str) for value in values):
+        values = np.asarray(values, dtype=object)  # else numpy makes the word "nan" of a missing one
     values = np.asarray(values)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
@@ -33,12 +95,9 @@ def encode_labels(values: np.ndarray, name: str = "labels") -> tuple[np.ndarray,
             f"Expected `{name}` of shape (samples,), but got shape {values.shape}. Give one class a sample"
             f"{', for example labels.argmax(1)' if values.ndim == 2 else ''}."
         )
-    if len(values) == 0:
-        raise ValueError(f"Expected at least one label in `{name}`, but got none.")
-    if values.dtype.kind in "SU":
-        return _words(values, name)
-    names, numbers = _ranked(_whole(values, name))
-    return numbers, tuple(str(value) for value in names.tolist())
+    if values.dtype.kind == "O":
+        values = _of_objects(values, name)
+    return _words(values, name) if values.dtype.kind in "SU" else _whole(values, name)
 
 
 def check_labels_of_rows(labels: np.ndarray, num_rows: int) -> None:
@@ -55,7 +114,7 @@ def check_labels_of_rows(labels: np.ndarray, num_rows: int) -> None:
 
 
 def _ranked(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers that occur, ascending, and the place of every value among them."""
+    """Return the numbers that occur, ascending, and the rank of every value among them."""
     if values.max() >= len(values) + 2**16:
         names, numbers = np.unique(values, return_inverse=True)
         return names, numbers.astype(np.int64)
@@ -64,11 +123,7 @@ def _ranked(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[values]
 
 
-def _words(values: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    words = values if values.dtype.kind == "U" else _decoded(values, name)
-    empty = int((np.char.strip(words) == "").sum())
-    if empty:
-        raise ValueError(f"Expected every label of `{name}` to name a class, but got {empty:,} empty ones. Fill them.")
+def _ranked_words(words: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
     names, numbers = np.unique(words, return_inverse=True)
     stripped = np.char.strip(names)
     _, first, counts = np.unique(stripped, return_index=True, return_counts=True)
@@ -81,6 +136,28 @@ def _words(values: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
     return numbers.astype(np.int64), tuple(names.tolist())
 
 
+def _words(values: np.ndarray, name: str) -> np.ndarray:
+    words = values if values.dtype.kind == "U" else _decoded(values, name)
+    empty = int((np.char.strip(words) == "").sum())
+    if empty:
+        raise ValueError(f"Expected every label of `{name}` to name a class, but got {empty:,} empty ones. Fill them.")
+    return words
+
+
+def _of_objects(values: np.ndarray, name: str) -> np.ndarray:
+    """Return the words or whole numbers that Python objects are."""
+    for wanted, dtype in ((str, np.str_), ((int, np.integer), np.int64)):
+        others = [value for value in values if not isinstance(value, wanted)]
+        if not others:
+            return (values if wanted is str else values.clip(-1, _LARGEST)).astype(dtype)
+        if len(others) < len(values):
+            break
+    raise ValueError(
+        f"Expected `{name}` to be whole numbers or words, but got Python objects, among them {others[0]!r}. "
+        "Convert them first."
+    )
+
+
 def _decoded(values: np.ndarray, name: str) -> np.ndarray:
     try:
         return np.char.decode(values, "utf-8")
@@ -91,8 +168,9 @@ def _decoded(values: np.ndarray, name: str) -> np.ndarray:
 
 def _whole(values: np.ndarray, name: str) -> np.ndarray:
     if values.dtype.kind not in "biuf":
-        kind = "Python objects" if values.dtype.kind == "O" else str(values.dtype)
-        raise ValueError(f"Expected `{name}` to be whole numbers or words, but got {kind}. Convert them first.")
+        raise ValueError(f"Expected `{name}` to be whole numbers or words, but got {values.dtype}. Convert them first.")
+    if len(values) == 0:
+        return values.astype(np.int64)
     if values.dtype.kind == "f":
         missing = int((~np.isfinite(values)).sum())
         if missing:

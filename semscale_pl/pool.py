@@ -8,7 +8,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from semscale_pl.geometry.classes import ClassGeometry
 from semscale_pl.geometry.moments import ClassMoments
+from semscale_pl.geometry.volumes import Ratio
 
 Mode = Literal["indexed", "fifo"]
 _STORAGE_DTYPES = {
@@ -144,7 +146,7 @@ class FeaturePool(nn.Module):
         Args:
             estimator: ``plain`` or ``shrunk`` (OAS) covariance.
             ratio: ``dim`` for d/m, a float r for r/m.
-            unit: length of the ruler, in units of the features.
+            unit: length that counts as 1, in the unit of the features.
         """
         with torch.autocast(self.features.device.type, enabled=False):
             return self.moments.scales(estimator, ratio, unit)
@@ -152,6 +154,19 @@ class FeaturePool(nn.Module):
     def centres(self) -> Tensor:
         """Return the class means, (C, d) float64, NaN rows where absent."""
         return self.moments.centres()
+
+    def geometry(
+        self, alpha: float | None = 1.0, *, estimator: str = "plain", ratio: Ratio = "dim", unit: float = 1.0
+    ) -> ClassGeometry:
+        """Return the counts, scales S', centres, inter-class weights W and imbalance S of the classes.
+
+        Args:
+            alpha: of W, at least 1; None leaves the distances out.
+            estimator: see :meth:`scales`.
+            ratio: see :meth:`scales`.
+            unit: see :meth:`scales`.
+        """
+        return ClassGeometry.of(self.class_counts(), self.scales(estimator, ratio, unit), self.centres(), alpha)
 
     def class_counts(self) -> Tensor:
         """Return the number of rows of each class in the pool, (C,) int64."""

@@ -1,12 +1,64 @@
-"""Checks of tensors that come from outside, with one-line messages: what was expected, what came."""
+"""Numbers that come from outside: arrays and lists as tensors, and checks that say what was expected and what came."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+ArrayLike = Tensor | np.ndarray | Sequence[Any]
+_MOST_GAPS = 2**20
+
+
+def as_tensor(values: ArrayLike, name: str) -> Tensor:
+    """Return numbers as a tensor: a tensor itself, an array without a copy where torch can share it.
+
+    Args:
+        values: a tensor, an array or nested lists of real numbers.
+        name: what to call them in the message.
+
+    Raises:
+        TypeError: the values are not real numbers.
+        ValueError: lists of different lengths.
+
+    Example:
+        >>> as_tensor([[1, 2], [3, 4]], "counts")
+        tensor([[1, 2],
+                [3, 4]])
+    """
+    if isinstance(values, Tensor):
+        return values
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:  # also tensors in a list, with a gradient or on a GPU
+        raise ValueError(
+            f"Expected `{name}` to be a tensor, an array or nested lists of equal length, but got a "
+            f"{type(values).__name__} that makes no array. Cut or stack its rows first."
+        ) from error
+    if array.dtype.kind not in "biuf":
+        kind = {"O": "Python objects", "U": "words", "S": "words"}.get(array.dtype.kind, str(array.dtype))
+        raise TypeError(f"Expected `{name}` to be real numbers, but got {kind}. Convert them to a float array first.")
+    # torch knows no foreign byte order, no wider float and not every unsigned integer.
+    dtype = array.dtype.newbyteorder("=") if array.dtype.kind == "f" else np.dtype(np.int64)
+    return torch.from_numpy(np.require(array, dtype if dtype.itemsize <= 8 else np.float64, ["C", "W"]))
+
+
+def as_features(values: ArrayLike, name: str = "features", *, min_rows: int = 0) -> Tensor:
+    """Return features as a tensor that :func:`check_features` accepts; arrays and lists of integers become float64.
+
+    Raises:
+        TypeError: the values are not numbers, or a tensor of integers.
+        ValueError: see :func:`check_features`.
+    """
+    features = as_tensor(values, name)
+    if features is not values and not features.is_floating_point():
+        features = features.double()
+    check_features(features, name, min_rows=min_rows)
+    return features
 
 
 def check_features(features: Tensor, name: str = "features", *, min_rows: int = 0) -> None:
@@ -66,33 +118,51 @@ def check_finite(values: Tensor, name: str) -> None:
         )
 
 
-def check_labels(labels: Tensor, num_rows: int, num_classes: int) -> None:
+def check_labels(labels: Tensor, num_rows: int, num_classes: int | None = None) -> int:
     """Refuse anything but one integer in [0, num_classes) a row.
 
     Args:
         labels: (N,).
         num_rows: N.
-        num_classes: C.
+        num_classes: C; None for any.
+
+    Returns:
+        C, or where that is None the largest label plus 1.
 
     Raises:
         TypeError: not an integer tensor.
-        ValueError: another length, or a label out of range.
+        ValueError: another length, or a label out of range; no label where C is None.
     """
     if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.dtype == torch.bool:
         kind = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
         raise TypeError(f"Expected `labels` to be an integer tensor, but got {kind}.")
-    if num_classes < 1:
+    if num_classes is not None and num_classes < 1:
         raise ValueError(f"Expected `num_classes` to be at least 1, but got {num_classes}.")
     if labels.shape != (num_rows,):
         raise ValueError(f"Expected `labels` of shape ({num_rows},), one a row, but got shape {tuple(labels.shape)}.")
     if num_rows == 0:
-        return
+        if num_classes is None:
+            raise ValueError("Expected at least one label to find the classes in, but got none. Give `num_classes`.")
+        return num_classes
     low, high = torch.stack(labels.aminmax()).tolist()
+    if num_classes is None:
+        num_classes = _found_classes(high, num_rows)
     if low < 0 or high >= num_classes:
         raise ValueError(
             f"Expected `labels` in [0, {num_classes}), but got values from {low} to {high}. "
             "Raise `num_classes` or map the labels to 0..C-1."
         )
+    return num_classes
+
+
+def _found_classes(largest: int, num_rows: int) -> int:
+    # Such numbers are rather names: a class for each number below them would take all memory.
+    if largest >= max(_MOST_GAPS, 2 * num_rows):
+        raise ValueError(
+            f"Expected class numbers from 0, but got {largest} among {num_rows} labels. Map them to 0..C-1, as "
+            "torch.unique(labels, return_inverse=True) does, or give `num_classes`."
+        )
+    return largest + 1
 
 
 def check_choice(value: str, choices: Sequence[str], name: str) -> None:
@@ -119,7 +189,7 @@ def resolve_ratio(ratio: float | str, dim: int) -> float:
 
 
 def check_unit(unit: float) -> None:
-    """Refuse a ruler without length.
+    """Refuse a unit of length that is none.
 
     Raises:
         ValueError: not above 0.

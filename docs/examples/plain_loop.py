@@ -34,8 +34,8 @@ def main() -> tuple[ss.FeaturePool, Tensor]:
             losses = nn.functional.cross_entropy(classifier(features), labels[indices], reduction="none")
             pool.push(features.detach(), labels[indices], indices)
             if epoch >= 2:
-                imbalance = ss.semantic_scale_imbalance(pool.scales(), ss.interclass_weights(pool.centres()))
-                weights = ss.scales_to_weights(imbalance, pool.class_counts())
+                geometry = pool.geometry()
+                weights = ss.scales_to_weights(geometry.imbalance, geometry.counts)
             loss = ss.weighted_mean(losses, labels[indices], ss.StepTerms(class_weights=weights))
             optimizer.zero_grad()
             loss.backward()

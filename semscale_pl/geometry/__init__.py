@@ -1,13 +1,16 @@
 """Semantic scale: the volume of a class's features, the distances between classes, and what follows from both.
 
-Every function computes in float64 and returns float64 without gradient, whatever floating dtype comes in.
+Every function computes in float64 and returns float64 tensors without gradient, whatever floating dtype comes in; what
+users call themselves takes arrays and lists as well as tensors.
 """
 
 from __future__ import annotations
 
 from semscale_pl.geometry.classes import (
+    ClassGeometry,
     centre_distances,
     class_centres,
+    class_geometry,
     interclass_weights,
     scales_from_moments,
     semantic_scale_imbalance,
@@ -19,10 +22,12 @@ from semscale_pl.geometry.volumes import ESTIMATORS, Ratio, parallelotope_volume
 
 __all__ = [
     "ESTIMATORS",
+    "ClassGeometry",
     "ClassMoments",
     "Ratio",
     "centre_distances",
     "class_centres",
+    "class_geometry",
     "interclass_weights",
     "parallelotope_volume",
     "pool_features",

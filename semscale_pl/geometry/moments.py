@@ -161,7 +161,7 @@ class ClassMoments(nn.Module):
         Args:
             estimator: ``plain`` or ``shrunk`` (OAS) covariance.
             ratio: ``dim`` for d/m, a float r for r/m.
-            unit: length of the ruler, in units of the features. Another unit than last time computes all classes anew.
+            unit: length that counts as 1, in the unit of the features. A new unit computes all classes anew.
 
         Returns:
             (C,) float64 bits, NaN for an empty class, 0 for a class of one row.

@@ -7,17 +7,18 @@ from torch import Tensor
 
 from semscale_pl.geometry.classes import semantic_scales
 from semscale_pl.geometry.volumes import num_lines
-from semscale_pl.validation import check_floating
+from semscale_pl.labels import Labels
+from semscale_pl.validation import ArrayLike, as_tensor, check_floating
 
 
 @torch.no_grad()
-def sample_volumes(images: Tensor, labels: Tensor, num_classes: int, image_size: int = 16) -> Tensor:
+def sample_volumes(images: ArrayLike, labels: Labels, num_classes: int | None = None, image_size: int = 16) -> Tensor:
     """Compute the sample volume of every class: the semantic scale of its resized pixels, without any model.
 
     Args:
         images: (N, channels, height, width) floats in [0, 1].
-        labels: (N,) integers in [0, C).
-        num_classes: C.
+        labels: (N,) class numbers or words, see :func:`semscale_pl.geometry.classes.semantic_scales`.
+        num_classes: C; found in the labels where it is not given.
         image_size: side of the resized images in pixels; d = image_size^2 * channels.
 
     Returns:
@@ -29,6 +30,7 @@ def sample_volumes(images: Tensor, labels: Tensor, num_classes: int, image_size:
 
     Reference: Ma et al. (ICLR 2023), appendix E, Algorithm 1.
     """
+    images = as_tensor(images, "images")
     check_floating(images, "images")
     if images.ndim != 4 or images.numel() == 0:
         raise ValueError(f"Expected `images` of shape (N, channels, height, width), but got {tuple(images.shape)}.")
@@ -46,7 +48,7 @@ def sample_volumes(images: Tensor, labels: Tensor, num_classes: int, image_size:
     return semantic_scales(torch.cat(resized), labels, num_classes)
 
 
-def pool_features(features: Tensor, num_features: int = 64) -> Tensor:
+def pool_features(features: ArrayLike, num_features: int = 64) -> Tensor:
     """Average features down to fewer dimensions, along the feature axis.
 
     Args:
@@ -65,6 +67,7 @@ def pool_features(features: Tensor, num_features: int = 64) -> Tensor:
 
     Reference: Ma et al. (ICLR 2023), section 4.2.
     """
+    features = as_tensor(features, "features")
     if num_features < 1 or features.ndim != 2:
         raise ValueError(
             f"Expected `features` (B, D) and `num_features` of at least 1, but got {tuple(features.shape)} "

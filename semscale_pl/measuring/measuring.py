@@ -13,10 +13,10 @@ from torch import Tensor
 
 from semscale_pl.features.prepared import prepared, rms_deviation
 from semscale_pl.features.source import ArraySource, FeatureSource
-from semscale_pl.geometry import interclass_weights, semantic_scale_imbalance
-from semscale_pl.geometry.volumes import Ratio, num_lines, root_of
+from semscale_pl.geometry import ClassGeometry
+from semscale_pl.geometry.volumes import Ratio, num_lines, scale_factor
 from semscale_pl.imbalance import effective_numbers, scales_to_weights
-from semscale_pl.labels import encode_labels
+from semscale_pl.labels import encode_labels, label_array
 from semscale_pl.measuring.estimators import (
     CONTROLLED,
     extrapolated_scales,
@@ -185,7 +185,7 @@ class Settings:
     def __post_init__(self) -> None:
         check_choice(self.feature_norm, FEATURE_NORMS, "feature_norm")
         check_unit(self.unit)
-        root_of(1, self.unit, self.ratio, "plain")
+        scale_factor(1, self.unit, self.ratio, "plain")
         if not 1.0 <= self.alpha < math.inf:
             raise ValueError(f"Expected `alpha` to be a finite number of at least 1, but got {self.alpha}.")
         check_controlled(self.controlled)
@@ -229,7 +229,7 @@ def measure(
 
     Reference: Ma et al. (ICLR 2023), section 3.
     """
-    numbers, names = _numbered(_array(labels), class_names)
+    numbers, names = _numbered(label_array(labels), class_names)
     source = ArraySource(_array(features), numbers, names)
     return measure_source(source, Settings(**settings), max_memory=max_memory, progress=progress)
 
@@ -257,7 +257,7 @@ def measure_source(
     settings = settings or Settings()
     source = prepared(source, settings.num_features, settings.feature_norm == "l2")
     unit = settings.unit * (rms_deviation(source) if settings.feature_norm == "rms" else 1.0)
-    root = root_of(source.num_features, unit, settings.ratio, "plain")
+    root = scale_factor(source.num_features, unit, settings.ratio, "plain")
     spectrum = _spectrum_size(source) if settings.spectrum is None else settings.spectrum
     counts = np.bincount(source.labels, minlength=len(source.class_names))
     table = class_table(
@@ -301,8 +301,8 @@ def _between_classes(table: ClassTable, alpha: float) -> tuple[np.ndarray, np.nd
     """Return W and S; both are undefined where there is no second class to be near to."""
     if (table.counts > 0).sum() < 2:
         return np.full_like(table.scales, math.nan), np.full_like(table.scales, math.nan)
-    weights = interclass_weights(torch.from_numpy(table.means), alpha)
-    return weights.numpy(), semantic_scale_imbalance(torch.from_numpy(table.scales), weights).numpy()
+    found = ClassGeometry.of(table.counts, table.scales, table.means, alpha)
+    return found.interclass_weights.numpy(), found.imbalance.numpy()
 
 
 def _notices(source: FeatureSource, table: ClassTable) -> tuple[Notice, ...]:
@@ -343,7 +343,7 @@ def _numbered(labels: np.ndarray, class_names: Sequence[str] | None) -> tuple[np
     if class_names is None:
         return numbers, names
     places = {name: place for place, name in enumerate(map(str, class_names))}
-    if labels.dtype.kind not in "SU":
+    if labels.dtype.kind != "U":
         places = {str(place): place for place in range(len(class_names))}
     unknown = [name for name in names if name not in places]
     if unknown:

@@ -119,22 +119,20 @@ def quantities(
     """
     import torch
 
-    from semscale_pl.geometry import class_centres, interclass_weights, semantic_scale_imbalance, semantic_scales
+    from semscale_pl.geometry import class_geometry
     from semscale_pl.imbalance import effective_numbers
     from semscale_pl.measuring.estimators import controlled_scales
 
-    counts = torch.bincount(labels, minlength=num_classes)
-    scales = semantic_scales(features, labels, num_classes)
-    weights = interclass_weights(class_centres(features, labels, num_classes))
+    found = class_geometry(features, labels, num_classes)
     controlled = controlled_scales(features, labels, num_classes, size, seed)
-    known = torch.where(controlled["extrapolated"].isnan(), math.nan, scales)
+    known = torch.where(controlled["extrapolated"].isnan(), math.nan, found.scales)
     columns = {
-        "n": counts.double(),
-        "E_n": effective_numbers(counts, 1.0 - 1.0 / len(labels)),
-        "S'": scales,
+        "n": found.counts.double(),
+        "E_n": effective_numbers(found.counts, 1.0 - 1.0 / len(labels)),
+        "S'": found.scales,
         **{_CONTROLLED[name]: values for name, values in controlled.items()},
-        "W": weights,
-        "S": semantic_scale_imbalance(scales, weights),
+        "W": found.interclass_weights,
+        "S": found.imbalance,
         SAME_CLASSES: known,
     }
     return {name: values.tolist() for name, values in columns.items()}

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from semscale_pl.geometry import class_centres, interclass_weights, semantic_scale_imbalance, semantic_scales
+from semscale_pl.geometry import class_geometry
 from semscale_pl.training.pixels import training_pixels
 
 
@@ -67,11 +66,13 @@ def degrees(dataset: Mapping[str, Any], side: int, alpha: float) -> dict[str, An
 
         parents, parent_names = cifar100_superclasses(Path(os.environ.get("SEMSCALE_DATA", "data")))
         labels, names = parents[labels], tuple(parent_names)
-    counts = torch.bincount(labels, minlength=len(names))
-    scales = semantic_scales(features, labels, len(names))
-    weights = interclass_weights(class_centres(features, labels, len(names)), alpha)
-    imbalance = semantic_scale_imbalance(scales, weights)
-    values = {"counts": counts, "scales": scales, "weights": weights, "imbalance": imbalance}
+    found = class_geometry(features, labels, len(names), alpha=alpha)
+    values = {
+        "counts": found.counts,
+        "scales": found.scales,
+        "weights": found.interclass_weights,
+        "imbalance": found.imbalance,
+    }
     ratios = {name: ratio(values[name].numpy()) for name in ("counts", "scales", "imbalance")}
     return {"classes": list(names), **{name: value.tolist() for name, value in values.items()}, "ratios": ratios}
 

@@ -12,13 +12,7 @@ from typing import Any
 import torch
 
 from semscale_pl.files import strict, write_json, write_text
-from semscale_pl.geometry import (
-    class_centres,
-    interclass_weights,
-    pool_features,
-    semantic_scale_imbalance,
-    semantic_scales,
-)
+from semscale_pl.geometry import class_geometry, pool_features
 from semscale_pl.imbalance import effective_numbers
 from semscale_pl.statistics import pearson, spearman
 from semscale_pl.training.provenance import commit, device_name, peak_memory, versions
@@ -55,10 +49,9 @@ def diagnose(module: Any, datamodule: Any) -> dict[str, list[float | None]]:
     finally:
         module.train(was_training)
     features, labels = (torch.cat(part) for part in zip(*rows, strict=True))
-    scales = semantic_scales(features, labels, datamodule.num_classes)
-    weights = interclass_weights(class_centres(features, labels, datamodule.num_classes))
-    imbalance = semantic_scale_imbalance(scales, weights)
-    return {name: strict(values) for name, values in zip(SCALES, (scales, weights, imbalance), strict=True)}
+    found = class_geometry(features, labels, datamodule.num_classes)
+    columns = (found.scales, found.interclass_weights, found.imbalance)
+    return {name: strict(values) for name, values in zip(SCALES, columns, strict=True)}
 
 
 def write_record(

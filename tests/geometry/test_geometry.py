@@ -105,7 +105,7 @@ def test_labels_of_any_integer_type(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(
     "features, error, text",
     [
-        ([[1.0]], TypeError, "Expected `features` to be a torch.Tensor, but got list"),
+        ([["a"]], TypeError, "Expected `features` to be real numbers, but got words"),
         (torch.ones(3, 2, dtype=torch.int64), TypeError, "but got torch.int64"),
         (torch.ones(3), ValueError, "but got shape (3,)"),
         (torch.ones(0, 3), ValueError, "at least 1 row, but got shape (0, 3)"),

@@ -12,7 +12,7 @@ from torch import Tensor
 from semscale_pl.callbacks.reweighting.slot import SlotReweighting
 from semscale_pl.callbacks.training_data import TrainingSplit
 from semscale_pl.distributed import gather_rows
-from semscale_pl.geometry import interclass_weights, pool_features, semantic_scale_imbalance
+from semscale_pl.geometry import ClassGeometry, pool_features
 from semscale_pl.imbalance import weigh_scales
 from semscale_pl.pool import FeaturePool
 from semscale_pl.weighting import StepInputs, StepTerms, WeightingReport
@@ -169,16 +169,15 @@ class SemanticScaleReweighting(SlotReweighting):
     def report(self) -> WeightingReport:
         """Return S', W, S and the weights in force, and how many classes the floor and the cap touched."""
         base = super().report()
-        scales, scalars = self.scales, {**base.scalars, "num_floored": float(self._num_floored)}
+        scalars = {**base.scalars, "num_floored": float(self._num_floored)}
         scalars["num_capped"] = float(self._num_capped)
         if self.mixed == "clean":
             scalars["extra_passes"] = self.extra_passes
-        if scales is None:
+        if self.pool is None:
             return WeightingReport(base.per_class, scalars)
-        interclass, imbalance = self._imbalance(scales)
-        return WeightingReport(
-            {"scale": scales, "interclass": interclass, "imbalance": imbalance, **base.per_class}, scalars
-        )
+        found = self._geometry(self.pool)
+        columns = {"scale": found.scales, "interclass": found.interclass_weights, "imbalance": found.imbalance}
+        return WeightingReport({**columns, **base.per_class}, scalars)
 
     @torch.no_grad()
     def _observe(self, inputs: StepInputs) -> None:
@@ -243,24 +242,17 @@ class SemanticScaleReweighting(SlotReweighting):
             return 1.0
         return max(float(self.pool.rms_deviation()), torch.finfo(torch.float32).tiny)
 
-    def _imbalance(self, scales: Tensor) -> tuple[Tensor, Tensor]:
-        assert self.pool is not None
-        if self.interclass:
-            interclass = interclass_weights(self.pool.centres(), self.alpha)
-        else:
-            interclass = torch.where(scales.isnan(), scales, torch.ones_like(scales))
-        return interclass, semantic_scale_imbalance(scales, interclass)
+    def _geometry(self, pool: FeaturePool) -> ClassGeometry:
+        alpha = self.alpha if self.interclass else None
+        return pool.geometry(alpha, estimator=self.estimator, ratio=self.ratio, unit=self._unit())
 
     def _update_weights(self) -> None:
         assert self.pool is not None
         assert self._split is not None
-        assert self.scales is not None
-        _, imbalance = self._imbalance(self.scales)
-        frequencies = self._split.frequencies
-        if frequencies is None:
-            frequencies = self.pool.class_counts()
+        found = self._geometry(self.pool)
+        frequencies = found.counts if self._split.frequencies is None else self._split.frequencies
         result = weigh_scales(
-            imbalance, frequencies.to(imbalance), self.normalization, self.power, self.floor, self.max_ratio
+            found.imbalance, frequencies.to(found.imbalance), self.normalization, self.power, self.floor, self.max_ratio
         )
         self.weights, self._num_floored, self._num_capped = result.weights, result.num_floored, result.num_capped
 
