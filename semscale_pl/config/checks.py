@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from semscale_pl.config.composing import config_dir
 from semscale_pl.config.errors import WrongCallError, did_you_mean
+from semscale_pl.config.moved import with_current_names
 
 PRECISIONS = (
     "32-true", "32", "64-true", "64", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "transformer-engine",
@@ -376,6 +377,6 @@ def composed(overrides: Sequence[str]) -> Any:
 
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose("train", overrides=list(overrides))
+        cfg = with_current_names(compose("train", overrides=list(overrides)))
     check_values(cfg)
     return cfg

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -27,6 +27,45 @@ from semscale_pl.metrics.calibration import NUM_BINS, calibration_bins, expected
 # Up to here the report keeps all scores and the full confusion matrix (1,000 classes: 8 MB, and 4 kB a row).
 LARGE = 1000
 GROUPS = ("many", "medium", "few", "head", "middle", "tail")
+
+
+class PerClass(TypedDict):
+    """C values each: fractions in [0, 1], None where undefined, and numbers of rows."""
+
+    accuracy: list[float | None]
+    precision: list[float | None]
+    average_precision: list[float | None]
+    num_samples: list[int]
+    num_predicted: list[int]
+
+
+class Report(TypedDict):
+    """What a test run says of a classifier: fractions in [0, 1] but for the bias, None where undefined.
+
+    ``num_nonfinite`` counts the rows with a logit that is NaN or infinite; where there is one, calibration (``ece``)
+    and average precision are None. ``top1`` is over rows, ``balanced_accuracy`` and ``mean_precision`` (0 for a class
+    never predicted) are means over the classes with rows. ``confusion_matrix`` has true classes as rows.
+    """
+
+    num_samples: int
+    num_nonfinite: int
+    top1: float | None
+    balanced_accuracy: float | None
+    worst_class_accuracy: float | None
+    mean_precision: float | None
+    mean_average_precision: float | None
+    bias: float | None
+    ece: float | None
+    many: float | None
+    medium: float | None
+    few: float | None
+    head: float | None
+    middle: float | None
+    tail: float | None
+    per_class: PerClass
+    confusion_matrix: list[list[int]] | None
+    class_names: list[str] | None
+    class_counts: list[int] | None
 
 
 class ClassificationReport(ClassTally):
@@ -115,18 +154,8 @@ class ClassificationReport(ClassTally):
             ap.hold_place(self.probabilities, self.labels, self.num_classes, self.device)
         super().sync(*args, **kwargs)
 
-    def compute(self) -> dict[str, Any]:
-        """Return the results.
-
-        Returns:
-            ``num_samples``, ``num_nonfinite`` (rows with a logit that is NaN or infinite; then calibration and average
-            precision are None), ``top1`` (over rows), ``balanced_accuracy`` (mean over the classes with rows),
-            ``worst_class_accuracy``, ``mean_precision`` (over the classes with rows, 0 for one never predicted),
-            ``mean_average_precision``, ``bias``, ``ece``, the groups ``many``, ``medium``, ``few``, ``head``,
-            ``middle``, ``tail``, ``per_class`` (lists ``accuracy``, ``precision``, ``average_precision``,
-            ``num_samples``, ``num_predicted``), ``confusion_matrix`` (rows are true classes), ``class_names``,
-            ``class_counts``.
-        """
+    def compute(self) -> Report:
+        """Return the results."""
         accuracies, precisions = self.class_accuracies(), ratio(self.correct, self.predicted)
         precisions_or_zero = torch.where(self.seen > 0, precisions.nan_to_num(0.0), torch.nan)
         average_precisions = self._average_precisions()
@@ -140,7 +169,7 @@ class ClassificationReport(ClassTally):
             "mean_average_precision": mean_of_defined(average_precisions),
             "bias": model_bias(accuracies),
             "ece": None if self.num_nonfinite > 0 else expected_calibration_error(self.bins),
-            **self._groups(accuracies),
+            **self._groups(accuracies),  # type: ignore[typeddict-item]
             "per_class": {
                 "accuracy": plain_list(accuracies),
                 "precision": plain_list(precisions),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from semscale_pl.distributed import gather_rows, world_size
 from semscale_pl.losses.base import PerSampleLoss
-from semscale_pl.metrics.report import ClassificationReport
+from semscale_pl.metrics.report import ClassificationReport, Report
 from semscale_pl.modules.mixing import Mixing
 from semscale_pl.weighting import StepInputs, StepTerms, Weighting, adjusted_logits, mixed_mean, terms_of, weighted_mean
 
@@ -64,8 +64,8 @@ class ImbalancedClassifier(pl.LightningModule):
         self.weighting: Weighting | None = None
         self._optimizer, self._scheduler = optimizer, scheduler
         self._updates_loss = type(loss).update is not PerSampleLoss.update
-        self.last_val_results: dict[str, Any] | None = None
-        self.last_test_results: dict[str, Any] | None = None
+        self.last_val_results: Report | None = None
+        self.last_test_results: Report | None = None
         bias = loss.initial_bias(num_classes)
         if bias is not None and hasattr(classifier, "start_bias"):
             classifier.start_bias(bias)  # type: ignore[operator]
@@ -191,10 +191,11 @@ class ImbalancedClassifier(pl.LightningModule):
         for report in (self.val_report, self.test_report):
             report.to(self.device)
 
-    def _finish(self, report: ClassificationReport, stage: str) -> dict[str, Any]:
+    def _finish(self, report: ClassificationReport, stage: str) -> Report:
         results = report.compute()
         report.reset()
-        scalars = {f"{stage}/{name}": float(results[name]) for name in LOGGED if results.get(name) is not None}
+        found = {name: results[name] for name in LOGGED}  # type: ignore[literal-required]
+        scalars = {f"{stage}/{name}": float(value) for name, value in found.items() if value is not None}
         self.log_dict(scalars, sync_dist=self._ranks())
         return results
 

@@ -107,9 +107,10 @@ def _compose(table: Table, cell: Cell) -> dict[str, Any]:
     from omegaconf.errors import OmegaConfBaseException
 
     from semscale_pl.config.checks import check_train
+    from semscale_pl.config.moved import with_current_names
 
     try:
-        config = compose(table.config_name, overrides=list(cell.overrides))
+        config = with_current_names(compose(table.config_name, overrides=list(cell.overrides)))
         if table.train == TRAIN:
             check_train(config)
     except (HydraException, OmegaConfBaseException, ValueError) as error:

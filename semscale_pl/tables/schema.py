@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from semscale_pl.config.moved import current_name
+
 TRAIN = "semscale_pl.training.run:train"
 LAST, SELECTED = "results.last.", "results.selected."
 
@@ -201,7 +203,7 @@ def parse_table(content: Mapping[str, Any], profile: str | None = None, folder: 
         contrasts=tuple((str(row), str(reference)) for row, reference in merged.get("contrasts", ())),
         profile=profile,
         note=" ".join(str(merged.get("note", "")).split()),
-        train=str(merged.get("train", TRAIN)),
+        train=current_name(str(merged.get("train", TRAIN))),
         config_dir=str((folder or Path()) / config_dir) if config_dir else None,
         config_name=str(merged.get("config_name", "train")),
         pictures=_pictures(merged.get("pictures", ())),

@@ -82,15 +82,3 @@ def checkpoint_callbacks(run_dir: Path, has_validation: bool) -> list[pl.Callbac
         return [last]
     best = BestCheckpoint(filename="best", monitor=MONITOR, mode="max", save_on_train_epoch_end=False, **common)
     return [best, last]
-
-
-def load_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint without running any code in it.
-
-    Raises:
-        ValueError: it is not a checkpoint of this package.
-    """
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    if "config" not in content.get("hyper_parameters", {}):
-        raise ValueError(f"Expected a checkpoint that `semscale train` wrote, but {path} carries no configuration.")
-    return content

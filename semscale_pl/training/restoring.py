@@ -4,20 +4,41 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
 
 from semscale_pl.config.errors import WrongCallError
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from semscale_pl.data.transforms import ModelInput
-    from semscale_pl.modules.classifier import ImbalancedClassifier
-
+from semscale_pl.config.moved import with_current_names
+from semscale_pl.data.transforms import ModelInput
+from semscale_pl.modules.classifier import ImbalancedClassifier
+from semscale_pl.training.building import build_module
 
 INPUT_KEYS = ("image_size", "channels", "mean", "std", "crop_share")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint says of its model.
+
+    Args:
+        config: of the training run, with today's names of its classes, and without pretrained weights: the
+            checkpoint's own replace them.
+        class_names: C names.
+        state: of the module.
+    """
+
+    config: DictConfig
+    class_names: list[str]
+    state: dict[str, Any]
+
+    def module(self) -> ImbalancedClassifier:
+        """Build the module with the checkpoint's weights, on the CPU."""
+        module = build_module(self.config, len(self.class_names), self.class_names)
+        module.load_state_dict(self.state)
+        return module
 
 
 @dataclass(frozen=True)
@@ -47,14 +68,29 @@ class Restored:
         Args:
             image_size: in pixels, instead of that of training.
         """
-        from semscale_pl.data.transforms import ModelInput
-
         settings = self.input_settings
         return ModelInput(**(settings if image_size is None else {**settings, "image_size": image_size}))
 
     def scorer(self) -> nn.Module:
         """Return a plain module from images to the logits (B, C) whose softmax is the model's probability."""
-        return _scorer(self.module)
+        return Scorer(self.module).eval()
+
+
+class Scorer(nn.Module):
+    """Map images to the logits of evaluation.
+
+    Args:
+        module: whose backbone, classifier and loss are used.
+    """
+
+    def __init__(self, module: ImbalancedClassifier) -> None:
+        super().__init__()
+        self.backbone, self.classifier, self.loss = module.backbone, module.classifier, module.loss
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, C) logits of (B, channels, H, W) images."""
+        features = self.classifier.features(self.backbone(images))  # type: ignore[operator]
+        return self.loss.evaluation_logits(self.classifier(features))
 
 
 def restore(path: str | Path) -> Restored:
@@ -66,31 +102,22 @@ def restore(path: str | Path) -> Restored:
     Raises:
         WrongCallError: it is no such file.
     """
-    from semscale_pl.training.building import build_module
-
-    content = read_checkpoint(path)
-    config = OmegaConf.create(content["hyper_parameters"]["config"])
-    if config.backbone.get("pretrained"):
-        config.backbone.pretrained = False  # the checkpoint's own weights follow
-    names = [str(name) for name in content["class_names"]]
-    module = build_module(config, len(names), names)
-    module.load_state_dict(content["state_dict"])
-    return Restored(module.eval(), names, config)
+    checkpoint = read_checkpoint(path)
+    return Restored(checkpoint.module().eval(), checkpoint.class_names, checkpoint.config)
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint that carries its configuration and class names.
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint without running any code in it.
 
     Args:
-        path: of the file.
+        path: of a file that `semscale train` wrote, also before classes moved to other modules.
 
     Raises:
-        WrongCallError: it is no checkpoint of `semscale train`.
+        WrongCallError: it is no such file.
     """
-    from semscale_pl.training.checkpoints import load_checkpoint
-
     try:
-        content = load_checkpoint(path)
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        stored = content["hyper_parameters"]["config"]
     except Exception as error:  # torch raises whatever the bytes of a foreign file lead to
         raise WrongCallError(
             f"Expected `ckpt` to be a checkpoint of `semscale train`, but cannot read {path}."
@@ -99,19 +126,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise WrongCallError(
             f"Expected `ckpt` to carry class names, but {path} has none. Train again, or resume it for one epoch."
         )
-    return content
-
-
-def _scorer(module: ImbalancedClassifier) -> nn.Module:
-    from torch import nn
-
-    class Scorer(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.backbone, self.classifier, self.loss = module.backbone, module.classifier, module.loss
-
-        def forward(self, images: Tensor) -> Tensor:
-            features = self.classifier.features(self.backbone(images))  # type: ignore[operator]
-            return self.loss.evaluation_logits(self.classifier(features))  # type: ignore[operator]
-
-    return Scorer().eval()
+    config = with_current_names(OmegaConf.create(stored))
+    if config.backbone.get("pretrained"):
+        config.backbone.pretrained = False
+    return Checkpoint(config, [str(name) for name in content["class_names"]], content["state_dict"])

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from semscale_pl.config.moved import with_current_names
+
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
+    from semscale_pl.metrics.report import Report
     from semscale_pl.modules.classifier import ImbalancedClassifier
 
 
@@ -36,8 +39,8 @@ class TrainResult:
     trainer: pl.Trainer
     module: ImbalancedClassifier
     datamodule: Any
-    last: dict[str, Any]
-    best: dict[str, Any] | None
+    last: Report
+    best: Report | None
     run_dir: Path
 
 
@@ -58,7 +61,7 @@ def train(cfg: DictConfig, run_dir: Path) -> TrainResult:
     from semscale_pl.training.wandb_runs import one_wandb_run
 
     with one_wandb_run():
-        return _train(cfg, run_dir)
+        return _train(with_current_names(cfg), run_dir)
 
 
 def _train(cfg: DictConfig, run_dir: Path) -> TrainResult:
@@ -114,9 +117,9 @@ def _check_finite(trainer: pl.Trainer) -> None:
 
 def _test(
     trainer: pl.Trainer, module: ImbalancedClassifier, datamodule: Any, run_dir: Path
-) -> tuple[dict[str, Any], dict[str, Any] | None]:
+) -> tuple[Report, Report | None]:
     """Test the selected model first, so that the run ends with the last one in memory."""
-    best: dict[str, Any] | None = None
+    best: Report | None = None
     selected = run_dir / "checkpoints" / "best.ckpt"
     if datamodule.has_validation and selected.is_file():
         last_state = {name: value.clone() for name, value in module.state_dict().items()}
