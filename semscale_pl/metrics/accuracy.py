@@ -1,4 +1,4 @@
-"""Accuracies that do not hide rare classes: per class, balanced, by groups of classes, and the model's bias."""
+"""Accuracies that do not hide rare classes: of each class, of groups of classes, and the model's bias."""
 
 from __future__ import annotations
 
@@ -10,48 +10,93 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+MANY_ABOVE, FEW_BELOW = 100, 20
+EPSILON = 0.01
 
-def count_classes(classes: Tensor, num_classes: int) -> Tensor:
-    """Return how often each class occurs among (B,) integers, as (C,) int64.
 
-    Unlike `torch.bincount` it is deterministic on CUDA.
+def shot_groups(class_counts: Sequence[int]) -> dict[str, list[int]]:
+    """Group classes by their training images: many > 100, 20 <= medium <= 100, few < 20.
+
+    Args:
+        class_counts: training images of each class.
+
+    Returns:
+        Group name to class labels, possibly none.
+
+    Example:
+        >>> shot_groups([500, 100, 20, 19])
+        {'many': [0], 'medium': [1, 2], 'few': [3]}
+
+    Reference: Liu et al. (CVPR 2019), section 4 (ImageNet-LT).
     """
-    counts = torch.zeros(num_classes, dtype=torch.int64, device=classes.device)
-    return counts.scatter_add_(0, classes.long(), torch.ones_like(classes, dtype=torch.int64))
+    labels = range(len(class_counts))
+    return {
+        "many": [c for c in labels if class_counts[c] > MANY_ABOVE],
+        "medium": [c for c in labels if FEW_BELOW <= class_counts[c] <= MANY_ABOVE],
+        "few": [c for c in labels if class_counts[c] < FEW_BELOW],
+    }
 
 
-def ratio(part: Tensor, whole: Tensor) -> Tensor:
-    """Return float64 ``part / whole``, NaN where the whole is 0."""
-    return torch.where(whole > 0, part.double() / whole.clamp_min(1).double(), torch.nan)
+def rank_groups(values: Sequence[float], extra_last: bool = False) -> dict[str, list[int]]:
+    """Cut the classes, from the largest value to the smallest and then by label, into thirds.
 
+    Where all values are equal the thirds follow the labels and say nothing about the classes.
 
-def mean_of_defined(values: Tensor) -> float | None:
-    """Return the mean of the values that are not NaN, None where there is none."""
-    return plain(values.nanmean())
+    Args:
+        values: of each class, such as its training images.
+        extra_last: whether what three does not divide goes to the back instead of the front (ten classes: 3, 3 and 4
+            instead of 4, 3 and 3).
 
+    Returns:
+        "head", "middle" and "tail" to class labels.
 
-def plain(value: Tensor | float) -> float | None:
-    """Return a Python float, None for NaN and infinity: strict JSON knows neither."""
-    number = float(value)
-    return number if math.isfinite(number) else None
-
-
-def plain_list(values: Tensor) -> list[float | None]:
-    """Return a list of Python floats, None for NaN and infinity."""
-    return [plain(value) for value in values.tolist()]
-
-
-def check_rows(logits: Tensor, labels: Tensor, num_classes: int) -> None:
-    """Refuse logits and labels that do not belong together; looks at shapes only, so it never waits for a GPU.
-
-    Raises:
-        ValueError: logits that are not (B, C) or labels that are not (B,).
+    Example:
+        >>> rank_groups([5, 9, 7, 9])
+        {'head': [1, 3], 'middle': [2], 'tail': [0]}
+        >>> rank_groups([5, 9, 7, 9], extra_last=True)
+        {'head': [1], 'middle': [3], 'tail': [2, 0]}
     """
-    if logits.ndim != 2 or logits.shape[1] != num_classes or labels.shape != logits.shape[:1]:
-        raise ValueError(
-            f"Expected `logits` to be (B, {num_classes}) and `labels` (B,), but got {tuple(logits.shape)} and "
-            f"{tuple(labels.shape)}. Check the number of classes."
-        )
+    order = sorted(range(len(values)), key=lambda label: (-values[label], label))
+    size, extra = divmod(len(order), 3)
+    sizes = [size + (extra > 0), size + (extra > 1), size]
+    first, second, _ = reversed(sizes) if extra_last else sizes
+    return {"head": order[:first], "middle": order[first : first + second], "tail": order[first + second :]}
+
+
+def group_accuracies(accuracies: Tensor, groups: Mapping[str, Sequence[int]]) -> dict[str, float | None]:
+    """Return each group's mean of class accuracies.
+
+    Args:
+        accuracies: (C,) NaN for a class without test rows; such a class is left out.
+        groups: group name to class labels.
+
+    Returns:
+        Group name to a fraction in [0, 1], None for a group without classes or without test rows.
+    """
+    return {name: mean_of_defined(accuracies[list(members)]) for name, members in groups.items()}
+
+
+def model_bias(accuracies: Tensor, epsilon: float = EPSILON) -> float | None:
+    """Return ``max(0, max A / (min A + epsilon) - 1)`` over the classes.
+
+    Args:
+        accuracies: (C,) fractions in [0, 1], NaN for a class without rows; such a class is left out.
+        epsilon: keeps the quotient finite where a class is never right.
+
+    Returns:
+        The bias, 0 for equal accuracies; None without any class.
+
+    Example:
+        >>> import torch
+        >>> round(model_bias(torch.tensor([0.9, 0.29])), 6)
+        2.0
+
+    Reference: Ma et al. (ICLR 2023), appendix H2.
+    """
+    defined = accuracies[~accuracies.isnan()].double()
+    if defined.numel() == 0:
+        return None
+    return max(0.0, float(defined.max() / (defined.min() + epsilon)) - 1.0)
 
 
 class ClassTally(Metric):
@@ -100,83 +145,6 @@ class ClassTally(Metric):
         return plain_list(self.class_accuracies())
 
 
-MANY_ABOVE = 100
-FEW_BELOW = 20
-
-
-def shot_groups(class_counts: Sequence[int]) -> dict[str, list[int]]:
-    """Group classes by their training images: many > 100, 20 <= medium <= 100, few < 20.
-
-    Args:
-        class_counts: training images of each class.
-
-    Returns:
-        Group name to class labels, possibly none.
-
-    Example:
-        >>> shot_groups([500, 100, 20, 19])
-        {'many': [0], 'medium': [1, 2], 'few': [3]}
-
-    Reference: Liu et al. (CVPR 2019), section 4 (ImageNet-LT).
-    """
-    labels = range(len(class_counts))
-    return {
-        "many": [c for c in labels if class_counts[c] > MANY_ABOVE],
-        "medium": [c for c in labels if FEW_BELOW <= class_counts[c] <= MANY_ABOVE],
-        "few": [c for c in labels if class_counts[c] < FEW_BELOW],
-    }
-
-
-def rank_groups(class_counts: Sequence[int]) -> dict[str, list[int]]:
-    """Cut the classes, ordered by falling count and then by label, into thirds; what is left over goes to the front.
-
-    Ten classes give 4, 3 and 3. Where all counts are equal the thirds follow the labels and say nothing about shots.
-
-    Args:
-        class_counts: training images of each class.
-
-    Returns:
-        "head", "middle" and "tail" to class labels.
-
-    Example:
-        >>> rank_groups([5, 9, 7, 9])
-        {'head': [1, 3], 'middle': [2], 'tail': [0]}
-    """
-    order = sorted(range(len(class_counts)), key=lambda c: (-class_counts[c], c))
-    size, extra = divmod(len(order), 3)
-    first = size + (extra > 0)
-    second = first + size + (extra > 1)
-    return {"head": order[:first], "middle": order[first:second], "tail": order[second:]}
-
-
-def group_accuracies(accuracies: Tensor, groups: Mapping[str, Sequence[int]]) -> dict[str, float | None]:
-    """Return each group's mean of class accuracies.
-
-    Args:
-        accuracies: (C,) NaN for a class without test rows; such a class is left out.
-        groups: group name to class labels.
-
-    Returns:
-        Group name to a fraction in [0, 1], None for a group without classes or without test rows.
-    """
-    return {name: mean_of_defined(accuracies[list(members)]) for name, members in groups.items()}
-
-
-def check_counts(class_counts: Sequence[int] | Tensor, num_classes: int) -> list[int]:
-    """Return the training counts as a list of integers.
-
-    Raises:
-        ValueError: another number of them than classes, or a negative one.
-    """
-    counts = [int(count) for count in torch.as_tensor(class_counts).tolist()]
-    if len(counts) != num_classes or any(count < 0 for count in counts):
-        raise ValueError(
-            f"Expected `class_counts` to be {num_classes} counts of at least 0, but got {len(counts)} values "
-            f"from {min(counts, default=0)} on. Pass the training images of every class."
-        )
-    return counts
-
-
 class GroupAccuracy(ClassTally):
     """Mean class accuracy of the many-, medium- and few-shot classes and of the thirds by count.
 
@@ -198,32 +166,6 @@ class GroupAccuracy(ClassTally):
         return group_accuracies(self.class_accuracies(), self.groups)
 
 
-EPSILON = 0.01
-
-
-def model_bias(accuracies: Tensor, epsilon: float = EPSILON) -> float | None:
-    """Return ``max(0, max A / (min A + epsilon) - 1)`` over the classes.
-
-    Args:
-        accuracies: (C,) fractions in [0, 1], NaN for a class without rows; such a class is left out.
-        epsilon: keeps the quotient finite where a class is never right.
-
-    Returns:
-        The bias, 0 for equal accuracies; None without any class.
-
-    Example:
-        >>> import torch
-        >>> round(model_bias(torch.tensor([0.9, 0.29])), 6)
-        2.0
-
-    Reference: Ma et al. (ICLR 2023), appendix H2.
-    """
-    defined = accuracies[~accuracies.isnan()].double()
-    if defined.numel() == 0:
-        return None
-    return max(0.0, float(defined.max() / (defined.min() + epsilon)) - 1.0)
-
-
 class ModelBias(ClassTally):
     """Bias of a model towards its best classes.
 
@@ -242,3 +184,61 @@ class ModelBias(ClassTally):
     def compute(self) -> float | None:
         """Return the bias, None without rows."""
         return model_bias(self.class_accuracies(), self.epsilon)
+
+
+def check_rows(logits: Tensor, labels: Tensor, num_classes: int) -> None:
+    """Refuse logits and labels that do not belong together; looks at shapes only, so it never waits for a GPU.
+
+    Raises:
+        ValueError: logits that are not (B, C) or labels that are not (B,).
+    """
+    if logits.ndim != 2 or logits.shape[1] != num_classes or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"Expected `logits` to be (B, {num_classes}) and `labels` (B,), but got {tuple(logits.shape)} and "
+            f"{tuple(labels.shape)}. Check the number of classes."
+        )
+
+
+def check_counts(class_counts: Sequence[int] | Tensor, num_classes: int) -> list[int]:
+    """Return the training counts as a list of integers.
+
+    Raises:
+        ValueError: another number of them than classes, or a negative one.
+    """
+    counts = [int(count) for count in torch.as_tensor(class_counts).tolist()]
+    if len(counts) != num_classes or any(count < 0 for count in counts):
+        raise ValueError(
+            f"Expected `class_counts` to be {num_classes} counts of at least 0, but got {len(counts)} values "
+            f"from {min(counts, default=0)} on. Pass the training images of every class."
+        )
+    return counts
+
+
+def count_classes(classes: Tensor, num_classes: int) -> Tensor:
+    """Return how often each class occurs among (B,) integers, as (C,) int64.
+
+    Unlike `torch.bincount` it is deterministic on CUDA.
+    """
+    counts = torch.zeros(num_classes, dtype=torch.int64, device=classes.device)
+    return counts.scatter_add_(0, classes.long(), torch.ones_like(classes, dtype=torch.int64))
+
+
+def ratio(part: Tensor, whole: Tensor) -> Tensor:
+    """Return float64 ``part / whole``, NaN where the whole is 0."""
+    return torch.where(whole > 0, part.double() / whole.clamp_min(1).double(), torch.nan)
+
+
+def mean_of_defined(values: Tensor) -> float | None:
+    """Return the mean of the values that are not NaN, None where there is none."""
+    return plain(values.nanmean())
+
+
+def plain(value: Tensor | float) -> float | None:
+    """Return a Python float, None for NaN and infinity: strict JSON knows neither."""
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def plain_list(values: Tensor) -> list[float | None]:
+    """Return a list of Python floats, None for NaN and infinity."""
+    return [plain(value) for value in values.tolist()]

@@ -1,16 +1,14 @@
-"""From finished cells to the statistics of a table: intervals, paired differences on equal seeds, Holm's p."""
+"""From finished cells to the statistics of a table: intervals, paired differences, Holm's p."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from semscale_pl.statistics import Interval, PairedDifference, holm, mean_interval, paired_difference
-from semscale_pl.tables.derived import compute, value_at
+from semscale_pl.tables.derived import Metrics, compute, value_at
 from semscale_pl.tables.schema import Cell, Measure, Reference, Table, Variant
 
-Metrics = Mapping[str, Any]
 Values = Mapping[int, float]
 Place = tuple[str, str]
 Finished = Mapping[tuple[str, str, int], Metrics]

@@ -1,4 +1,4 @@
-"""Quantities of a record: by a dotted key, or derived, such as accuracies of thirds of the classes."""
+"""Quantities of one cell: numbers of its record, and those derived from it and from the baseline's."""
 
 from __future__ import annotations
 
@@ -9,13 +9,34 @@ from typing import Any
 
 from semscale_pl.statistics import pearson, spearman
 
-Record = Mapping[str, Any]
-Numbers = Sequence[float | None]
+Metrics = Mapping[str, Any]
 THIRDS = ("head", "middle", "tail")
 RANKINGS = ("S", "n")
 
 
-def accuracy_of_third(record: Record, baseline: Record, *, ranking: str, third: str, epoch: str = "last") -> Any:
+def value_at(metrics: Metrics, key: str) -> float | None:
+    """Look up a number by its dotted path; None where it is absent, null or not finite.
+
+    Args:
+        metrics: nested mappings.
+        key: such as ``results.last.balanced_accuracy``.
+
+    Returns:
+        The number.
+
+    Example:
+        >>> value_at({"results": {"last": {"tail": 0.5}}}, "results.last.tail")
+        0.5
+    """
+    node: Any = metrics
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    if isinstance(node, bool) or not isinstance(node, int | float) or not math.isfinite(node):
+        return None
+    return float(node)
+
+
+def accuracy_of_third(record: Metrics, baseline: Metrics, *, ranking: str, third: str, epoch: str = "last") -> Any:
     """Return the mean class accuracy over a third of the classes, the same third for every row of a column and seed.
 
     Args:
@@ -35,35 +56,16 @@ def accuracy_of_third(record: Record, baseline: Record, *, ranking: str, third: 
     report = record["results"][epoch]
     if report is None or any(value is None for value in values):
         return None
-    members = thirds_of(values, extra_last=ranking == "S")[third]
+    from semscale_pl.metrics.accuracy import rank_groups  # brings torch, which a table without this measure can spare
+
+    members = rank_groups(values, extra_last=ranking == "S")[third]
     accuracies = report["per_class"]["accuracy"]
     found = [accuracies[label] for label in members if accuracies[label] is not None]
     return sum(found) / len(found) if found else None
 
 
-def thirds_of(values: Sequence[float], extra_last: bool) -> dict[str, list[int]]:
-    """Cut the classes into thirds by falling value; equal values stay in the order of their labels.
-
-    Args:
-        values: C values.
-        extra_last: whether what three does not divide goes to the back.
-
-    Returns:
-        ``head``, ``middle`` and ``tail`` to class labels.
-
-    Example:
-        >>> thirds_of([5, 9, 7, 9], extra_last=True)
-        {'head': [1], 'middle': [3], 'tail': [2, 0]}
-    """
-    order = sorted(range(len(values)), key=lambda label: (-values[label], label))
-    size, extra = divmod(len(order), 3)
-    sizes = [size + (extra > 0), size + (extra > 1), size]
-    first, second, _ = reversed(sizes) if extra_last else sizes
-    return {"head": order[:first], "middle": order[first : first + second], "tail": order[first + second :]}
-
-
 def correlation_with_S(  # noqa: N802  (the paper's symbol)
-    record: Record, baseline: Record, *, alpha: float, method: str = "pearson", epoch: str = "last"
+    record: Metrics, baseline: Metrics, *, alpha: float, method: str = "pearson", epoch: str = "last"
 ) -> Any:
     """Return the correlation of class accuracy with S(alpha) = S' / max S' * log2(alpha + W' / max W').
 
@@ -91,7 +93,7 @@ def correlation_with_S(  # noqa: N802  (the paper's symbol)
     return (pearson if method == "pearson" else spearman)(imbalance, accuracy).value
 
 
-def ratio_to_baseline(record: Record, baseline: Record, *, key: str) -> Any:
+def ratio_to_baseline(record: Metrics, baseline: Metrics, *, key: str) -> Any:
     """Return a number of the record over the same number of the baseline's, such as ``cost.seconds``.
 
     Args:
@@ -141,7 +143,7 @@ def check_derived(name: str, arguments: Mapping[str, Any]) -> None:
         raise ValueError(f"Expected `alpha` of {name} to be a number of at least 1, but got {alpha!r}.")
 
 
-def compute(name: str, record: Record, baseline: Record | None, arguments: Mapping[str, Any]) -> float | None:
+def compute(name: str, record: Metrics, baseline: Metrics | None, arguments: Mapping[str, Any]) -> float | None:
     """Compute a derived measure of one cell.
 
     Args:
@@ -162,27 +164,5 @@ def compute(name: str, record: Record, baseline: Record | None, arguments: Mappi
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def value_at(metrics: Record, key: str) -> float | None:
-    """Look up a number by its dotted path; None where it is absent, null or not finite.
-
-    Args:
-        metrics: nested mappings.
-        key: such as ``results.last.balanced_accuracy``.
-
-    Returns:
-        The number.
-
-    Example:
-        >>> value_at({"results": {"last": {"tail": 0.5}}}, "results.last.tail")
-        0.5
-    """
-    node: Any = metrics
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, Mapping) else None
-    if isinstance(node, bool) or not isinstance(node, int | float) or not math.isfinite(node):
-        return None
-    return float(node)
-
-
-def _numbers(values: Numbers) -> list[float]:
+def _numbers(values: Sequence[float | None]) -> list[float]:
     return [math.nan if value is None else float(value) for value in values]

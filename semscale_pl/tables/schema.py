@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from semscale_pl.config.moved import current_name
+from semscale_pl.tables.derived import check_derived
 
 TRAIN = "semscale_pl.training.run:train"
 LAST, SELECTED = "results.last.", "results.selected."
@@ -280,8 +281,6 @@ def _measure(entry: Any) -> Measure:
         raise ValueError(f"Expected each of `measures` to have either key or derived, but got {entry!r}.")
     arguments = dict(entry.get("arguments") or {})
     if "derived" in entry:
-        from semscale_pl.tables.derived import check_derived
-
         check_derived(str(entry["derived"]), arguments)
     elif arguments:
         raise ValueError(f"Expected `arguments` only beside derived, but got {entry!r}.")

@@ -10,7 +10,7 @@ from scipy import stats
 
 from semscale_pl.metrics.accuracy import rank_groups
 from semscale_pl.tables.aggregate import summarize
-from semscale_pl.tables.derived import compute, thirds_of
+from semscale_pl.tables.derived import compute
 from semscale_pl.tables.schema import parse_table
 
 
@@ -28,12 +28,16 @@ def record_of(
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=40))
 def test_thirds_by_count_equal_those_of_the_record(counts: list[int]) -> None:
-    assert thirds_of(counts, extra_last=False) == rank_groups(counts)
+    record = record_of([label / len(counts) for label in range(len(counts))], counts, [1.0] * len(counts), counts)
+    for third, members in rank_groups(counts).items():
+        expected = sum(label / len(counts) for label in members) / len(members) if members else None
+        found = compute("accuracy_of_third", record, record, {"ranking": "n", "third": third})
+        assert found == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("number", "sizes"), [(1000, [333, 333, 334]), (100, [33, 33, 34]), (8, [2, 3, 3])])
 def test_thirds_by_scale_have_the_paper_s_sizes(number: int, sizes: list[int]) -> None:
-    found = thirds_of(list(range(number)), extra_last=True)
+    found = rank_groups(list(range(number)), extra_last=True)
     assert [len(found[name]) for name in ("head", "middle", "tail")] == sizes
     assert sorted(label for members in found.values() for label in members) == list(range(number))
 
