@@ -1,15 +1,146 @@
-"""Files that are whole or not there: strict JSON, text, and folders of results, each put in place in one step."""
+"""Files that are whole or not there: text, strict JSON, CSV, streams and folders, each put in place in one step."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import os
+import secrets
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+# Ends the name of a file that is being written; what is left of one belongs to a process that was killed.
+PARTIAL = ".partial"
+# Of a file's name in that of its partial file: together they must not be longer than file systems allow.
+_KEPT_OF_NAME = 40
+
+PathLike = str | os.PathLike[str]
+
+
+class CannotWriteError(OSError):
+    """A file cannot be written; the message is one line that says where and why."""
+
+
+@contextmanager
+def replacing(path: PathLike, *, durable: bool = True) -> Iterator[Path]:
+    """Give the path of an empty file beside another one, which it replaces when the block ends well.
+
+    Several processes may write the same file at a time: each has a partial file of its own, and the last one stays.
+    The new file has the permissions that the umask gives.
+
+    Args:
+        path: of the file to replace; missing folders are made.
+        durable: wait until the content is on the disk, so that it survives a power failure as well.
+
+    Yields:
+        The path to write to. A block that removes this file leaves the old one in place.
+
+    Raises:
+        CannotWriteError: the folder or the file cannot be written.
+    """
+    target = Path(path)
+    partial = target.with_name(f".{target.name[:_KEPT_OF_NAME]}.{secrets.token_hex(4)}{PARTIAL}")
+    with _explained(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch(exist_ok=False)
+    try:
+        yield partial
+        if partial.exists():
+            with _explained(target):
+                if durable:
+                    with partial.open("rb+") as file:
+                        os.fsync(file.fileno())
+                os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: PathLike, text: str) -> Path:
+    """Write a text file in place of the old one in one step.
+
+    Args:
+        path: of the file; missing folders are made.
+        text: its content.
+
+    Returns:
+        The path.
+
+    Raises:
+        CannotWriteError: see :func:`replacing`.
+    """
+    with replacing(path) as partial, _explained(Path(path)):
+        partial.write_text(text, encoding="utf-8", newline="")
+    return Path(path)
+
+
+def write_bytes(path: PathLike, content: bytes, *, durable: bool = True) -> Path:
+    """Write a binary file, see :func:`write_text` and :func:`replacing`."""
+    with replacing(path, durable=durable) as partial, _explained(Path(path)):
+        partial.write_bytes(content)
+    return Path(path)
+
+
+def write_json(path: PathLike, content: Any) -> Path:
+    """Write a value as strict JSON, see :func:`write_text` and :func:`strict`."""
+    return write_text(path, strict_json(content, indent=2) + "\n")
+
+
+def copy_file(source: PathLike, path: PathLike) -> Path:
+    """Copy a file, see :func:`write_text`; nothing happens where both are the same file."""
+    target = Path(path)
+    if not (target.exists() and target.samefile(source)):
+        with replacing(target) as partial:
+            shutil.copyfile(source, partial)
+    return target
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """Give a folder to write in, and move its files to where they belong once nothing can fail any more.
+
+    Args:
+        folder: of the results; made if need be, files of the same name in it are replaced.
+
+    Yields:
+        An empty folder on the same disk.
+
+    Raises:
+        CannotWriteError: the folder cannot be written.
+    """
+    made = [parent for parent in folder.parents if not parent.exists()]
+    try:
+        with _explained(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            place = tempfile.TemporaryDirectory(prefix=".", suffix=PARTIAL, dir=folder.parent)
+        with place:
+            yield Path(place.name)
+            with _explained(folder):
+                folder.mkdir(exist_ok=True)
+                for file in sorted(Path(place.name).iterdir()):
+                    file.replace(folder / file.name)
+    except BaseException:
+        for parent in made:
+            if parent.exists() and not any(parent.iterdir()):
+                parent.rmdir()
+        raise
+
+
+def strict_json(content: Any, indent: int | None = None, ascii_only: bool = False) -> str:
+    """Return a value as JSON that every parser reads, see :func:`strict`.
+
+    Args:
+        content: anything a record may hold.
+        indent: spaces a level; None for one line without any.
+        ascii_only: escape all other characters.
+    """
+    separators = None if indent else (",", ":")
+    return json.dumps(strict(content), indent=indent, separators=separators, allow_nan=False, ensure_ascii=ascii_only)
 
 
 def strict(value: Any) -> Any:
@@ -42,66 +173,28 @@ def strict(value: Any) -> Any:
     raise TypeError(f"Expected a value that JSON can hold, but got {type(value).__name__}. Turn it into plain values.")
 
 
-def write_json(path: str | os.PathLike[str], content: Any) -> Path:
-    """Write a value as strict JSON, in place of the old file in one step.
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    r"""Return rows as CSV with a line feed at each end; None and NaN are empty cells.
 
     Args:
-        path: of the file; missing folders are made.
-        content: see :func:`strict`.
+        rows: header and rows.
 
-    Returns:
-        The path.
+    Example:
+        >>> csv_text([["class", "scale"], ["a,b", float("nan")]])
+        'class,scale\n"a,b",\n'
     """
-    text = json.dumps(strict(content), indent=2, allow_nan=False, ensure_ascii=False)
-    return write_text(path, text + "\n")
-
-
-def write_text(path: str | os.PathLike[str], text: str) -> Path:
-    """Write a text file in place of the old one in one step.
-
-    Args:
-        path: of the file; missing folders are made.
-        text: its content.
-
-    Returns:
-        The path.
-    """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return target
+    file = io.StringIO()
+    # Only NaN differs from itself.
+    cells = (["" if cell is None or cell != cell else cell for cell in row] for row in rows)
+    csv.writer(file, lineterminator="\n").writerows(cells)
+    return file.getvalue()
 
 
 @contextmanager
-def staged(folder: Path) -> Iterator[Path]:
-    """Give a folder to write in, and move its files to where they belong once nothing can fail any more.
-
-    Args:
-        folder: of the results; made if need be, files of the same name in it are replaced.
-
-    Yields:
-        An empty folder on the same disk.
-    """
-    made = [parent for parent in folder.parents if not parent.exists()]
-    folder.parent.mkdir(parents=True, exist_ok=True)
+def _explained(target: Path) -> Iterator[None]:
+    """Say of an error of the file system in one line which file was to be written."""
     try:
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder.parent) as place:
-            yield Path(place)
-            folder.mkdir(exist_ok=True)
-            for file in sorted(Path(place).iterdir()):
-                file.replace(folder / file.name)
-    except BaseException:
-        for parent in made:
-            if parent.exists() and not any(parent.iterdir()):
-                parent.rmdir()
-        raise
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CannotWriteError(f"Cannot write {target}: {reason}. Free some space, or name another folder.") from error

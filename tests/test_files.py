@@ -1,9 +1,13 @@
-"""Records are strict JSON and are replaced in one step."""
+"""Records are strict JSON, and every file is replaced in one step or not at all."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semscale_pl.files import strict, write_json
+from semscale_pl.files import CannotWriteError, copy_file, csv_text, replacing, staged, strict, write_json, write_text
 
 
 class Pair(NamedTuple):
@@ -75,3 +79,103 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path, monkeypa
         write_json(target, {"a": 1})
     assert json.loads(target.read_text()) == {"a": None}
     assert [path.name for path in target.parent.iterdir()] == ["metrics.json"]
+
+
+def test_a_process_killed_while_it_writes_leaves_the_old_file(tmp_path: Path) -> None:
+    target = write_text(tmp_path / "last.txt", "old")
+    script = (
+        "import os, signal, sys; from semscale_pl.files import replacing\n"
+        "with replacing(sys.argv[1]) as partial:\n"
+        "    partial.write_text('ne')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script, str(target)], timeout=60).returncode == -signal.SIGKILL
+    assert target.read_text() == "old"
+    (rest,) = set(tmp_path.iterdir()) - {target}
+    assert rest.name.startswith(".last.txt.")
+    assert rest.suffix == ".partial"
+
+
+def test_two_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:
+    target, texts = tmp_path / "table.csv", [sign * 100_000 for sign in "abcdefgh"]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda text: write_text(target, text), texts))
+    assert target.read_text() in texts
+    assert os.listdir(tmp_path) == ["table.csv"]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_the_umask_decides_who_may_read(mask: int, mode: int, tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        paths = [write_json(tmp_path / "a.json", 1), copy_file(write_text(tmp_path / "b", ""), tmp_path / "c")]
+        with staged(tmp_path / "folder") as folder:
+            write_text(folder / "d", "")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (*paths, tmp_path / "folder" / "d")} == {mode}
+
+
+def test_what_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CannotWriteError, match=r"Cannot write .*a\.json: (Not a directory|File exists)\. Free"):
+        write_json(tmp_path / "file" / "a.json", 1)
+    with pytest.raises(CannotWriteError, match=r"Cannot write .*file/folder: "), staged(tmp_path / "file" / "folder"):
+        pass
+
+
+def test_a_read_only_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "touch", refuse)  # what the mode of a folder says does not bind root
+    with pytest.raises(CannotWriteError, match=r"Cannot write .*locked/a: Permission denied"):
+        write_text(tmp_path / "locked" / "a", "")
+
+
+def test_a_block_may_think_better_of_it(tmp_path: Path) -> None:
+    target = write_text(tmp_path / "model", "old")
+    with replacing(target) as partial:
+        partial.unlink()
+    assert target.read_text() == "old"
+
+    def fails() -> None:
+        with replacing(target) as partial:
+            partial.write_text("new")
+            raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        fails()
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_a_file_copied_onto_itself_stays(tmp_path: Path) -> None:
+    target = write_text(tmp_path / "a", "text")
+    assert copy_file(target, target).read_text() == "text"
+    (tmp_path / "link").symlink_to(target)
+    copy_file(target, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_staged_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    out = tmp_path / "runs" / "measure" / "a"
+
+    def fails() -> None:
+        with staged(out) as folder:
+            write_text(folder / "scales.csv", "")
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        fails()
+    assert list(tmp_path.iterdir()) == []
+    with staged(out) as folder:
+        write_text(folder / "scales.csv", "")
+    assert os.listdir(out.parent) == ["a"]
+    assert os.listdir(out) == ["scales.csv"]
+
+
+def test_long_names_and_undefined_cells(tmp_path: Path) -> None:
+    name = "ü" * 120 + ".csv"
+    write_text(tmp_path / name, csv_text([["a", None], [float("nan"), np.float64("nan"), 1.5, "x\ny"]]))
+    assert (tmp_path / name).read_bytes() == b'a,\n,,1.5,"x\ny"\n'

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import sys
 from dataclasses import fields
 
 from semscale_pl.advice.advice import Advice, ClassAdvice
+from semscale_pl.files import csv_text
 
 SHOWN_CLASSES = 60
 
@@ -78,13 +77,7 @@ def csv_of(advice: Advice) -> str:
         advice: of all classes.
     """
     names = [field.name for field in fields(ClassAdvice)]
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(names)
-    for entry in advice.classes:
-        values = [getattr(entry, name) for name in names]
-        writer.writerow(["" if value is None or value != value else value for value in values])
-    return file.getvalue()
+    return csv_text([names, *([getattr(entry, name) for name in names] for entry in advice.classes)])
 
 
 def _cells(entry: ClassAdvice) -> list[str]:

@@ -85,21 +85,18 @@ def export(cfg: DictConfig, target: Path) -> tuple[float, float]:
     Raises:
         WrongCallError: the file is not a checkpoint of `semscale train`, or does not say how large its images are.
     """
-    from semscale_pl.files import write_json
+    from semscale_pl.files import replacing, write_json
     from semscale_pl.training.restoring import restore
 
     restored = restore(cfg.ckpt)
     shape = _image_shape(restored, cfg.image_size)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.stem}.partial{target.suffix}")
-    try:
+    with replacing(target) as partial:
         run_file = {"onnx": _write_onnx, "torchscript": _write_torchscript}[cfg.format](restored, shape, partial)
         difference, allowed = compare(run_file, restored.scorer(), shape)
-        if difference <= allowed:
-            partial.replace(target)
-            write_json(target.with_suffix(".json"), _description(restored, shape, cfg, difference))
-    finally:
-        partial.unlink(missing_ok=True)
+        if not difference <= allowed:
+            partial.unlink()
+            return difference, allowed
+    write_json(target.with_suffix(".json"), _description(restored, shape, cfg, difference))
     return difference, allowed
 
 

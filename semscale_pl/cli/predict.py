@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import csv
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from semscale_pl.config.checks import check_file, check_values
 from semscale_pl.config.errors import FAILED, WrongCallError, answers_in_one_line
 from semscale_pl.data.files import SUFFIXES, DecodedImages, find_images, shown
+from semscale_pl.files import replacing
 from semscale_pl.training.launching import run_folder
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ def predict(cfg: DictConfig, target: Path) -> Outcome:
     folder, outcome = str(cfg.images), Outcome()
     paths = find_images(folder)
     loader = _loader(paths, restored, cfg.batch_size, cfg.num_workers)
-    with _put_in_place(target) as file:
+    with replacing(target) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["path", "class_name", "probability", *(f"p_{name}" for name in restored.class_names)])
         for positions, probabilities, problems in _with_progress(_scored(loader, restored, device), len(paths)):
@@ -122,7 +121,7 @@ def predict(cfg: DictConfig, target: Path) -> Outcome:
             outcome.skipped += [(shown(paths[position], folder), problem) for position, problem in problems]
         if not outcome.predicted:
             file.close()
-            os.unlink(file.name)
+            partial.unlink()
     return outcome
 
 
@@ -175,20 +174,6 @@ def _device(accelerator: str) -> torch.device:
     if accelerator == "gpu" and found is None:
         raise WrongCallError("Expected a GPU with accelerator=gpu, but torch finds none. Use accelerator=cpu.")
     return torch.device("cpu" if accelerator == "cpu" or found is None else found)
-
-
-@contextmanager
-def _put_in_place(target: Path) -> Iterator[TextIO]:
-    """Open a file beside the target that takes its place when the block ends well, unless the block removed it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        if partial.exists():
-            os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _with_progress(batches: Iterator[Scores], total: int) -> Iterator[Scores]:

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from semscale_pl.config.composing import config_dir
+from semscale_pl.files import CannotWriteError
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
@@ -155,7 +156,7 @@ def message_of(error: BaseException, config_name: str) -> str | None:
         error: as caught.
         config_name: config whose keys are searched for the closest match.
     """
-    if isinstance(error, WrongCallError):
+    if isinstance(error, WrongCallError | CannotWriteError):
         return str(error)
     if isinstance(error, MissingConfigException):
         return _missing_option(error)

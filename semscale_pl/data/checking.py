@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from semscale_pl.data.files import decoded
 from semscale_pl.data.indexed import IndexedDataset
 from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
+from semscale_pl.files import replacing
 
 
 def check_splits(splits: Mapping[str, ImageSet | None], files: bool = True) -> None:
@@ -234,15 +235,11 @@ def _recalled(memory: Path | None) -> Fingerprints:
 
 
 def _remember(memory: Path, prints: Fingerprints) -> None:
-    partial = memory.with_name(f".{memory.name}.{os.getpid()}.partial")
     try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as stream:
+        with replacing(memory) as partial, partial.open("wb") as stream:
             np.save(stream, prints)
-        os.replace(partial, memory)
     except OSError as error:  # a full or read-only home must not keep anybody from training
-        partial.unlink(missing_ok=True) if partial.parent.is_dir() else None
-        sys.stderr.write(f"semscale: could not remember the checked images in {memory}: {error.strerror}\n")
+        sys.stderr.write(f"semscale: could not remember the checked images: {error}\n")
 
 
 def _announced(

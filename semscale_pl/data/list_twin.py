@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from semscale_pl.data.lists import Lists
+from semscale_pl.files import write_bytes, write_text
 
 _SALT = {"train": 0, "val": 1, "test": 2}
 
@@ -69,7 +69,7 @@ class ListTwin(Lists):
                 self._make(split, root, root / name)
         if self.class_names_file and not (root / self.class_names_file).is_file():
             lines = [f"n{label:08} class {label}\n" for label in range(self.classes)]
-            _write(root / self.class_names_file, "".join(lines).encode())
+            write_text(root / self.class_names_file, "".join(lines))
         super().prepare(root, download)
 
     def _make(self, split: str, root: Path, path: Path) -> None:
@@ -78,9 +78,9 @@ class ListTwin(Lists):
             for number in range(count):
                 name = f"{split}/n{label:08}/{split}_{number:05}.png"
                 if not (root / self.folder / name).is_file():
-                    _write(root / self.folder / name, self._picture(split, label, number))
+                    write_bytes(root / self.folder / name, self._picture(split, label, number), durable=False)
                 lines.append(f"{name} {label}\n")
-        _write(path, "".join(lines).encode())
+        write_text(path, "".join(lines))
 
     def _picture(self, split: str, label: int, number: int) -> bytes:
         """Return a PNG: the gradient of the class, shaded between two of its colours, and noise of the image."""
@@ -95,11 +95,3 @@ class ListTwin(Lists):
         file = io.BytesIO()
         Image.fromarray(np.clip(clean + noise, 0, 255).astype(np.uint8)).save(file, "PNG")
         return file.getvalue()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: two processes may make the same twin at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_bytes(content)
-    part.replace(path)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from semscale_pl.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -144,14 +145,6 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     if not target.suffix:
         raise ValueError(f"Expected `path` to end in .png, .pdf or .svg, but got {str(target)!r}.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(suffix=target.suffix, prefix=f".{target.stem}.", dir=target.parent)
-    os.close(handle)
-    try:
-        figure.savefig(temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(target) as partial:
+        figure.savefig(partial, format=target.suffix[1:])
     return target

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import sys
 
+from semscale_pl.files import csv_text
 from semscale_pl.measuring.measurement import Measurement
 
 CONTROLLED = {"matched": "matched", "oas": "OAS", "ledoit_wolf": "Ledoit-Wolf", "extrapolated": "extrapolated"}
@@ -59,8 +58,6 @@ def cells(measurement: Measurement) -> list[list[str]]:
 
 def csv_of(measurement: Measurement) -> str:
     """Return a CSV with full precision, a row for each class by ascending S; what is undefined is empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     columns = {
         "n": measurement.counts,
         "effective_number": measurement.effective_numbers,
@@ -72,10 +69,11 @@ def csv_of(measurement: Measurement) -> str:
     }
     if measurement.intervals is not None:
         columns |= {"scale_bits_low": measurement.intervals[:, 0], "scale_bits_high": measurement.intervals[:, 1]}
-    writer.writerow(["class", *columns])
-    for label in measurement.order():
-        writer.writerow([measurement.class_names[label], *(_exact(values[label]) for values in columns.values())])
-    return text.getvalue()
+    rows = (
+        [measurement.class_names[label], *(_exact(values[label]) for values in columns.values())]
+        for label in measurement.order()
+    )
+    return csv_text([["class", *columns], *rows])
 
 
 def _printable(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from semscale_pl.files import strict, write_json
+from semscale_pl.files import copy_file, strict, write_json
 from semscale_pl.studies.description import Study
 from semscale_pl.tables.engine import run_table
 from semscale_pl.tables.schema import parse_table
@@ -88,10 +87,7 @@ def publish_study(study: Study, folder: Path, results: Path, images: Path) -> tu
         The two files.
     """
     record, picture = results / study.name / RESULT, images / f"{study.name}.png"
-    for source, target in ((folder / RESULT, record), (folder / PICTURE, picture)):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
-    return record, picture
+    return copy_file(folder / RESULT, record), copy_file(folder / PICTURE, picture)
 
 
 def read_result(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semscale_pl.config.composing import experiments_dir
-from semscale_pl.files import strict, write_text
+from semscale_pl.files import strict_json, write_text
 from semscale_pl.tables.aggregate import Metrics, Summary, summarize
 from semscale_pl.tables.cache import CellRun
 from semscale_pl.tables.engine import TableResult, save_table
@@ -155,7 +155,7 @@ def cells_text(head: Mapping[str, Any], cells: list[dict[str, Any]]) -> str:
 
 
 def _line(content: Any) -> str:
-    return json.dumps(strict(content), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return strict_json(content)
 
 
 def _shortened(content: Any, left_out: tuple[str, ...]) -> Any:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from semscale_pl import files
 from semscale_pl.statistics import Interval, PairedDifference
 from semscale_pl.tables.aggregate import Difference, Entry, Summary, difference
 from semscale_pl.tables.schema import LAST, SELECTED, Measure, Variant
@@ -294,12 +293,8 @@ def latex(summary: Summary) -> str:
 
 def csv_text(summary: Summary) -> str:
     """Return one line for each row, column and measure, with plain numbers; what is undefined is empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     records = [_flat(entry) for entry in summary.entries]
-    writer.writerow(records[0])
-    writer.writerows(list(record.values()) for record in records)
-    return text.getvalue()
+    return files.csv_text([list(records[0]), *(list(record.values()) for record in records)])
 
 
 def as_json(summary: Summary, failures: Mapping[str, str], absent: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,8 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities import rank_zero_only
+
+from semscale_pl.files import copy_file, replacing
 
 MONITOR = "val/balanced_accuracy"
 
@@ -26,14 +26,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write the file and put it in place in one step."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.partial")
-        with partial.open("wb") as file:
+        with replacing(path) as partial, partial.open("wb") as file:
             torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -56,21 +50,11 @@ class BestCheckpoint(ModelCheckpoint):
             super().load_state_dict(state_dict)
             return
         target = Path(str(self.dirpath)) / source.name
-        _copy_in_place(source, target)
+        rank_zero_only(copy_file)(source, target)
         moved = {"dirpath": self.dirpath, "last_model_path": "", "kth_value": state_dict["best_model_score"]}
         for name in ("best_model_path", "kth_best_model_path"):
             moved[name] = str(target)
         super().load_state_dict({**state_dict, **moved, "best_k_models": {str(target): state_dict["best_model_score"]}})
-
-
-@rank_zero_only
-def _copy_in_place(source: Path, target: Path) -> None:
-    if target.exists() and source.samefile(target):
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.copyfile(source, partial)
-    partial.replace(target)
 
 
 def checkpoint_callbacks(run_dir: Path, has_validation: bool) -> list[pl.Callback]:

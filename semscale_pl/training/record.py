@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 
 import torch
 
-from semscale_pl.files import strict, write_json, write_text
+from semscale_pl.files import csv_text, strict, write_json, write_text
 from semscale_pl.geometry import class_geometry, pool_features
 from semscale_pl.imbalance import effective_numbers
 from semscale_pl.statistics import pearson, spearman
@@ -141,9 +139,7 @@ def per_class_text(names: Sequence[str], columns: Mapping[str, Column], report: 
     found = report["per_class"] if report else {}
     table = {**columns, **{name: found.get(name) or [None] * len(names) for name in PER_CLASS}}
     rows = zip(range(len(names)), names, *(strict(list(values)) for values in table.values()), strict=True)
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([["class_index", "class_name", *table], *rows])
-    return text.getvalue()
+    return csv_text([["class_index", "class_name", *table], *rows])
 
 
 def _identity(config: Mapping[str, Any], datamodule: Any, counts: list[int]) -> dict[str, Any]:

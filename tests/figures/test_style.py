@@ -30,7 +30,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path, monkeypa
     target = save_figure(figure, tmp_path / "picture.png")
     before = target.read_bytes()
 
-    def fail(path: str) -> None:
+    def fail(path: Path, format: str) -> None:
         Path(path).write_bytes(b"half")
         raise OSError("disk full")
 

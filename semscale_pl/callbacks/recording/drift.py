@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 from pathlib import Path
@@ -14,6 +12,7 @@ import torch
 from torch import Tensor
 
 from semscale_pl.callbacks.training_data import check_training_pass, training_features
+from semscale_pl.files import csv_text, write_text
 from semscale_pl.geometry import pool_features, semantic_scales
 
 NAME = "drift.csv"
@@ -93,13 +92,7 @@ class FeatureDrift(pl.Callback):
         ]
 
     def _write(self) -> None:
-        text = io.StringIO()
-        rows = [["" if math.isnan(value) else value for value in row] for row in self.rows]
-        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *([int(row[0]), *row[1:]] for row in rows)])
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{NAME}.partial")
-        temporary.write_text(text.getvalue(), encoding="utf-8")
-        os.replace(temporary, self.path)
+        write_text(self.path, csv_text([COLUMNS, *([int(row[0]), *row[1:]] for row in self.rows)]))
 
 
 def drift(before: Tensor, after: Tensor) -> Tensor:

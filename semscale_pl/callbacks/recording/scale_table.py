@@ -8,6 +8,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from semscale_pl.files import csv_text, write_text
+
 FIXED = ("epoch", "class_index", "class_name", "n")
 NAME = "scales.csv"
 Values = Sequence[float | int | None]
@@ -64,7 +66,7 @@ class ScaleTable:
             for index, name in enumerate(names)
         ]
         with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([self.columns, *rows] if fresh else rows)
+            file.write(csv_text([self.columns, *rows] if fresh else rows))
 
     def history(self, column: str) -> tuple[list[int], list[list[float]]]:
         """Read one column back.
@@ -93,11 +95,7 @@ class ScaleTable:
             self._rewrite([row + [""] * len(added) for row in rows])
 
     def _rewrite(self, rows: list[list[str]]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}.partial")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([self.columns, *rows])
-        os.replace(temporary, self.path)
+        write_text(self.path, csv_text([self.columns, *rows]))
 
 
 def _read(path: Path) -> tuple[list[str], list[list[str]]]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import json
 import re
 from pathlib import Path
 
-from semscale_pl.files import strict, write_text
+from semscale_pl.files import strict_json, write_text
 from semscale_pl.measuring.measurement import Measurement
 from semscale_pl.measuring.report.content import page_data, title_of
 
@@ -61,7 +60,7 @@ def embedded(content: object) -> str:
         >>> embedded(["</script>", float("nan")])
         '["\\u003c/script\\u003e",null]'
     """
-    text = json.dumps(strict(content), allow_nan=False, ensure_ascii=True, separators=(",", ":"))
+    text = strict_json(content, ascii_only=True)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
