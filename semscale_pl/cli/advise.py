@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from semscale_pl.config.errors import INTERRUPTED, OK, WRONG_CALL, complain, did_you_mean, message_of
 from semscale_pl.config.settings import choice, existing_file, new_folder, split_settings, whole
-from semscale_pl.progress import ProgressLines
+from semscale_pl.progress import Progress
 
 if TYPE_CHECKING:
     from semscale_pl.advice.advice import Advice
@@ -137,17 +137,18 @@ def execute(call: AdviseCall) -> int:
     from semscale_pl.files import write_json, write_text
 
     features, labels, names = _load(call)
-    advice = advise(
-        features,
-        labels,
-        names,
-        batch=call.batch,
-        threshold=call.threshold,
-        budget=call.budget,
-        orders=call.orders,
-        seed=call.seed,
-        progress=ProgressLines("class"),
-    )
+    with Progress("class {}") as progress:
+        advice = advise(
+            features,
+            labels,
+            names,
+            batch=call.batch,
+            threshold=call.threshold,
+            budget=call.budget,
+            orders=call.orders,
+            seed=call.seed,
+            progress=progress,
+        )
     print_advice(advice)
     folder = call.out or Path("runs/advise") / call.name
     write_text(folder / "advice.csv", csv_of(advice))
@@ -161,7 +162,8 @@ def _load(call: AdviseCall) -> LoadedFeatures:
         from semscale_pl.training.pixels import training_pixels
 
         overrides = [f"dataset={call.dataset}", *call.overrides, f"seed={call.seed}"]
-        return training_pixels(overrides, call.image_size, ProgressLines("batch"))
+        with Progress("batch {}") as progress:
+            return training_pixels(overrides, call.image_size, progress)
     from semscale_pl.features.prepared import load_features
 
     return load_features(

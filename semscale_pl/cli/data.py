@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from semscale_pl.config.checks import composed
@@ -18,6 +18,7 @@ from semscale_pl.config.errors import (
     did_you_mean,
     message_of,
 )
+from semscale_pl.progress import Progress
 
 if TYPE_CHECKING:
     from semscale_pl.data.verification import Report
@@ -101,7 +102,7 @@ def _verify(cfg: Any, decode: bool) -> int:
 
     data = instantiate(cfg.dataset)
     console = Console(highlight=False)
-    report = verify(data, decode, _progress)
+    report = verify(data, decode, Progress("decoded {} images").over)
     source = cfg.dataset.source
     address = source.get("address") or source.get("source", {}).get("address") or getattr(data.source, "address", "")
     console.print(f"[bold]{cfg.dataset.name}[/] in {data.root.resolve()}", soft_wrap=True)
@@ -110,13 +111,6 @@ def _verify(cfg: Any, decode: bool) -> int:
     _show(report, console)
     console.print("All is there and right." if report.ok else "Something is missing or wrong.", soft_wrap=True)
     return OK if report.ok else FAILED
-
-
-def _progress(items: Iterable[Any], total: int) -> Iterable[Any]:
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(items, "decoding", total=total, console=Console(stderr=True), transient=True)
 
 
 def _show(report: Report, console: Any) -> None:

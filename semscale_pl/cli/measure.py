@@ -23,7 +23,7 @@ from semscale_pl.config.settings import (
     whole,
 )
 from semscale_pl.memory import left_of, parse_bytes, resident
-from semscale_pl.progress import ProgressLines
+from semscale_pl.progress import Progress
 
 if TYPE_CHECKING:
     from semscale_pl.measuring.measurement import Measurement
@@ -306,7 +306,8 @@ def measured(call: MeasureCall, before: int = 0) -> Measurement:
     images = measured_images(call)
     name = call.dataset or str(call.out.name if call.images is None else call.images.resolve().name)
     with tempfile.TemporaryDirectory(prefix="semscale-") as folder:
-        rows = stored(images, Path(folder) / "rows", name, ProgressLines("image"))
+        with Progress("image {}") as progress:
+            rows = stored(images, Path(folder) / "rows", name, progress)
         key = "dataset" if call.dataset else "images"
         return _of(rows, call, {key: name, "measured": images.what, "overrides": list(call.overrides)}, before)
 
@@ -316,7 +317,8 @@ def _of(source: Any, call: MeasureCall, origin: dict[str, Any], before: int) -> 
 
     settings = Settings(**call.settings)
     left = left_of(call.max_memory, before) - READING
-    found = measure_source(source, settings, max_memory=left, progress=ProgressLines("class"))
+    with Progress("class {}") as progress:
+        found = measure_source(source, settings, max_memory=left, progress=progress)
     return dataclasses.replace(found, source={**origin, **found.source})
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from semscale_pl.config.checks import check_file, check_values
 from semscale_pl.config.errors import FAILED, WrongCallError, answers_in_one_line
-from semscale_pl.data.files import SUFFIXES, DecodedImages, find_images, shown
+from semscale_pl.data.decoding import SUFFIXES, DecodedImages, find_images, shown
 from semscale_pl.files import replacing
+from semscale_pl.progress import Progress
 from semscale_pl.training.launching import run_folder
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 CONFIG = "predict"
 FILE = "predictions.csv"
 ACCELERATORS = ("auto", "cpu", "gpu")
-SECONDS_BETWEEN_LINES = 10.0
 
 
 @dataclass
@@ -109,16 +108,18 @@ def predict(cfg: DictConfig, target: Path) -> Outcome:
     restored = restore(cfg.ckpt)
     device = _device(cfg.accelerator)
     folder, outcome = str(cfg.images), Outcome()
-    paths = find_images(folder)
+    paths = sorted(find_images(folder), key=lambda path: (path.parent, path.name))
     loader = _loader(paths, restored, cfg.batch_size, cfg.num_workers)
-    with replacing(target) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+    progress = Progress("{} images")
+    with replacing(target) as partial, partial.open("w", encoding="utf-8", newline="") as file, progress:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["path", "class_name", "probability", *(f"p_{name}" for name in restored.class_names)])
-        for positions, probabilities, problems in _with_progress(_scored(loader, restored, device), len(paths)):
+        for positions, probabilities, problems in _scored(loader, restored, device):
             names = [shown(paths[position], folder) for position in positions]
             writer.writerows(_rows(names, probabilities, restored.class_names))
             outcome.predicted += len(positions)
             outcome.skipped += [(shown(paths[position], folder), problem) for position, problem in problems]
+            progress(_total(outcome), len(paths))
         if not outcome.predicted:
             file.close()
             partial.unlink()
@@ -174,24 +175,6 @@ def _device(accelerator: str) -> torch.device:
     if accelerator == "gpu" and found is None:
         raise WrongCallError("Expected a GPU with accelerator=gpu, but torch finds none. Use accelerator=cpu.")
     return torch.device("cpu" if accelerator == "cpu" or found is None else found)
-
-
-def _with_progress(batches: Iterator[Scores], total: int) -> Iterator[Scores]:
-    """Pass the batches on, with a bar on a terminal and a line now and then in a log."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    live = sys.stderr.isatty()
-    done, last = 0, time.monotonic()
-    with Progress(console=Console(stderr=True), disable=not live) as bar:
-        task = bar.add_task("images", total=total)
-        for batch in batches:
-            yield batch
-            done += len(batch[0]) + len(batch[2])
-            bar.update(task, completed=done)
-            if not live and time.monotonic() - last >= SECONDS_BETWEEN_LINES:
-                last = time.monotonic()
-                print(f"{done} of {_images(total)}", file=sys.stderr, flush=True)
 
 
 def _total(outcome: Outcome) -> int:

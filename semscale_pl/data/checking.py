@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, get_args
@@ -15,10 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semscale_pl.data.files import decoded
+from semscale_pl.data.decoding import decoded
 from semscale_pl.data.indexed import IndexedDataset
 from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
 from semscale_pl.files import replacing
+from semscale_pl.progress import Progress
 
 
 def check_splits(splits: Mapping[str, ImageSet | None], files: bool = True) -> None:
@@ -130,7 +130,6 @@ ImageCheck = Literal["decode", "exist", "none"]
 SHOWN = 3
 # Fewer images are decoded again sooner than a file is worth it.
 REMEMBERED_FROM = 256
-SECONDS_BEFORE_FIRST_LINE, GROWTH = 3.0, 1.5
 
 Fingerprints = NDArray[np.uint64]
 
@@ -178,7 +177,8 @@ def check_decodable(paths: Sequence[str], memory: Path | None = None) -> None:
     chosen = sorted(set(paths))
     prints, known = fingerprints(chosen), _recalled(memory)
     fresh = np.flatnonzero(~np.isin(prints, known))
-    results = _announced(decoded([chosen[row] for row in fresh]), len(fresh))
+    progress = Progress("semscale: decoded {} images", quiet=3.0)
+    results = progress.over(decoded([chosen[row] for row in fresh]), len(fresh))
     problems = {path: problem for path, _, problem in results if problem}
     whole = prints[[row for row in fresh if chosen[row] not in problems]]
     if memory is not None and len(known) + len(whole) >= REMEMBERED_FROM and len(whole):
@@ -240,18 +240,3 @@ def _remember(memory: Path, prints: Fingerprints) -> None:
             np.save(stream, prints)
     except OSError as error:  # a full or read-only home must not keep anybody from training
         sys.stderr.write(f"semscale: could not remember the checked images: {error}\n")
-
-
-def _announced(
-    results: Iterable[tuple[str, str, str]], total: int, clock: Callable[[], float] = time.monotonic
-) -> Iterator[tuple[str, str, str]]:
-    """Pass the results on; where it takes long, say on stderr how long still, in lines further and further apart."""
-    started, wait = clock(), SECONDS_BEFORE_FIRST_LINE
-    for done, result in enumerate(results, start=1):
-        yield result
-        elapsed = clock() - started
-        if elapsed >= wait and done < total:
-            wait = elapsed * GROWTH
-            left = round(elapsed / done * (total - done))
-            sys.stderr.write(f"semscale: decoded {done:,} of {total:,} images, {left // 60} min {left % 60} s left\n")
-            sys.stderr.flush()

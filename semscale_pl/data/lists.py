@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from semscale_pl.data.files import SUFFIXES, ImageFiles
+from semscale_pl.data.decoding import SUFFIXES
+from semscale_pl.data.files import ImageFiles
 from semscale_pl.data.longtail import stratified_split
 from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
 

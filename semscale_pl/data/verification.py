@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 from semscale_pl.data.checking import check_classes, check_disjoint, check_several_classes, missing_files, paths_of
 from semscale_pl.data.datamodule import ImbalancedDataModule
-from semscale_pl.data.files import decoded, md5_of
+from semscale_pl.data.decoding import decoded
 from semscale_pl.data.lists import Lists, read_list
 from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
 from semscale_pl.data.vision import Vision
@@ -232,9 +233,14 @@ def _checksums_of_torchvision(report: Report, dataset: str, root: Path) -> None:
 
 
 def _checksum(path: Path, known: str, fatal: bool) -> Finding:
-    found = md5_of(path)
+    found = _md5_of(path)
     ok = True if found == known else (False if fatal else None)
     return Finding(path.name, f"MD5 {known[:8]}", "the same" if ok else f"MD5 {found[:8]}, another edition", ok)
+
+
+def _md5_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _counts(report: Report, sets: dict[str, ImageSet], expected: Expectation | None, num_classes: int | None) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from semscale_pl.files import copy_file, strict, write_json
+from semscale_pl.progress import Progress as ProgressDisplay
 from semscale_pl.studies.description import Study
 from semscale_pl.tables.engine import run_table
 from semscale_pl.tables.schema import parse_table
@@ -117,11 +118,10 @@ def tracked(items: Iterable[Item], total: int, progress: Progress, what: str = "
         progress: where to report.
         what: one item is.
     """
-    started = time.perf_counter()
+    display = ProgressDisplay(f"{what} {{}}")
     for done, item in enumerate(items, start=1):
         yield item
-        left = (time.perf_counter() - started) / done * (total - done)
-        progress(f"{what} {done} of {total}, about {left:.0f} s left")
+        progress(display.describe(done, total))
 
 
 def function_of(path: str) -> Any:

@@ -13,7 +13,7 @@ from semscale_pl.tables.aggregate import Place, Summary, summarize
 from semscale_pl.tables.cache import CellRun, locate
 from semscale_pl.tables.cell_training import Outcome
 from semscale_pl.tables.jobs import Cluster, check_cluster, run_jobs
-from semscale_pl.tables.progress import Progress
+from semscale_pl.tables.progress import TableProgress
 from semscale_pl.tables.schema import Table
 from semscale_pl.tables.workers import run_cells
 
@@ -64,7 +64,7 @@ def run_table(
     missing = [run for run in runs if run.metrics() is None]
     problems = {DATA_ABSENT: dict[str, str](), FAILED: dict[str, str]()}
     states: dict[Place, str] = {}
-    progress = Progress(len(runs), len(missing), jobs)
+    progress = TableProgress(len(runs), len(missing), jobs)
     try:
         for outcome in _outcomes(table, missing, jobs, cluster):
             progress.advance(outcome)

@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,7 @@ from sklearn.datasets import load_digits
 from semscale_pl.cli import predict
 from semscale_pl.cli.main import main
 from semscale_pl.config.composing import config_dir
-from semscale_pl.data import files
-from semscale_pl.data.files import SUFFIXES, find_images
+from semscale_pl.data.decoding import find_images
 from semscale_pl.training.run import TrainResult, train
 
 
@@ -158,28 +158,24 @@ def test_a_diverged_model_is_a_failure_without_a_file(
     assert "not finite" in capsys.readouterr().err
 
 
-def test_an_interrupted_prediction_leaves_the_old_file(tmp_path: Path) -> None:
-    target = tmp_path / "predictions.csv"
-    target.write_text("old")
+def test_an_interrupted_prediction_leaves_the_old_file(
+    ckpt: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> Iterator[list[str]]:
+        yield ["half", "a", "row"]
+        raise KeyboardInterrupt
 
-    def write_half() -> None:
-        with predict._put_in_place(target) as file:
-            file.write("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_half()
-    assert target.read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
+    _, before = called(ckpt, folder)
+    monkeypatch.setattr(predict, "_rows", interrupted)
+    assert called(ckpt, folder) == (130, before)
 
 
 def test_finds_what_training_finds(tmp_path: Path) -> None:
-    assert files.SUFFIXES == SUFFIXES
     for name in ("b/x.png", "a/y.JPEG", "z.webp", ".git/w.png", "a/t.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     found = [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)]
-    assert found == ["z.webp", "a/y.JPEG", "b/x.png"]
+    assert found == ["a/y.JPEG", "b/x.png", "z.webp"]
 
 
 @pytest.mark.parametrize(

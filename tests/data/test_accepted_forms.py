@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from semscale_pl.data.datamodule import ImbalancedDataModule
-from semscale_pl.data.files import Folder, read_rgb
+from semscale_pl.data.decoding import read_rgb
+from semscale_pl.data.files import Folder
 from semscale_pl.data.lists import Lists, read_list
 from semscale_pl.data.wrapped import TorchDatasets, labels_of
 

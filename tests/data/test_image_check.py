@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -132,10 +132,17 @@ def test_few_images_leave_no_file(root: Path) -> None:
         check_decodable(paths)
 
 
-def test_a_long_check_says_how_long_still(capsys: pytest.CaptureFixture[str]) -> None:
-    times = iter(range(0, 1000, 2))
-    results = [(str(number), "RGB", "") for number in range(100)]
-    assert list(image_check._announced(results, 100, lambda: float(next(times)))) == results
+def test_a_long_check_says_how_long_still(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("semscale_pl.progress.time.monotonic", lambda: clock[0])
+
+    def slowly(paths: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+        for path in paths:
+            clock[0] += 2.0
+            yield path, "RGB", ""
+
+    monkeypatch.setattr(image_check, "decoded", slowly)
+    check_decodable([f"{number:02}" for number in range(100)])
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "semscale: decoded 2 of 100 images, 3 min 16 s left"
+    assert lines[0] == "semscale: decoded 2 of 100 images, about 3 min 16 s left"
     assert 5 <= len(lines) <= 12

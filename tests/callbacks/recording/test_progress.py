@@ -9,7 +9,6 @@ import pytest
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 
-from semscale_pl.callbacks.recording import progress
 from semscale_pl.callbacks.recording.progress import ProgressLine
 
 MODULE: Any = None
@@ -22,7 +21,7 @@ def _trainer(epochs: int | None) -> Any:
 
 def _run(line: ProgressLine, epochs: int, seconds: float, monkeypatch: pytest.MonkeyPatch, first: int = 0) -> None:
     trainer, clock = _trainer(epochs), [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("semscale_pl.progress.time.monotonic", lambda: clock[0])
     trainer.current_epoch = first
     line.on_train_start(trainer, MODULE)
     for epoch in range(first, epochs):
@@ -67,7 +66,7 @@ def test_a_terminal_gets_one_line_that_moves(
     text = capsys.readouterr().err
     assert "epoch 3/3" in text
     assert "left" in text
-    assert line._bar is None
+    assert line._display is None
 
 
 def test_other_ranks_stay_silent(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,9 +88,9 @@ def test_an_exception_closes_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     line, trainer = ProgressLine(live=True), _trainer(3)
     line.on_train_start(trainer, MODULE)
-    assert line._bar is not None
+    assert line._display is not None
     line.on_exception(trainer, MODULE, KeyboardInterrupt())
-    assert line._bar is None
+    assert line._display is None
 
 
 def test_lightning_adds_no_bar_of_its_own() -> None:
