@@ -1,13 +1,17 @@
-"""Statistics of results: Student intervals, paired differences, Holm, proportions, correlations with intervals."""
+"""Statistics of results: means, paired differences, proportions and correlations, with intervals; Holm's adjustment."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special, stats
+from scipy import stats
+
+# A quantity that follows the third this closely has nothing left to correlate.
+_DETERMINED = 1.0 - 1e-6
 
 
 class Interval(NamedTuple):
@@ -29,7 +33,7 @@ class Interval(NamedTuple):
 
 
 class PairedDifference(NamedTuple):
-    """A mean difference over pairs with its Student interval; what two pairs cannot tell is None.
+    """A mean difference over pairs with its Student interval; what one pair leaves open is None.
 
     Args:
         mean: of the differences, value minus baseline.
@@ -82,8 +86,7 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
         >>> round(interval.mean, 3), round(interval.half_width, 3)
         (2.0, 2.484)
     """
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"Expected `level` to be in (0, 1), but got {level}.")
+    _check_level(level)
     array = _finite(values, "values")
     count, mean = len(array), float(array.mean())
     if count < 2:
@@ -112,15 +115,16 @@ def paired_difference(values: Sequence[float], baseline: Sequence[float], level:
         (2.0, 0.0742)
     """
     first, second = _finite(values, "values"), _finite(baseline, "baseline")
-    if len(first) != len(second):
-        raise ValueError(f"Expected `values` and `baseline` of one length, but got {len(first)} and {len(second)}.")
-    differences = first - second
-    mean, half_width, low, high, count = mean_interval(differences.tolist(), level)
-    p_value = None
-    if count >= 2:
-        error = float(differences.std(ddof=1)) / math.sqrt(count)
-        equal = 1.0 if mean == 0.0 else 0.0
-        p_value = float(2.0 * stats.t.sf(abs(mean) / error, count - 1)) if error > 0.0 else equal
+    _check_lengths(values=first, baseline=second)
+    mean, half_width, low, high, count = mean_interval((first - second).tolist(), level)
+    if half_width is None:
+        p_value = None
+    elif half_width == 0.0:
+        p_value = 1.0 if mean == 0.0 else 0.0
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # nearly equal differences are what they are
+            p_value = float(stats.ttest_rel(first, second).pvalue)
     return PairedDifference(mean, half_width, low, high, p_value, count)
 
 
@@ -145,9 +149,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     if not all(0.0 <= p <= 1.0 for p in p_values):
         raise ValueError(f"Expected `p_values` in [0, 1], but got {list(p_values)}.")
     adjusted, largest = [0.0] * len(p_values), 0.0
-    for place, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         # An adjusted value is never below that of a smaller p.
-        largest = max(largest, min(1.0, (len(p_values) - place) * float(p_values[index])))
+        largest = max(largest, min(1.0, (len(p_values) - rank) * float(p_values[index])))
         adjusted[index] = largest
     return adjusted
 
@@ -170,8 +174,7 @@ def pearson(x: Sequence[float], y: Sequence[float], level: float = 0.95) -> Corr
         >>> pearson([1, 2, 3], [5, 5, 5]).value is None
         True
     """
-    first, second = _pairs(x, y)
-    return _correlation(first, second, level, lambda value: 1.0)
+    return _correlation(*_complete(x=x, y=y), level, lambda value: 1.0)
 
 
 def spearman(x: Sequence[float], y: Sequence[float], level: float = 0.95) -> Correlation:
@@ -194,55 +197,8 @@ def spearman(x: Sequence[float], y: Sequence[float], level: float = 0.95) -> Cor
 
     Reference: Bonett and Wright (Psychometrika 2000), eq. 5.
     """
-    first, second = (stats.rankdata(part) for part in _pairs(x, y))
+    first, second = (stats.rankdata(part) for part in _complete(x=x, y=y))
     return _correlation(first, second, level, lambda value: 1.0 + value * value / 2.0)
-
-
-def _correlation(x: np.ndarray, y: np.ndarray, level: float, variance: Callable[[float], float]) -> Correlation:
-    """Correlate; ``variance`` is that of atanh(r) times n - 3, given r."""
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"Expected `level` to be in (0, 1), but got {level}.")
-    count = len(x)
-    if count < 3:
-        return Correlation(None, None, None, count)
-    x, y = (_unit_deviation(values) for values in (x, y))
-    if not (x.any() and y.any()):
-        return Correlation(None, None, None, count)
-    value = float(np.clip(x @ y, -1.0, 1.0))
-    if count < 4:
-        return Correlation(value, None, None, count)
-    if abs(value) == 1.0:
-        return Correlation(value, value, value, count)
-    reach = float(stats.norm.ppf(0.5 + level / 2.0)) * math.sqrt(variance(value) / (count - 3))
-    return Correlation(value, math.tanh(math.atanh(value) - reach), math.tanh(math.atanh(value) + reach), count)
-
-
-def _unit_deviation(values: np.ndarray) -> np.ndarray:
-    """Return the deviations from the mean, of length 1; zeros where they are no more than rounding."""
-    deviations = values - values.mean()
-    largest = np.abs(deviations).max()
-    if largest <= 1e-13 * np.abs(values).max():
-        return np.zeros_like(deviations)
-    return deviations / largest / np.linalg.norm(deviations / largest)
-
-
-def _pairs(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    first, second = (np.asarray([math.nan if v is None else v for v in values], dtype=np.float64) for values in (x, y))
-    if len(first) != len(second):
-        raise ValueError(f"Expected `x` and `y` of one length, but got {len(first)} and {len(second)}.")
-    finite = np.isfinite(first) & np.isfinite(second)
-    return first[finite], second[finite]
-
-
-def _finite(values: Sequence[float], name: str) -> np.ndarray:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or len(array) == 0 or not np.isfinite(array).all():
-        raise ValueError(f"Expected `{name}` to be at least one finite number in a flat sequence, but got {values!r}.")
-    return array
-
-
-# A quantity that follows the third this closely has nothing left to correlate.
-_DETERMINED = 1.0 - 1e-6
 
 
 def partial_pearson(x: Sequence[float], y: Sequence[float], given: Sequence[float]) -> float | None:
@@ -264,7 +220,7 @@ def partial_pearson(x: Sequence[float], y: Sequence[float], given: Sequence[floa
         >>> round(partial_pearson([1, 2, 4, 3], [3, 1, 2, 4], [1, 2, 3, 4]), 2)
         -0.58
     """
-    return _partial(*_finite_together(x, y, given), of_ranks=False)
+    return _partial(pearson, x, y, given)
 
 
 def partial_spearman(x: Sequence[float], y: Sequence[float], given: Sequence[float]) -> float | None:
@@ -279,26 +235,7 @@ def partial_spearman(x: Sequence[float], y: Sequence[float], given: Sequence[flo
         >>> partial_spearman([1, 2, 3, 4], [3, 1, 2, 4], [1, 4, 9, 16]) is None  # x is a function of what is given
         True
     """
-    return _partial(*_finite_together(x, y, given), of_ranks=True)
-
-
-def _partial(x: list[float], y: list[float], given: list[float], of_ranks: bool) -> float | None:
-    correlate = spearman if of_ranks else pearson
-    if len(x) < 4:
-        return None
-    direct, first, second = (correlate(*pair).value for pair in ((x, y), (x, given), (y, given)))
-    if direct is None or first is None or second is None or max(abs(first), abs(second)) > _DETERMINED:
-        return None
-    value = (direct - first * second) / math.sqrt((1.0 - first**2) * (1.0 - second**2))
-    return min(1.0, max(-1.0, value))
-
-
-def _finite_together(*columns: Sequence[float]) -> tuple[list[float], list[float], list[float]]:
-    if len({len(column) for column in columns}) != 1:
-        raise ValueError(f"Expected `x`, `y` and `given` of one length, but got {[len(part) for part in columns]}.")
-    table = np.array([[math.nan if value is None else value for value in column] for column in columns], dtype=float)
-    x, y, given = table[:, np.isfinite(table).all(axis=0)].tolist()
-    return x, y, given
+    return _partial(spearman, x, y, given)
 
 
 def wilson_interval(successes: int, total: int, level: float = 0.95) -> tuple[float, float]:
@@ -326,7 +263,72 @@ def wilson_interval(successes: int, total: int, level: float = 0.95) -> tuple[fl
             f"Expected 0 <= successes <= total, a total of at least 1 and a level in (0, 1), but got {successes}, "
             f"{total} and {level}."
         )
-    share, square = successes / total, float(special.ndtri(0.5 + level / 2.0)) ** 2
-    centre = (share + square / (2 * total)) / (1 + square / total)
-    reach = math.sqrt(square * (share * (1 - share) + square / (4 * total)) / total) / (1 + square / total)
-    return max(0.0, centre - reach), min(1.0, centre + reach)
+    low, high = stats.binomtest(successes, total).proportion_ci(level, method="wilson")
+    return float(low), float(high)
+
+
+def _correlation(x: np.ndarray, y: np.ndarray, level: float, variance: Callable[[float], float]) -> Correlation:
+    """Correlate; ``variance`` is that of atanh(r) times n - 3, given r."""
+    _check_level(level)
+    count = len(x)
+    if count < 3:
+        return Correlation(None, None, None, count)
+    x, y = (_unit_deviation(values) for values in (x, y))
+    if not (x.any() and y.any()):
+        return Correlation(None, None, None, count)
+    value = float(np.clip(x @ y, -1.0, 1.0))
+    if count < 4:
+        return Correlation(value, None, None, count)
+    if abs(value) == 1.0:
+        return Correlation(value, value, value, count)
+    reach = float(stats.norm.ppf(0.5 + level / 2.0)) * math.sqrt(variance(value) / (count - 3))
+    return Correlation(value, math.tanh(math.atanh(value) - reach), math.tanh(math.atanh(value) + reach), count)
+
+
+def _unit_deviation(values: np.ndarray) -> np.ndarray:
+    """Return the deviations from the mean, of length 1; zeros where they are no more than rounding."""
+    deviations = values - values.mean()
+    largest = np.abs(deviations).max()
+    if largest <= 1e-13 * np.abs(values).max():
+        return np.zeros_like(deviations)
+    return deviations / largest / np.linalg.norm(deviations / largest)
+
+
+def _finite(values: Sequence[float], name: str) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or len(array) == 0 or not np.isfinite(array).all():
+        raise ValueError(f"Expected `{name}` to be at least one finite number in a flat sequence, but got {values!r}.")
+    return array
+
+
+def _partial(
+    correlate: Callable[..., Correlation], x: Sequence[float], y: Sequence[float], given: Sequence[float]
+) -> float | None:
+    x, y, given = (column.tolist() for column in _complete(x=x, y=y, given=given))
+    if len(x) < 4:
+        return None
+    direct, first, second = (correlate(*pair).value for pair in ((x, y), (x, given), (y, given)))
+    if direct is None or first is None or second is None or max(abs(first), abs(second)) > _DETERMINED:
+        return None
+    value = (direct - first * second) / math.sqrt((1.0 - first**2) * (1.0 - second**2))
+    return min(1.0, max(-1.0, value))
+
+
+def _complete(**columns: Sequence[float]) -> list[np.ndarray]:
+    """Return the columns without the rows in which one is missing (None), NaN or infinite."""
+    _check_lengths(**columns)
+    table = np.array([[math.nan if value is None else value for value in column] for column in columns.values()], float)
+    return list(table[:, np.isfinite(table).all(axis=0)])
+
+
+def _check_lengths(**columns: Sequence[float] | np.ndarray) -> None:
+    lengths = [len(column) for column in columns.values()]
+    if len(set(lengths)) > 1:
+        *names, last = (f"`{name}`" for name in columns)
+        found = ", ".join(map(str, lengths[:-1]))
+        raise ValueError(f"Expected {', '.join(names)} and {last} of one length, but got {found} and {lengths[-1]}.")
+
+
+def _check_level(level: float) -> None:
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"Expected `level` to be in (0, 1), but got {level}.")
