@@ -1,4 +1,4 @@
-"""Class moments (counts, sums, second moments) that can be added, taken away and merged, exactly."""
+"""Moments of classes (counts, means, scatter): kept while rows come and go, or merged set by set; they give S'."""
 
 from __future__ import annotations
 
@@ -214,31 +214,9 @@ class ClassMoments(nn.Module):
         self._stale.fill_(True)
 
 
-def _padded(rows: Tensor, signs: Tensor, starts: Tensor, sizes: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Cut rows sorted by class into blocks of equal height, classes of like size together so that padding stays small.
-
-    Args:
-        rows: (R, d), sorted by class.
-        signs: (R,) +1 or -1.
-        starts: (K,) first row of each class.
-        sizes: (K,) rows of each class.
-
-    Yields:
-        positions (k,) among the K classes, rows (k, L, d) and their signs (k, L), 0 where padded.
-    """
-    levels = torch.log2(sizes.double()).div(2).ceil()
-    for level in levels.unique().tolist():
-        members = (levels == level).nonzero().squeeze(1)
-        heights = sizes[members].unsqueeze(1)
-        offsets = torch.arange(int(heights.max()), device=rows.device).unsqueeze(0)
-        inside = offsets < heights
-        slots = torch.where(inside, starts[members].unsqueeze(1) + offsets, 0)
-        yield members, rows[slots], signs[slots].to(rows.dtype) * inside
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Moments:
-    """What S' and centres of K sets of samples need.
+    """The finished moments of K sets of samples, which can be merged into larger sets.
 
     Args:
         counts: (K,) samples.
@@ -304,3 +282,25 @@ class Moments:
     def scales(self) -> Tensor:
         """Return S' of each set, (K,) bits."""
         return scales_from_moments(self.counts, self.scatter)
+
+
+def _padded(rows: Tensor, signs: Tensor, starts: Tensor, sizes: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Cut rows sorted by class into blocks of equal height, classes of like size together so that padding stays small.
+
+    Args:
+        rows: (R, d), sorted by class.
+        signs: (R,) +1 or -1.
+        starts: (K,) first row of each class.
+        sizes: (K,) rows of each class.
+
+    Yields:
+        indices (k,) into the K classes, rows (k, L, d) and their signs (k, L), 0 where padded.
+    """
+    levels = torch.log2(sizes.double()).div(2).ceil()
+    for level in levels.unique().tolist():
+        members = (levels == level).nonzero().squeeze(1)
+        heights = sizes[members].unsqueeze(1)
+        offsets = torch.arange(int(heights.max()), device=rows.device).unsqueeze(0)
+        inside = offsets < heights
+        slots = torch.where(inside, starts[members].unsqueeze(1) + offsets, 0)
+        yield members, rows[slots], signs[slots].to(rows.dtype) * inside
