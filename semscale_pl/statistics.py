@@ -174,7 +174,8 @@ def pearson(x: Sequence[float], y: Sequence[float], level: float = 0.95) -> Corr
         >>> pearson([1, 2, 3], [5, 5, 5]).value is None
         True
     """
-    return _correlation(*_complete(x=x, y=y), level, lambda value: 1.0)
+    first, second = _complete(x=x, y=y)
+    return _correlation(first, second, level, lambda value: 1.0)
 
 
 def spearman(x: Sequence[float], y: Sequence[float], level: float = 0.95) -> Correlation:
