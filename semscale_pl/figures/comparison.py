@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semscale_pl.figures.per_class import draw_bars
-from semscale_pl.figures.style import PALETTE, empty_figure, finite, head, label_classes, logarithmic, new_figure, tidy
+from semscale_pl.figures.style import (
+    PALETTE,
+    empty_figure,
+    finite,
+    head,
+    label_classes,
+    logarithmic,
+    new_figure,
+    series_style,
+    tidy,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-MARKERS = "osD^vP*X"
 
 
 def method_comparison(
@@ -68,10 +76,10 @@ def draw_intervals(ax: Axes, rows: Sequence[Mapping[str, Any]], metric: str) -> 
     """
     means = finite([row["mean"] for row in rows])
     widths = np.nan_to_num(finite([row.get("half_width") for row in rows]))
-    places = np.arange(len(rows))
-    ax.errorbar(means, places, xerr=widths, fmt="o", color=PALETTE[0], ecolor="#555555", capsize=3, markersize=5)
+    positions = np.arange(len(rows))
+    ax.errorbar(means, positions, xerr=widths, fmt="o", color=PALETTE[0], ecolor="#555555", capsize=3, markersize=5)
     ax.axvline(float(means[0]), color="#888888", linewidth=0.8, linestyle="--")
-    ax.set_yticks(places, [str(row["method"]).replace("$", r"\$") for row in rows])
+    ax.set_yticks(positions, [str(row["method"]).replace("$", r"\$") for row in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.grid(axis="x", color="#E5E5E5", linewidth=0.6)
     ax.set_xlabel(f"{metric} (mean, 95 % interval)", fontsize=9)
@@ -102,7 +110,7 @@ def _with_class_panels(
 def _draw_accuracies(ax: Axes, accuracy: Mapping[str, Any]) -> None:
     for number, (method, values) in enumerate(accuracy.items()):
         heights = finite(values)
-        colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+        colour, marker = series_style(number)
         ax.plot(
             np.arange(len(heights)), heights, marker=marker, markersize=4, linewidth=1.2, color=colour, label=method
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semscale_pl.figures.style import PALETTE, empty_figure, finite
+from semscale_pl.figures.style import PALETTE, empty_figure, finite, legend_below
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,18 +17,6 @@ if TYPE_CHECKING:
 MOST_NAMES = 24
 CROWDED = 12
 _COLUMNS = 2
-
-
-def draw(result: Mapping[str, Any]) -> Figure:
-    """Draw the stored result of the study of several datasets.
-
-    Args:
-        result: of :func:`semscale_pl.studies.radar.run`.
-
-    Returns:
-        The figure.
-    """
-    return radar_panels(result["datasets"], note=f"sample volumes, images of {result['side']} x {result['side']}")
 
 
 def radar_panels(datasets: Sequence[Mapping[str, Any]], *, note: str = "") -> Figure:
@@ -52,12 +40,11 @@ def radar_panels(datasets: Sequence[Mapping[str, Any]], *, note: str = "") -> Fi
     columns = min(_COLUMNS, len(datasets))
     rows = math.ceil(len(datasets) / columns)
     figure = empty_figure(3.9 * columns + 0.2, 2.75 * rows + 0.7)
-    for place, dataset in enumerate(datasets):
-        ax: Any = figure.add_subplot(rows, columns, place + 1, projection="polar")
+    for number, dataset in enumerate(datasets, start=1):
+        ax: Any = figure.add_subplot(rows, columns, number, projection="polar")
         draw_radar(ax, dataset["classes"], dataset["imbalance"], dataset["scales"], dataset["counts"])
         ax.set_title(dataset["title"], fontsize=10, pad=14)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9, frameon=False)
+    legend_below(figure, fontsize=9)
     if note:
         figure.suptitle(note, fontsize=9, color="#555555")
     return figure
@@ -108,7 +95,9 @@ def _tidy(ax: PolarAxes, class_names: Sequence[str], angles: np.ndarray) -> None
     # Between the first two axes, where no name stands.
     ax.set_rlabel_position(np.degrees(angles[1]) / 2)
     step = math.ceil(len(class_names) / MOST_NAMES)
-    names = [_lifted(_short(name), angle) for name, angle in zip(class_names[::step], angles[::step], strict=True)]
+    names = [
+        _moved_outwards(_short(name), angle) for name, angle in zip(class_names[::step], angles[::step], strict=True)
+    ]
     ax.set_xticks(angles[::step], names, fontsize=7 if len(names) <= CROWDED else 6)
     ax.tick_params(axis="x", pad=1)
     ax.grid(color="#DDDDDD", linewidth=0.6)
@@ -118,7 +107,7 @@ def _tidy(ax: PolarAxes, class_names: Sequence[str], angles: np.ndarray) -> None
         label.set_horizontalalignment("center" if abs(side) < 0.2 else "left" if side > 0 else "right")
 
 
-def _lifted(name: str, angle: float) -> str:
+def _moved_outwards(name: str, angle: float) -> str:
     """Move the names at the top and the bottom a line outwards, where their neighbours do not reach."""
     if abs(math.sin(angle)) >= 0.2:
         return name

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito (2008): told apart with any common colour blindness and in grey.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+MARKERS = "osD^vP*X"
 COLOUR_MAP = "viridis"
 MISSING = "#D9D9D9"
 MOST_TICKS = 25
@@ -59,6 +60,17 @@ def tidy(ax: Axes) -> Axes:
     ax.grid(axis="y", color="#E5E5E5", linewidth=0.6)
     ax.set_axisbelow(True)
     return ax
+
+
+def series_style(number: int) -> tuple[str, str]:
+    """Return colour and marker of the number-th series of a figure."""
+    return PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+
+
+def legend_below(figure: Figure, fontsize: int = 8) -> None:
+    """Put the legend of the first axes in one row under a figure whose axes all show the same series."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=fontsize, frameon=False)
 
 
 def label_classes(ax: Axes, class_names: Sequence[str], axis: str = "x") -> None:

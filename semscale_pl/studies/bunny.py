@@ -1,10 +1,10 @@
-"""The study of the Stanford bunny: S' of a scanned surface that grows, gets noisy and loses points."""
+"""The Stanford bunny: S' of a scanned surface that grows, gets noisy and loses points."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,15 @@ from torch import Tensor
 from semscale_pl.figures.style import PALETTE, finite, new_figure
 from semscale_pl.geometry import semantic_scale
 from semscale_pl.seeding import derive_seed
+from semscale_pl.studies.running import Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-_NOISE, _SUBSAMPLE = 1, 2
+_NOISE, _SUBSAMPLE = 1, 2  # streams of random numbers
+_DRAWN = 1500  # points of the picture
 
 
 def normalised(points: Tensor) -> Tensor:
@@ -79,13 +81,12 @@ def noisy_clouds(points: Tensor, deviations: Sequence[float], repeats: int = 5, 
     Returns:
         (K, repeats) bits.
     """
-    return [
-        [
-            float(semantic_scale(points + deviation * _normal(points, derive_seed(seed, _NOISE, step, repeat))))
-            for repeat in range(repeats)
-        ]
-        for step, deviation in enumerate(deviations)
-    ]
+    found = []
+    for step, deviation in enumerate(deviations):
+        generators = [_generator(derive_seed(seed, _NOISE, step, repeat)) for repeat in range(repeats)]
+        draws = [torch.randn(points.shape, generator=one, dtype=torch.float64) for one in generators]
+        found.append([float(semantic_scale(points + deviation * noise)) for noise in draws])
+    return found
 
 
 def subsampled_clouds(points: Tensor, sizes: Sequence[int], repeats: int = 20, seed: int = 0) -> list[list[float]]:
@@ -108,8 +109,7 @@ def subsampled_clouds(points: Tensor, sizes: Sequence[int], repeats: int = 20, s
     found = []
     for step, size in enumerate(sizes):
         seeds = [derive_seed(seed, _SUBSAMPLE, step, repeat) for repeat in range(repeats)]
-        draws = [torch.randperm(len(points), generator=torch.Generator().manual_seed(one))[:size] for one in seeds]
-        found.append([float(semantic_scale(points[rows])) for rows in draws])
+        found.append([float(semantic_scale(_subsample(points, size, one))) for one in seeds])
     return found
 
 
@@ -132,11 +132,15 @@ def predicted_noisy_scale(points: Tensor, deviation: float) -> float:
     return float(0.5 * torch.log1p(points.shape[1] * variances).sum() / math.log(2.0))
 
 
-def _normal(points: Tensor, seed: int) -> Tensor:
-    return torch.randn(points.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+def _subsample(points: Tensor, size: int, seed: int) -> Tensor:
+    return points[torch.randperm(len(points), generator=_generator(seed))[:size]]
 
 
-def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callable[[str], None]) -> dict[str, Any]:
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report) -> dict[str, Any]:
     """Measure the cloud under scaling, noise and subsampling.
 
     Args:
@@ -144,7 +148,7 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callabl
             ``deviations``, ``sizes``, ``repeats``, ``seed``.
         folder: not used.
         jobs: not used.
-        progress: is told what comes.
+        progress: receives a line on what comes.
 
     Returns:
         S' of every variant in bits, and a share of the cloud's points for the picture.
@@ -166,7 +170,7 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callabl
         "noisy_predicted": [predicted_noisy_scale(points, deviation) for deviation in arguments["deviations"]],
         "sizes": sizes,
         "subsampled": subsampled_clouds(points, sizes, repeats, seed),
-        "picture": _thinned(points, 1500, seed),
+        "picture": [[round(value, 3) for value in point] for point in _subsample(points, _DRAWN, seed).tolist()],
     }
 
 
@@ -198,19 +202,11 @@ def read_points(file: str | None) -> Tensor:
     return torch.from_numpy(vertices)
 
 
-def _thinned(points: Tensor, number: int, seed: int) -> list[list[float]]:
-    rows = torch.randperm(len(points), generator=torch.Generator().manual_seed(seed))[:number]
-    return [[round(value, 3) for value in point] for point in points[rows].tolist()]
-
-
 def draw(result: Mapping[str, Any]) -> Figure:
     """Draw the four panels.
 
     Args:
-        result: of :func:`semscale_pl.studies.bunny.run`.
-
-    Returns:
-        The figure.
+        result: of :func:`run`.
     """
     figure, (cloud, scaled, noisy, subsampled) = new_figure(12.0, 3.2, 1, 4)
     _draw_cloud(cloud, finite(result["picture"]), result["points"])

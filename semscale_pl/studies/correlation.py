@@ -1,9 +1,9 @@
-"""The study of correlations: which quantity of a class goes with its accuracy, over published trainings."""
+"""Correlations over published trainings: which quantity of a class goes with its accuracy."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,8 @@ import numpy as np
 from semscale_pl.config.composing import experiments_dir
 from semscale_pl.figures.style import PALETTE, finite, new_figure
 from semscale_pl.statistics import mean_interval, paired_difference, pearson, spearman
-from semscale_pl.tables import publishing as published
-from semscale_pl.tables.publishing import CELLS
+from semscale_pl.studies.running import Report
+from semscale_pl.tables import publishing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 
 KINDS = {"pearson": pearson, "spearman": spearman}
+CONTRASTS = (("S'", "n"), ("S'", "log n"), ("S'", "E_n"), ("S", "n"), ("S", "log n"), ("S", "S'"))
+_BASELINE = "CE"
+_MOST_COLUMNS = 3
 # Closer to 1, what is left is rounding.
 _EXACT = 1.0 - 1e-12
 
@@ -44,15 +47,15 @@ def class_quantities(record: Mapping[str, Any], alphas: Sequence[float] = (1.0,)
     """
     if not all(alpha >= 1.0 for alpha in alphas):
         raise ValueError(f"Expected `alphas` of at least 1, but got {list(alphas)}.")
-    scales, weights = (_finite(record["scales"][name]) for name in ("S'", "W"))
+    scales, weights = (finite(record["scales"][name]) for name in ("S'", "W"))
     largest = np.nanmax(scales) if np.isfinite(scales).any() else math.nan
     relative = scales / largest if largest > 0 else scales
-    counts = _finite(record["class_counts"])
+    counts = finite(record["class_counts"])
     found = {
         "n": counts,
         # Accuracy is no straight line over counts; a quantity that beats n should also beat its logarithm.
         "log n": np.log(np.where(counts > 0, counts, math.nan)),
-        "E_n": _finite(record["effective_numbers"]["E_n"]),
+        "E_n": finite(record["effective_numbers"]["E_n"]),
         "S'": scales,
         "W": weights,
     }
@@ -72,7 +75,7 @@ def accuracy_correlations(record: Mapping[str, Any], alphas: Sequence[float] = (
     Returns:
         Quantity to ``pearson`` and ``spearman``; None where undefined, as for n on balanced data.
     """
-    accuracy = _finite(record["results"]["last"]["per_class"]["accuracy"]).tolist()
+    accuracy = finite(record["results"]["last"]["per_class"]["accuracy"]).tolist()
     return {
         name: {kind: correlate(values, accuracy).value for kind, correlate in KINDS.items()}
         for name, values in class_quantities(record, alphas).items()
@@ -98,11 +101,11 @@ def mean_correlation(values: Sequence[float | None]) -> dict[str, float | int | 
     known = [value for value in values if value is not None]
     if not known:
         return {"mean": None, "low": None, "high": None, "n": 0}
-    finite = max(map(abs, known)) < _EXACT
-    interval = mean_interval([math.atanh(value) for value in known] if finite else known)
+    transformed = max(map(abs, known)) < _EXACT
+    interval = mean_interval([math.atanh(value) for value in known] if transformed else known)
 
     def back(value: float) -> float:
-        return math.tanh(value) if finite else min(max(value, -1.0), 1.0)
+        return math.tanh(value) if transformed else min(max(value, -1.0), 1.0)
 
     low, high = (None if bound is None else back(bound) for bound in (interval.low, interval.high))
     return {"mean": back(interval.mean), "low": low, "high": high, "n": interval.n}
@@ -156,14 +159,7 @@ def summarise(
     }
 
 
-def _finite(values: Sequence[float | None]) -> np.ndarray:
-    return np.asarray([math.nan if value is None else value for value in values], dtype=np.float64)
-
-
-CONTRASTS = (("S'", "n"), ("S'", "log n"), ("S'", "E_n"), ("S", "n"), ("S", "log n"), ("S", "S'"))
-
-
-def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callable[[str], None]) -> dict[str, Any]:
+def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report) -> dict[str, Any]:
     """Correlate class accuracies with n, E_n, S', W and S in every training of published tables.
 
     Args:
@@ -171,7 +167,7 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callabl
             take; empty takes all), ``alphas`` of S.
         folder: not used.
         jobs: not used.
-        progress: is told which table is read.
+        progress: receives a line for each table.
 
     Returns:
         ``groups``, one for each table, column and row, with means and intervals over the seeds.
@@ -201,11 +197,11 @@ def groups_of(name: str, cells: list[dict[str, Any]], alphas: list[float]) -> li
         cells: as in its ``cells.json``.
         alphas: of S.
     """
-    places: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    trainings: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for cell in cells:
-        places.setdefault((cell["column"], cell["row"]), []).append(cell["record"])
+        trainings.setdefault((cell["column"], cell["row"]), []).append(cell["record"])
     groups = []
-    for (column, row), records in places.items():
+    for (column, row), records in trainings.items():
         config = records[0]["config"]
         found = summarise([accuracy_correlations(record, alphas) for record in records], CONTRASTS)
         groups.append(
@@ -232,32 +228,24 @@ def read_cells(name: str) -> list[dict[str, Any]]:
     Raises:
         ValueError: there is none, or it is damaged.
     """
-    folder = Path(name) if (Path(name) / CELLS).is_file() else experiments_dir() / "results" / name
-    if not (folder / CELLS).is_file():
+    folder = Path(name) if (Path(name) / publishing.CELLS).is_file() else experiments_dir() / "results" / name
+    if not (folder / publishing.CELLS).is_file():
         raise ValueError(
             f"Expected the cells of a published table in {str(folder)!r}, but found none. Run `semscale table NAME "
             "publish=true`."
         )
     return [
         {"row": cell.row, "column": cell.column, "record": record}
-        for cell, record in published.read_cells(folder / CELLS)
+        for cell, record in publishing.read_cells(folder / publishing.CELLS)
         if record is not None
     ]
-
-
-_BASELINE = "CE"
-_MOST_COLUMNS = 3
-_KINDS = {"pearson": "Pearson", "spearman": "Spearman"}
 
 
 def draw(result: Mapping[str, Any]) -> Figure:
     """Draw each table's correlations: the baseline with its interval over seeds, the other methods as small marks.
 
     Args:
-        result: of :func:`semscale_pl.studies.correlation.run`.
-
-    Returns:
-        The figure.
+        result: of :func:`run`.
     """
     tables: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for group in result["groups"]:
@@ -278,7 +266,8 @@ def draw(result: Mapping[str, Any]) -> Figure:
 def _draw_table(ax: Axes, groups: Sequence[Mapping[str, Any]]) -> None:
     baseline = next((group for group in groups if group["row"] == _BASELINE), groups[0])
     names = list(baseline["quantities"])
-    for step, (kind, label) in enumerate(_KINDS.items()):
+    for step, kind in enumerate(KINDS):
+        label = kind.capitalize()
         x = np.arange(len(names)) + 0.3 * (step - 0.5)
         for group in groups:
             if group is not baseline:

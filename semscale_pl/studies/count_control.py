@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from semscale_pl.figures.style import PALETTE, finite, new_figure
-from semscale_pl.statistics import mean_interval, pearson, spearman
-from semscale_pl.studies.running import tracked, trained
+from semscale_pl.figures.style import PALETTE, finite, legend_below, new_figure
+from semscale_pl.geometry import class_geometry
+from semscale_pl.imbalance import effective_numbers
+from semscale_pl.measuring.estimators import controlled_scales
+from semscale_pl.statistics import mean_interval, partial_pearson, partial_spearman, pearson, spearman
+from semscale_pl.studies.running import Report, run_features, tracked, trained
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from torch import Tensor
 
 
 # S' again, on the classes where the extrapolation gives a value: otherwise the two would be compared on different ones.
@@ -30,9 +34,16 @@ _CONTROLLED = {
     "extrapolated": "S' extrapolated",
 }
 _OF_COUNT = ("n", "E_n")
+_CORRELATIONS = ("pearson", "spearman", "partial_pearson", "partial_spearman", "with_n")
+# What is drawn: label, colour, marker, and how far from the middle of the row.
+_SERIES = {
+    "spearman": ("with accuracy", PALETTE[0], "o", -0.22),
+    "partial_spearman": ("with accuracy, given n", PALETTE[1], "D", 0.0),
+    "with_n": ("with n", "#777777", "s", 0.22),
+}
 
 
-def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callable[[str], None]) -> dict[str, Any]:
+def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report) -> dict[str, Any]:
     """Train, measure the features of the training images, and correlate.
 
     Args:
@@ -40,7 +51,7 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callabl
             ``size`` of the matched subsets (null: the count of the smallest class).
         folder: keeps the trainings.
         jobs: worker processes.
-        progress: is told how far the study is.
+        progress: receives a line on how far the study is.
 
     Returns:
         ``datasets``: for each, per seed the classes' quantities, and the correlations with intervals over the seeds.
@@ -55,7 +66,7 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callabl
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in arguments["datasets"]}
     for training in tracked(trainings, len(trainings), progress, "model"):
         accuracy = training.record["results"]["last"]["per_class"]["accuracy"]
-        features, labels = features_of(training.folder / "checkpoints" / "last.ckpt")
+        features, labels = run_features(training.folder / "checkpoints" / "last.ckpt")
         columns = quantities(features, labels, len(accuracy), arguments["size"], training.seed)
         found[training.row].append({"seed": training.seed, "accuracy": accuracy, **columns})
     return {
@@ -78,30 +89,6 @@ def table_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": "count_control", "base": base, "rows": rows, "seeds": list(arguments["seeds"])}
 
 
-def features_of(checkpoint: Path) -> tuple[Tensor, Tensor]:
-    """Pass the training images of a run, in evaluation mode, through its last model.
-
-    Args:
-        checkpoint: of the run.
-
-    Returns:
-        Features (N, d), the classifier's input, averaged down to 64 where there are more, and labels (N,).
-    """
-    import torch
-
-    from semscale_pl.geometry import pool_features
-    from semscale_pl.training.building import build_datamodule
-    from semscale_pl.training.restoring import restore
-
-    restored = restore(checkpoint)
-    datamodule = build_datamodule(restored.config)
-    with torch.no_grad():
-        loader = datamodule.eval_train_dataloader()
-        rows = [(pool_features(restored.module.features(batch[0])), batch[1]) for batch in loader]
-    features, labels = (torch.cat(part) for part in zip(*rows, strict=True))
-    return features, labels
-
-
 def quantities(
     features: Tensor, labels: Tensor, num_classes: int, size: int | None = None, seed: int = 0
 ) -> dict[str, list[float]]:
@@ -117,12 +104,6 @@ def quantities(
     Returns:
         Each of ``QUANTITIES`` with C numbers, NaN where undefined.
     """
-    import torch
-
-    from semscale_pl.geometry import class_geometry
-    from semscale_pl.imbalance import effective_numbers
-    from semscale_pl.measuring.estimators import controlled_scales
-
     found = class_geometry(features, labels, num_classes)
     controlled = controlled_scales(features, labels, num_classes, size, seed)
     known = torch.where(controlled["extrapolated"].isnan(), math.nan, found.scales)
@@ -152,15 +133,13 @@ def correlations(seeds: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]
     result = {}
     for name in QUANTITIES:
         rows = [_correlate(seed, name) for seed in seeds]
-        entry: dict[str, Any] = {key: _over_seeds([row[key] for row in rows]) for key in rows[0]}
+        entry: dict[str, Any] = {key: _over_seeds([row[key] for row in rows]) for key in _CORRELATIONS}
         entry["classes"] = [int(np.isfinite(np.array(seed[name], dtype=float)).sum()) for seed in seeds]
         result[name] = entry
     return result
 
 
 def _correlate(seed: Mapping[str, Any], name: str) -> dict[str, float | None]:
-    from semscale_pl.statistics import partial_pearson, partial_spearman
-
     accuracy, counts, values = seed["accuracy"], seed["n"], seed[name]
     log_counts = np.log(counts).tolist()
     own = name in _OF_COUNT  # what n leaves of a function of n is no more than its curvature
@@ -190,10 +169,9 @@ def markdown(result: Mapping[str, Any]) -> str:
     for dataset, entry in result["datasets"].items():
         for name in result["quantities"]:
             found = entry["correlations"][name]
-            keys = ("pearson", "spearman", "partial_pearson", "partial_spearman", "with_n")
             classes = sorted(set(found["classes"]))
             shown = [f"{classes[0]}" if len(classes) == 1 else f"{classes[0]} to {classes[-1]}"]
-            shown += [_shown(found[key]) for key in keys]
+            shown += [_shown(found[key]) for key in _CORRELATIONS]
             lines.append(f"| {dataset} | {name} | {' | '.join(shown)} |")
     return "\n".join(lines)
 
@@ -205,19 +183,11 @@ def _shown(interval: Mapping[str, Any] | None) -> str:
     return f"{interval['mean']:+.2f}" + ("" if reach is None else f" ± {reach:.2f}")
 
 
-# What is drawn: label, colour, marker, and how far from the middle of the row.
-_SERIES = {
-    "spearman": ("with accuracy", PALETTE[0], "o", -0.22),
-    "partial_spearman": ("with accuracy, given n", PALETTE[1], "D", 0.0),
-    "with_n": ("with n", "#777777", "s", 0.22),
-}
-
-
 def draw(result: Mapping[str, Any]) -> Figure:
     """Draw the rank correlations of every quantity with class accuracy, and with the count.
 
     Args:
-        result: of :func:`semscale_pl.studies.count_control.run`.
+        result: of :func:`run`.
 
     Returns:
         The figure: one panel a dataset, one row a quantity; means and 95 % intervals over the seeds.
@@ -229,8 +199,7 @@ def draw(result: Mapping[str, Any]) -> Figure:
         ax.set_title(f"{title}, {len(entry['seeds'])} seeds", fontsize=10)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].set_ylim(len(names) - 0.5, -0.5)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(_SERIES), fontsize=8, frameon=False)
+    legend_below(figure)
     return figure
 
 
@@ -242,17 +211,8 @@ def _panel(ax: Axes, correlations: Mapping[str, Any], names: list[str]) -> None:
         low = np.clip(finite([entry.get("low") for entry in entries]), -1.0, 1.0)
         high = np.clip(finite([entry.get("high") for entry in entries]), -1.0, 1.0)
         reach = np.nan_to_num(np.stack([means - low, high - means])).clip(0.0)
-        ax.errorbar(
-            means,
-            np.arange(len(names)) + shift,
-            xerr=reach,
-            fmt=marker,
-            color=colour,
-            markersize=4.5,
-            elinewidth=1.0,
-            capsize=2,
-            label=label,
-        )
+        style: dict[str, Any] = {"fmt": marker, "color": colour, "markersize": 4.5, "elinewidth": 1.0, "capsize": 2}
+        ax.errorbar(means, np.arange(len(names)) + shift, xerr=reach, label=label, **style)
     ax.axvline(0.0, color="#888888", linewidth=0.8)
     for row in range(1, len(names)):
         ax.axhline(row - 0.5, color="#E5E5E5", linewidth=0.6)

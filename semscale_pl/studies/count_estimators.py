@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from semscale_pl.figures.style import PALETTE, finite, new_figure
+from semscale_pl.figures.style import finite, legend_below, new_figure, series_style
+from semscale_pl.geometry import semantic_scales
+from semscale_pl.measuring.estimators import controlled_scales
 from semscale_pl.seeding import derive_seed
-from semscale_pl.studies.known_volumes import Population, populations
-from semscale_pl.studies.running import tracked
+from semscale_pl.studies.known_volumes import check_names, populations
+from semscale_pl.studies.running import Report, tracked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-ESTIMATORS = ("plain", "matched", "oas", "ledoit_wolf", "extrapolated")
 TITLES = {
     "plain": "S' plain",
     "matched": "matched",
@@ -28,9 +28,10 @@ TITLES = {
     "ledoit_wolf": "Ledoit-Wolf",
     "extrapolated": "extrapolated",
 }
+_COLUMNS = 4
 
 
-def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callable[[str], None]) -> dict[str, Any]:
+def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report) -> dict[str, Any]:
     """Estimate S' of samples of several sizes from each population.
 
     Args:
@@ -38,7 +39,7 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callabl
             ``populations`` (names; null for all).
         folder: unused.
         jobs: unused.
-        progress: is told how far the study is.
+        progress: receives a line on how far the study is.
 
     Returns:
         ``sizes`` and ``populations``: for each its ``bits`` and per estimator, at each size, ``mean``, ``deviation``
@@ -47,13 +48,16 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callabl
     Raises:
         ValueError: an argument is wrong.
     """
-    chosen = _chosen(arguments)
+    everything = populations(arguments["dim"])
+    names = arguments["populations"] or list(everything)
+    check_names(names)
     sizes, repeats = list(arguments["sizes"]), int(arguments["repeats"])
     if sizes != sorted(set(sizes)) or sizes[0] < 2 or repeats < 2:
         raise ValueError(f"Expected ascending `sizes` from 2 and `repeats` from 2, but got {sizes} and {repeats}.")
     result = {}
-    for number, (name, population) in enumerate(tracked(chosen.items(), len(chosen), progress, "population")):
-        table: dict[str, list[dict[str, float | None]]] = {estimator: [] for estimator in ESTIMATORS}
+    for number, name in enumerate(tracked(names, len(names), progress, "population")):
+        population = everything[name]
+        table: dict[str, list[dict[str, float | None]]] = {estimator: [] for estimator in TITLES}
         for size in sizes:
             samples = population.sample(size, derive_seed(arguments["seed"], number, size), repeats)
             labels = torch.arange(repeats).repeat_interleave(size)
@@ -72,9 +76,6 @@ def estimates(features: Tensor, labels: Tensor, num_classes: int, size: int) -> 
         num_classes: C.
         size: of the matched subsets.
     """
-    from semscale_pl.geometry.classes import semantic_scales
-    from semscale_pl.measuring.estimators import controlled_scales
-
     plain = semantic_scales(features, labels, num_classes)
     return {"plain": plain, **controlled_scales(features, labels, num_classes, size)}
 
@@ -112,24 +113,11 @@ def _summary(values: Tensor) -> dict[str, float | None]:
     return {"mean": float(known.mean()), "deviation": float(known.std()), "known": len(known)}
 
 
-def _chosen(arguments: Mapping[str, Any]) -> dict[str, Population]:
-    everything = populations(arguments["dim"])
-    names = arguments["populations"] or list(everything)
-    if unknown := sorted(set(names) - set(everything)):
-        raise ValueError(f"Expected `populations` to be among {sorted(everything)}, but got {unknown}.")
-    return {name: everything[name] for name in names}
-
-
-_MARKERS = "osD^v"
-_TITLES = {"oas": "OAS", "ledoit_wolf": "Ledoit-Wolf", "plain": "S' plain"}
-_COLUMNS = 4
-
-
 def draw(result: Mapping[str, Any]) -> Figure:
     """Draw what each estimator says of samples of growing size, and what is true of the population.
 
     Args:
-        result: of :func:`semscale_pl.studies.count_estimators.run`.
+        result: of :func:`run`.
     """
     entries = result["populations"]
     columns = min(_COLUMNS, len(entries))
@@ -140,29 +128,21 @@ def draw(result: Mapping[str, Any]) -> Figure:
     for ax, (name, entry) in zip(axes, entries.items(), strict=False):
         _panel(ax, result["sizes"], entry)
         ax.set_title(name, fontsize=9)
-    for place, ax in enumerate(axes):
-        if place % columns == 0:
-            ax.set_ylabel("bits", fontsize=9)
-        if place >= len(entries) - columns:
-            ax.set_xlabel("samples m", fontsize=9)
-            ax.tick_params(labelbottom=True)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, frameon=False)
+    for ax in axes[::columns]:
+        ax.set_ylabel("bits", fontsize=9)
+    # The lowest panel of each column, also above one that is hidden.
+    for ax in axes[len(entries) - columns :]:
+        ax.set_xlabel("samples m", fontsize=9)
+        ax.tick_params(labelbottom=True)
+    legend_below(figure)
     return figure
 
 
 def _panel(ax: Axes, sizes: list[int], entry: Mapping[str, Any]) -> None:
     ax.axhline(entry["bits"], color="#000000", linewidth=1.0, linestyle="--", label="population")
     for number, (estimator, cells) in enumerate(entry["estimators"].items()):
-        means = finite([cell["mean"] for cell in cells])
-        ax.plot(
-            np.asarray(sizes),
-            means,
-            marker=_MARKERS[number % len(_MARKERS)],
-            markersize=3.5,
-            linewidth=1.2,
-            color=PALETTE[number % len(PALETTE)],
-            label=_TITLES.get(estimator, estimator),
-        )
+        colour, marker = series_style(number)
+        means, label = finite([cell["mean"] for cell in cells]), TITLES.get(estimator, estimator)
+        ax.plot(sizes, means, marker=marker, markersize=3.5, linewidth=1.2, color=colour, label=label)
     ax.set_xscale("log")
     ax.set_ylim(bottom=0.0)

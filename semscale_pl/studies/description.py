@@ -1,10 +1,11 @@
-"""What a study consists of: its function, its figure and its arguments, read from YAML with one profile applied."""
+"""What a study consists of: its module, its title and its arguments, read from YAML with one profile applied."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ class Study:
     Args:
         name: of its results: the file's, followed by the profile where that is not the default one.
         title: for people.
-        study: ``module:function`` of ``run(arguments, folder, jobs, progress)``, which returns plain data.
-        figure: ``module:function`` of ``draw(result)``, which returns a matplotlib figure.
+        study: name of a module of :mod:`semscale_pl.studies` with ``run(arguments, folder, jobs, progress)``, which
+            returns plain data, and ``draw(result)``, which returns a matplotlib figure; or ``module:function`` of the
+            first.
+        figure: the same name, or ``module:function`` of the second.
         arguments: of ``run``.
         profile: the profile that was applied, or empty.
         note: conditions that a reader of the result has to know.
@@ -97,6 +100,7 @@ def load_study(path: str | Path, profile: str | None = None, changes: Sequence[s
     except yaml.YAMLError as error:
         raise ValueError(f"Expected {str(file)!r} to be YAML, but got: {' '.join(str(error).split())}") from None
     _check(content, file)
+    reference = str(content["study"])
     default = content.get("default_profile")
     chosen = profile or default
     arguments = {**(content.get("arguments") or {}), **_profile(content.get("profiles") or {}, chosen)}
@@ -104,8 +108,8 @@ def load_study(path: str | Path, profile: str | None = None, changes: Sequence[s
     return Study(
         name=name,
         title=str(content.get("title", file.stem)),
-        study=content["study"],
-        figure=content["figure"],
+        study=reference,
+        figure=str(content.get("figure", f"{reference.partition(':')[0]}:draw" if ":" in reference else reference)),
         arguments=changed(arguments, changes),
         profile=str(chosen or ""),
         note=" ".join(str(content.get("note", "")).split()),
@@ -163,15 +167,19 @@ def _check_kind(key: str, found: Any, default: Any) -> None:
 
 
 def _check(content: Any, file: Path) -> None:
-    if not isinstance(content, Mapping) or not {"study", "figure"} <= set(content) <= _KEYS:
+    if not isinstance(content, Mapping) or not {"study"} <= set(content) <= _KEYS:
         found = sorted(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
         raise ValueError(
-            f"Expected {str(file)!r} to be a study, a mapping with `study` and `figure` and at most {sorted(_KEYS)}, "
-            f"but got {found}. A table runs with `semscale table`."
+            f"Expected {str(file)!r} to be a study, a mapping with `study` and at most {sorted(_KEYS)}, but got "
+            f"{found}. A table runs with `semscale table`."
         )
     for key in ("study", "figure"):
-        if ":" not in str(content[key]):
-            raise ValueError(f"Expected `{key}` of {str(file)!r} to be 'module:function', but got {content[key]!r}.")
+        reference = str(content.get(key, content["study"]))
+        if ":" not in reference and not (reference.isidentifier() and find_spec(f"{__package__}.{reference}")):
+            raise ValueError(
+                f"Expected `{key}` of {str(file)!r} to name a module of {__package__}, or to be 'module:function', but "
+                f"got {reference!r}."
+            )
     if not _NAME.fullmatch(file.stem):
         raise ValueError(f"Expected the file's name to be letters, digits, '-', '_' and '.', but got {file.stem!r}.")
 

@@ -1,17 +1,17 @@
-"""The study of slow drift: how far features move from epoch to epoch, under a falling and a constant learning rate."""
+"""Slow drift: how far features move from epoch to epoch, under a decreasing and a constant learning rate."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semscale_pl.figures.style import PALETTE, finite, new_figure
+from semscale_pl.figures.style import MARKERS, PALETTE, finite, new_figure
 from semscale_pl.statistics import mean_interval, spearman
-from semscale_pl.studies.running import Training, trained
+from semscale_pl.studies.running import Report, Training, trained
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 
 
 FILE = "drift.csv"
+COLUMNS = ("mean", "median", "p90", "to_norm", "scale_change")
+_PANELS = {
+    "mean": "mean drift of a feature (1: the spread of all)",
+    "scale_change": "mean change of a class's S' (relative)",
+}
 
 
-def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callable[[str], None]) -> dict[str, Any]:
+def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report) -> dict[str, Any]:
     """Train with the drift recorded and average over the seeds.
 
     Args:
@@ -29,7 +34,7 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callabl
             the epoch in which re-weighting would begin.
         folder: keeps the trainings.
         jobs: worker processes.
-        progress: is told what comes.
+        progress: receives a line on what comes.
 
     Returns:
         For each schedule the epochs, learning rates and, over the seeds, the quantities of ``drift.csv`` with means and
@@ -67,7 +72,7 @@ def summary(cells: Sequence[Training], start_epoch: int) -> dict[str, Any]:
     files = [read_drift(cell.folder / FILE) for cell in cells]
     epochs = files[0]["epoch"]
     found: dict[str, Any] = {"epochs": [int(epoch) for epoch in epochs], "learning_rate": files[0]["learning_rate"]}
-    for column in ("mean", "median", "p90", "to_norm", "scale_change"):
+    for column in COLUMNS:
         # The first epoch has nothing to compare with.
         intervals = [mean_interval([file[column][step] for file in files]) for step in range(1, len(epochs))]
         for part in ("mean", "low", "high"):
@@ -91,29 +96,20 @@ def read_drift(file: Path) -> dict[str, list[float]]:
     return {column: [float(row[column] or "nan") for row in rows] for column in rows[0]}
 
 
-_PANELS = (
-    ("mean", "mean drift of a feature (1: the spread of all)"),
-    ("scale_change", "mean change of a class's S' (relative)"),
-)
-
-
 def draw(result: Mapping[str, Any]) -> Figure:
     """Draw the three panels with a line for each schedule.
 
     Args:
-        result: of :func:`semscale_pl.studies.drift.run`.
-
-    Returns:
-        The figure.
+        result: of :func:`run`.
     """
     figure, axes = new_figure(12.0, 3.4, 1, 3)
-    for ax, (column, name) in zip(axes, _PANELS, strict=False):
+    for ax, (column, name) in zip(axes, _PANELS.items(), strict=False):
         for step, (schedule, found) in enumerate(result["schedules"].items()):
             _draw_band(ax, found, column, PALETTE[step], schedule)
         ax.set_ylabel(name, fontsize=9)
         ax.set_ylim(bottom=0.0)
     for step, found in enumerate(result["schedules"].values()):
-        axes[2].plot(found["epochs"], found["learning_rate"], color=PALETTE[step], marker="osD^"[step], markersize=3)
+        axes[2].plot(found["epochs"], found["learning_rate"], color=PALETTE[step], marker=MARKERS[step], markersize=3)
     axes[2].set_ylabel("learning rate", fontsize=9)
     axes[2].set_ylim(bottom=0.0)
     for ax in axes:

@@ -1,30 +1,38 @@
-"""The study of the hierarchy: each of CIFAR-100's classes is mixed into each of its 20 superclasses."""
+"""Semantic hierarchy: each of CIFAR-100's classes is mixed into each of its 20 superclasses."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from semscale_pl.data.vision import cifar100_superclasses
-from semscale_pl.figures.style import PALETTE, new_figure
-from semscale_pl.geometry import pool_features, semantic_scale
+from semscale_pl.figures.style import finite, new_figure, series_style
+from semscale_pl.geometry import semantic_scale
 from semscale_pl.geometry.moments import Moments
 from semscale_pl.seeding import derive_seed
 from semscale_pl.statistics import mean_interval, paired_difference, wilson_interval
-from semscale_pl.studies.running import trained
+from semscale_pl.studies.running import Report, run_features, trained
 from semscale_pl.training.pixels import load_pixels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-_DRAW = 1
+METHODS = {
+    "S' ratio": "smallest S' ratio",
+    "S' ratio, equal counts": "smallest S' ratio with as many samples in the mixture as in the parent",
+    "nearest centre": "baseline: the parent with the nearest centre",
+}
+BASELINE = "nearest centre"
+SPLITS = ("train", "test")
+_DRAW = 1  # stream of random numbers
 
 
 class Probe(NamedTuple):
@@ -87,8 +95,8 @@ def leave_one_out(features: Tensor, labels: Tensor, parents: Tensor, seed: int =
     ranks = _ranks(labels, derive_seed(seed, _DRAW))
     total = left * size
     # A child's samples in a matched mixture: a share of 1 / siblings, as in an unmatched one.
-    room = total // siblings
-    numbers = (size, total // siblings, (total - room) // left, (total - room) // siblings, room)
+    part = total // siblings
+    numbers = (size, part, (total - part) // left, (total - part) // siblings, part)
     whole, fewer, own_less, other_less, child_less = (
         _first(features, labels, ranks, number, len(parents)) for number in numbers
     )
@@ -153,23 +161,15 @@ def _first(features: Tensor, labels: Tensor, ranks: Tensor, count: int, num_clas
 def _composed(own_parts: Moments, other_parts: Moments, groups: Tensor, own: int) -> Moments:
     """Make the parents: the child's own of one selection of samples, the others of another."""
     others, mine = other_parts.grouped(groups), own_parts.grouped(groups[own : own + 1])
-    place = torch.arange(len(groups)) == own
+    is_own = torch.arange(len(groups)) == own
     return Moments(
-        torch.where(place, mine.counts, others.counts),
-        torch.where(place[:, None], mine.means, others.means),
-        torch.where(place[:, None, None], mine.scatter, others.scatter),
+        torch.where(is_own, mine.counts, others.counts),
+        torch.where(is_own[:, None], mine.means, others.means),
+        torch.where(is_own[:, None, None], mine.scatter, others.scatter),
     )
 
 
-METHODS = {
-    "S' ratio": "smallest S' ratio",
-    "S' ratio, equal counts": "smallest S' ratio with as many samples in the mixture as in the parent",
-    "nearest centre": "baseline: the parent with the nearest centre",
-}
-BASELINE = "nearest centre"
-
-
-def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callable[[str], None]) -> dict[str, Any]:
+def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report) -> dict[str, Any]:
     """Predict every class's parent from several features.
 
     Args:
@@ -177,7 +177,7 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callabl
             ``seeds`` of the training and ``seed`` of the draws.
         folder: keeps the training.
         jobs: worker processes.
-        progress: is told what comes.
+        progress: receives a line on what comes.
 
     Returns:
         For each kind of feature and method the accuracy with its interval and the rank of the true parent; and over
@@ -193,7 +193,8 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callabl
     table = {"name": "hierarchy", "base": ["dataset=cifar100", *arguments["network"]], "rows": [{"name": "network"}]}
     cells = trained({**table, "seeds": arguments["seeds"]}, folder, jobs)
     for cell in cells:
-        for split, pair in network_features(cell.folder / "checkpoints" / "last.ckpt").items():
+        for split in SPLITS:
+            pair = run_features(cell.folder / "checkpoints" / "last.ckpt", split)
             features[f"network, {split} images, seed {cell.seed}"] = pair
     kinds: dict[str, dict[str, Any]] = {}
     for kind, (rows, labels) in features.items():
@@ -209,7 +210,7 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callabl
             f"network, {split} images": over_seeds(
                 [kinds[f"network, {split} images, seed {cell.seed}"] for cell in cells]
             )
-            for split in ("train", "test")
+            for split in SPLITS
         },
         "network_accuracy": [cell.record["results"]["last"]["top1"] for cell in cells],
         "cells": [cell.origin for cell in cells],
@@ -264,59 +265,26 @@ def over_seeds(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         summary[name] = {"accuracy": mean, "low": low, "high": high, "accuracies": values}
         if name != BASELINE:
             difference = paired_difference(values, accuracies[BASELINE])
-            summary[name]["less_baseline"] = {
-                "mean": difference.mean,
-                "low": difference.low,
-                "high": difference.high,
-            }
+            summary[name]["less_baseline"] = {part: getattr(difference, part) for part in ("mean", "low", "high")}
     return summary
-
-
-def network_features(checkpoint: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    """Pass training and test images through a trained model.
-
-    Args:
-        checkpoint: of the run.
-
-    Returns:
-        ``train`` and ``test``: features (N, at most 64) and labels (N,).
-    """
-    from semscale_pl.training.building import build_datamodule
-    from semscale_pl.training.restoring import restore
-
-    restored = restore(checkpoint)
-    datamodule = build_datamodule(restored.config)
-    loaders = {"train": datamodule.eval_train_dataloader(), "test": datamodule.test_dataloader()}
-    found = {}
-    for split, loader in loaders.items():
-        with torch.no_grad():
-            batches = [(pool_features(restored.module.features(batch[0])), batch[1]) for batch in loader]
-        features, labels = (torch.cat(part) for part in zip(*batches, strict=True))
-        found[split] = (features, labels)
-    return found
 
 
 def draw(result: Mapping[str, Any]) -> Figure:
     """Draw accuracies with their intervals.
 
     Args:
-        result: of :func:`semscale_pl.studies.hierarchy.run`.
-
-    Returns:
-        The figure.
+        result: of :func:`run`.
     """
     rows = _rows(result)
     kinds, methods = list(rows), list(result["methods"])
     figure, (ax,) = new_figure(7.5, 0.9 + 0.75 * len(kinds))
     for step, method in enumerate(methods):
         found = [rows[kind][method] for kind in kinds]
-        places = [place + 0.25 * (step - (len(methods) - 1) / 2) for place in range(len(kinds))]
-        values = [100 * one["accuracy"] for one in found]
-        below = [100 * (one["accuracy"] - one["low"]) for one in found]
-        above = [100 * (one["high"] - one["accuracy"]) for one in found]
-        ax.errorbar(
-            values, places, xerr=[below, above], fmt="osD"[step], color=PALETTE[step], markersize=5, label=method
-        )
+        colour, marker = series_style(step)
+        heights = np.arange(len(kinds)) + 0.25 * (step - (len(methods) - 1) / 2)
+        values, low, high = (100 * finite([one[part] for one in found]) for part in ("accuracy", "low", "high"))
+        reach = np.stack([values - low, high - values])
+        ax.errorbar(values, heights, xerr=reach, fmt=marker, color=colour, markersize=5, label=method)
     chance = 100 / len(result["parents"])
     ax.axvline(chance, color="#999999", linewidth=0.8, linestyle="--")
     ax.text(chance, len(kinds) - 0.55, " chance", fontsize=7, color="#777777")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,29 +11,33 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from semscale_pl.figures.style import PALETTE, new_figure
+from semscale_pl.figures.style import new_figure, series_style
+from semscale_pl.geometry import semantic_scales
+from semscale_pl.measuring.intervals import scale_intervals
+from semscale_pl.measuring.subsamples import bits_of_subsets, coordinates
 from semscale_pl.seeding import derive_seed
-from semscale_pl.studies.known_volumes import Population, populations
-from semscale_pl.studies.running import tracked
+from semscale_pl.studies.known_volumes import Population, check_names, populations
+from semscale_pl.studies.running import Report, tracked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 METHODS = ("jackknife", "subsample", "bootstrap")
+_LINE_STYLES = ("-", "--", ":")
 _RESAMPLES = 100
 # Samples behind the expectation, for each sample that gets an interval.
 _MORE = 5
 
 
-def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callable[[str], None]) -> dict[str, Any]:
+def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report) -> dict[str, Any]:
     """Draw many samples, compute the interval of each, and count.
 
     Args:
         arguments: ``dims``, ``sizes``, ``repeats``, ``seed``, ``populations`` (names; null for all).
         folder: unused.
         jobs: unused.
-        progress: is told how far the study is.
+        progress: receives a line on how far the study is.
 
     Returns:
         ``cells``: for each population, dimension and size the share of intervals that hold the expectation of S' at
@@ -42,13 +46,12 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callabl
     Raises:
         ValueError: an argument is wrong.
     """
-    names = arguments["populations"] or list(populations(min(arguments["dims"])))
-    if unknown := sorted(set(names) - set(populations(64))):
-        raise ValueError(f"Expected `populations` to be among {sorted(populations(64))}, but got {unknown}.")
+    names = arguments["populations"] or list(populations())
+    check_names(names)
     cells = []
     grid = list(product(names, arguments["dims"], arguments["sizes"]))
-    for place, (name, dim, size) in enumerate(tracked(grid, len(grid), progress, "setting")):
-        found = coverage(populations(dim)[name], size, arguments["repeats"], derive_seed(arguments["seed"], place))
+    for number, (name, dim, size) in enumerate(tracked(grid, len(grid), progress, "setting")):
+        found = coverage(populations(dim)[name], size, arguments["repeats"], derive_seed(arguments["seed"], number))
         cells.append({"population": name, "dim": dim, "size": size, **found})
     return {"repeats": arguments["repeats"], "cells": cells}
 
@@ -62,9 +65,6 @@ def coverage(population: Population, size: int, repeats: int, seed: int) -> dict
         repeats: intervals.
         seed: of all draws.
     """
-    from semscale_pl.geometry.classes import semantic_scales
-    from semscale_pl.measuring.intervals import scale_intervals
-
     labels = torch.arange(repeats).repeat_interleave(size)
     # The mean over other samples; the 95 % interval's own are in it too few to matter.
     means = [
@@ -103,8 +103,6 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 def _bootstrap(samples: tuple[Tensor, ...], seed: int) -> Tensor:
     """Return the percentile intervals of rows drawn with replacement, which is what not to do."""
-    from semscale_pl.measuring.subsamples import bits_of_subsets, coordinates
-
     generator = torch.Generator().manual_seed(seed)
     tails = torch.tensor([0.025, 0.975], dtype=torch.float64)
     bounds = []
@@ -114,36 +112,31 @@ def _bootstrap(samples: tuple[Tensor, ...], seed: int) -> Tensor:
     return torch.stack(bounds) if bounds else torch.full((0, 2), math.nan)
 
 
-_METHODS = ("jackknife", "subsample", "bootstrap")
-_MARKERS = "osD^vP*X"
-_STYLES = ("-", "--", ":")
-
-
 def draw(result: Mapping[str, Any]) -> Figure:
     """Draw the share of intervals that hold the expectation of S' at their count.
 
     Args:
-        result: of :func:`semscale_pl.studies.interval_coverage.run`.
+        result: of :func:`run`.
     """
     cells = result["cells"]
     names = list(dict.fromkeys(cell["population"] for cell in cells))
     dims = list(dict.fromkeys(cell["dim"] for cell in cells))
-    figure, axes = new_figure(10.5, 3.9, 1, len(_METHODS), sharey=True)
-    for ax, method in zip(axes, _METHODS, strict=True):
+    figure, axes = new_figure(10.5, 3.9, 1, len(METHODS), sharey=True)
+    for ax, method in zip(axes, METHODS, strict=True):
         ax.axhline(95, color="#888888", linewidth=0.8, linestyle="--")
-        for number, name in enumerate(names):
-            for place, dim in enumerate(dims):
-                line = [cell for cell in cells if (cell["population"], cell["dim"]) == (name, dim)]
-                ax.plot(
-                    [cell["size"] for cell in line],
-                    [100 * cell[method] for cell in line],
-                    marker=_MARKERS[number % len(_MARKERS)],
-                    markersize=3.5,
-                    linewidth=1.0,
-                    linestyle=_STYLES[place % len(_STYLES)],
-                    color=PALETTE[number % len(PALETTE)],
-                    label=f"{name}, d = {dim}",
-                )
+        for (number, name), (step, dim) in product(enumerate(names), enumerate(dims)):
+            line = [cell for cell in cells if (cell["population"], cell["dim"]) == (name, dim)]
+            colour, marker = series_style(number)
+            ax.plot(
+                [cell["size"] for cell in line],
+                [100 * cell[method] for cell in line],
+                marker=marker,
+                markersize=3.5,
+                linewidth=1.0,
+                linestyle=_LINE_STYLES[step % len(_LINE_STYLES)],
+                color=colour,
+                label=f"{name}, d = {dim}",
+            )
         ax.set_xscale("log")
         ax.set_ylim(-3, 103)
         ax.set_title(method, fontsize=10)

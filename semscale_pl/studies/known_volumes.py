@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,17 +61,28 @@ def populations(dim: int = 64) -> dict[str, Population]:
         >>> {name: round(population.bits, 1) for name, population in populations(64).items()}["sphere"]
         32.0
     """
-    places = np.arange(dim, dtype=np.float64)
+    positions = np.arange(dim, dtype=np.float64)
     return {
         "sphere": Population(np.full(dim, 1.0 / dim), _on_sphere),
         "isotropic": _gaussian(np.full(dim, 1.0)),
-        "rank d/8": _gaussian(np.where(places < dim // 8, 8.0 / dim, 0.0)),
-        "power law": _gaussian((places + 1.0) ** -1.5),
-        "geometric": _gaussian(10.0 * np.exp(-10.0 * places / dim)),
+        "rank d/8": _gaussian(np.where(positions < dim // 8, 8.0 / dim, 0.0)),
+        "power law": _gaussian((positions + 1.0) ** -1.5),
+        "geometric": _gaussian(10.0 * np.exp(-10.0 * positions / dim)),
         "rectified": Population(np.full(dim, 0.5 - 0.5 / math.pi), _rectified),
         "heavy tails": Population(np.full(dim, 1.0 / dim), _heavy_tailed),
         "two clusters": Population(np.r_[np.full(dim - 1, 0.25 / dim), 0.25 / dim + 0.09 * dim], _clustered),
     }
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse names that are no population's.
+
+    Raises:
+        ValueError: there is such a name.
+    """
+    known = sorted(populations())
+    if unknown := sorted(set(names) - set(known)):
+        raise ValueError(f"Expected `populations` to be among {known}, but got {unknown}.")
 
 
 def _gaussian(eigenvalues: Array) -> Population:

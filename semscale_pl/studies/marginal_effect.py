@@ -1,9 +1,9 @@
-"""The study of the marginal effect: nested sub-datasets, the sum of their classes' S', and the models they make."""
+"""The marginal effect of samples: nested sub-datasets, the sum of their classes' S', and the models they make."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,12 +12,17 @@ import torch
 
 from semscale_pl.figures.style import PALETTE, finite, new_figure
 from semscale_pl.imbalance import effective_numbers
-from semscale_pl.statistics import Interval, mean_interval, paired_difference, pearson, spearman
-from semscale_pl.studies.running import trained
+from semscale_pl.statistics import Interval, PairedDifference, mean_interval, paired_difference, pearson, spearman
+from semscale_pl.studies.running import Report, trained
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+_NAMES = {"scales": "sum of S'", "accuracy": "top-1 accuracy"}
+_COLOURS = {"scales": PALETTE[0], "accuracy": PALETTE[1]}
+_MARKERS = {"scales": "o", "accuracy": "s"}
+_GREYS = ("#BBBBBB", "#888888", "#444444", "#000000")
 
 
 class Saturation(NamedTuple):
@@ -69,7 +74,7 @@ def saturation_point(sizes: Sequence[int], values: Sequence[float], share: float
     Between two sizes the curve is taken as straight over the logarithm of the size.
 
     Args:
-        sizes: (K,) samples a class, rising.
+        sizes: (K,) samples a class, ascending.
         values: (K,) of the curve, the last above 0.
         share: in (0, 1).
 
@@ -104,7 +109,7 @@ def saturation(sizes: Sequence[int], curves: Sequence[Sequence[float]], share: f
     """Find the saturation point of each seed's curve, their geometric mean and its 95 % interval.
 
     Args:
-        sizes: (K,) samples a class, rising.
+        sizes: (K,) samples a class, ascending.
         curves: one (K,) curve a seed.
         share: see :func:`saturation_point`.
 
@@ -114,9 +119,7 @@ def saturation(sizes: Sequence[int], curves: Sequence[Sequence[float]], share: f
     points = tuple(saturation_point(sizes, curve, share) for curve in curves)
     if not points or any(point is None for point in points):
         return Saturation(None, None, None, points)
-    interval: Interval = mean_interval([math.log(point) for point in points if point is not None])
-    low, high = (None if bound is None else math.exp(bound) for bound in (interval.low, interval.high))
-    return Saturation(math.exp(interval.mean), low, high, points)
+    return Saturation(*_exponentials(mean_interval([math.log(point) for point in points if point is not None])), points)
 
 
 def saturation_ratio(first: Saturation, second: Saturation) -> dict[str, float | int | None]:
@@ -133,9 +136,8 @@ def saturation_ratio(first: Saturation, second: Saturation) -> dict[str, float |
     if not pairs:
         return {"ratio": None, "low": None, "high": None, "n": 0}
     ones, others = ([math.log(value) for value in part] for part in zip(*pairs, strict=True))
-    found = paired_difference(ones, others)
-    low, high = (None if bound is None else math.exp(bound) for bound in (found.low, found.high))
-    return {"ratio": math.exp(found.mean), "low": low, "high": high, "n": found.n}
+    ratio, low, high = _exponentials(paired_difference(ones, others))
+    return {"ratio": ratio, "low": low, "high": high, "n": len(pairs)}
 
 
 def effective_number_curve(sizes: Sequence[int], beta: float) -> list[float]:
@@ -163,7 +165,7 @@ def relative(values: Sequence[float]) -> list[float]:
     return [value / values[-1] for value in values]
 
 
-def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callable[[str], None]) -> dict[str, Any]:
+def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report) -> dict[str, Any]:
     """Train on every size and seed, then compare the curves.
 
     Args:
@@ -172,7 +174,7 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callabl
             ``share`` of the saturation point, ``betas`` of the effective numbers, further ``overrides``.
         folder: keeps the trainings.
         jobs: worker processes.
-        progress: is told what comes.
+        progress: receives a line on what comes.
 
     Returns:
         Sizes, one curve a seed of the sum of S' and of accuracy, saturation points and agreement.
@@ -204,7 +206,7 @@ def table_of(arguments: Mapping[str, Any], sizes: Sequence[int]) -> dict[str, An
     """Describe the trainings as a table with a row for each size.
 
     Every size is trained for about ``steps`` steps, within ``least_epochs`` and ``most_epochs``; over them the learning
-    rate falls by ``decay`` in all, whatever their number.
+    rate decays by ``decay`` in all, whatever their number.
 
     Args:
         arguments: see :func:`run`.
@@ -290,19 +292,17 @@ def top1(record: Mapping[str, Any]) -> float:
     return float(record["results"]["last"]["top1"])
 
 
-_NAMES = {"scales": "sum of S'", "accuracy": "top-1 accuracy"}
-_COLOURS = {"scales": PALETTE[0], "accuracy": PALETTE[1]}
-_MARKERS = {"scales": "o", "accuracy": "s"}
+def _exponentials(interval: Interval | PairedDifference) -> tuple[float, float | None, float | None]:
+    """Return mean, low and high of an interval of logarithms, as ratios."""
+    low, high = (None if bound is None else math.exp(bound) for bound in (interval.low, interval.high))
+    return math.exp(interval.mean), low, high
 
 
 def draw(result: Mapping[str, Any]) -> Figure:
     """Draw the curves of all seeds with their saturation points.
 
     Args:
-        result: of :func:`semscale_pl.studies.marginal_effect.run`.
-
-    Returns:
-        The figure.
+        result: of :func:`run`.
     """
     figure, (left, right) = new_figure(11.0, 4.0, 1, 2)
     _draw_absolute(left, result)
@@ -328,15 +328,14 @@ def _draw_absolute(ax: Axes, result: Mapping[str, Any]) -> None:
 
 def _draw_relative(ax: Axes, result: Mapping[str, Any]) -> None:
     for key in ("scales", "accuracy"):
-        curves = finite(result[key])
+        curves, point = finite(result[key]), result["saturation"][key]
         mean = (curves / curves[:, -1:]).mean(0)
-        ax.plot(
-            result["sizes"], mean, color=_COLOURS[key], marker=_MARKERS[key], markersize=4, label=_label(result, key)
-        )
-        _draw_saturation(ax, result["saturation"][key], key)
-    shades = ("#BBBBBB", "#888888", "#444444", "#000000")
-    for (name, curve), shade in zip(result["effective_numbers"].items(), shades, strict=False):
-        ax.plot(result["sizes"], curve["relative"], color=shade, linestyle="--", linewidth=1.0, label=f"E_n, {name}")
+        reached = "" if point["point"] is None else f": {100 * result['share']:.0f} % at {point['point']:.0f}"
+        style: dict[str, Any] = {"color": _COLOURS[key], "marker": _MARKERS[key], "markersize": 4}
+        ax.plot(result["sizes"], mean, label=f"{_NAMES[key]}{reached}", **style)
+        _draw_saturation(ax, point, key)
+    for (name, curve), grey in zip(result["effective_numbers"].items(), _GREYS, strict=False):
+        ax.plot(result["sizes"], curve["relative"], color=grey, linestyle="--", linewidth=1.0, label=f"E_n, {name}")
     ax.axhline(result["share"], color="#999999", linewidth=0.6)
     ax.set_ylim(0.0, 1.08)
     ax.set_ylabel("share of the value at the largest size", fontsize=9)
@@ -350,12 +349,6 @@ def _draw_saturation(ax: Axes, point: Mapping[str, Any], key: str) -> None:
     ax.axvline(point["point"], color=_COLOURS[key], linewidth=0.8)
     if point["low"] is not None:
         ax.axvspan(point["low"], point["high"], color=_COLOURS[key], alpha=0.12, linewidth=0)
-
-
-def _label(result: Mapping[str, Any], key: str) -> str:
-    point = result["saturation"][key]["point"]
-    reached = "" if point is None else f": {100 * result['share']:.0f} % at {point:.0f}"
-    return f"{_NAMES[key]}{reached}"
 
 
 def _label_sizes(ax: Axes) -> None:

@@ -1,19 +1,25 @@
-"""The study of the degree of imbalance of several real datasets, from their images alone."""
+"""The degree of imbalance of several real datasets, from their images alone."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from semscale_pl.data.vision import cifar100_superclasses
+from semscale_pl.figures.radar import radar_panels
 from semscale_pl.geometry import class_geometry
+from semscale_pl.studies.running import Report
 from semscale_pl.training.pixels import training_pixels
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callable[[str], None]) -> dict[str, Any]:
+
+def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report) -> dict[str, Any]:
     """Measure the training images of every dataset that is there.
 
     Args:
@@ -21,7 +27,7 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callabl
             CIFAR-100's 100 classes are to be joined to its 20), ``side`` of the resized images, ``alpha`` of W.
         folder: not used.
         jobs: not used.
-        progress: is told what comes, and which dataset is absent.
+        progress: receives a line on what comes, and which dataset is absent.
 
     Returns:
         For each dataset the classes with n, S', W and S, and the ratio of the largest to the smallest n, S' and S; and
@@ -62,8 +68,6 @@ def degrees(dataset: Mapping[str, Any], side: int, alpha: float) -> dict[str, An
     """
     features, labels, names = training_pixels(list(dataset["overrides"]), side)
     if dataset.get("superclasses"):
-        from semscale_pl.data.vision import cifar100_superclasses
-
         parents, parent_names = cifar100_superclasses(Path(os.environ.get("SEMSCALE_DATA", "data")))
         labels, names = parents[labels], tuple(parent_names)
     found = class_geometry(features, labels, len(names), alpha=alpha)
@@ -86,3 +90,12 @@ def ratio(values: np.ndarray) -> float | None:
     """
     least = float(np.min(values))
     return float(np.max(values)) / least if least > 0 else None
+
+
+def draw(result: Mapping[str, Any]) -> Figure:
+    """Draw one radar plot a dataset.
+
+    Args:
+        result: of :func:`run`.
+    """
+    return radar_panels(result["datasets"], note=f"sample volumes, images of {result['side']} x {result['side']}")

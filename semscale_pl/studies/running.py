@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
+from torch import Tensor
+
 from semscale_pl.files import copy_file, strict, write_json
-from semscale_pl.progress import Progress as ProgressDisplay
+from semscale_pl.geometry import pool_features
+from semscale_pl.progress import Progress
+from semscale_pl.statistics import holm
 from semscale_pl.studies.description import Study
 from semscale_pl.tables.engine import run_table
 from semscale_pl.tables.schema import parse_table
@@ -22,22 +28,25 @@ if TYPE_CHECKING:
 
 RESULT = "result.json"
 PICTURE = "figure.png"
-Progress = Callable[[str], None]
+Report = Callable[[str], None]
 Item = TypeVar("Item")
+_ACCURACY = {"name": "accuracy", "key": "results.last.top1"}
+# Results and files from before a study was one module name its parts like this.
+_FORMER = re.compile(r"semscale_pl\.(?:figures|studies)\.(\w+):(?:draw|run)")
 
 
 class StudyFailedError(RuntimeError):
     """A study could not be finished; the message says what failed, and what is kept."""
 
 
-def run_study(study: Study, folder: Path, jobs: int, progress: Progress) -> Path:
+def run_study(study: Study, folder: Path, jobs: int, progress: Report) -> Path:
     """Run a study and write its result and its figure.
 
     Args:
         study: what to run.
         folder: of the study; it may hold what an earlier call has already computed.
         jobs: worker processes for studies that train.
-        progress: is told in a line how far the study is.
+        progress: receives a line on how far the study is.
 
     Returns:
         The folder, with ``result.json`` and ``figure.png``.
@@ -49,7 +58,7 @@ def run_study(study: Study, folder: Path, jobs: int, progress: Progress) -> Path
     from semscale_pl.figures.style import save_figure
 
     started = time.perf_counter()
-    result = strict(function_of(study.study)(study.arguments, folder, jobs, progress))
+    result = strict(function_of(study.study, "run")(study.arguments, folder, jobs, progress))
     record = {
         "name": study.name,
         "title": study.title,
@@ -68,10 +77,10 @@ def draw(figure: str, result: Mapping[str, Any]) -> Figure:
     """Draw a stored result.
 
     Args:
-        figure: ``module:function``, as in the study's file and in its record.
+        figure: the study's name or ``module:function``, as in its record.
         result: the entry ``result`` of a record.
     """
-    drawn: Figure = function_of(figure)(result)
+    drawn: Figure = function_of(figure, "draw")(result)
     return drawn
 
 
@@ -109,7 +118,7 @@ def read_result(path: Path) -> dict[str, Any]:
     return content
 
 
-def tracked(items: Iterable[Item], total: int, progress: Progress, what: str = "step") -> Iterator[Item]:
+def tracked(items: Iterable[Item], total: int, progress: Report, what: str = "step") -> Iterator[Item]:
     """Pass items on and report after each how many are done and how long the rest will take.
 
     Args:
@@ -118,46 +127,15 @@ def tracked(items: Iterable[Item], total: int, progress: Progress, what: str = "
         progress: where to report.
         what: one item is.
     """
-    display = ProgressDisplay(f"{what} {{}}")
+    display = Progress(f"{what} {{}}")
     for done, item in enumerate(items, start=1):
         yield item
         progress(display.describe(done, total))
 
 
-def function_of(path: str) -> Any:
-    """Import ``module:function``.
-
-    Raises:
-        ValueError: there is no such module or function.
-    """
-    module, _, name = path.partition(":")
-    try:
-        return getattr(import_module(module), name)
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise ValueError(f"Expected {path!r} to be 'module:function', but: {error}.") from None
-
-
-def _origin() -> dict[str, Any]:
-    import torch
-
-    from semscale_pl.training.provenance import commit, device_name, versions
-
-    return {"versions": versions(), "commit": commit(), "device": device_name(torch.device("cpu"))}
-
-
-_ACCURACY = {"name": "accuracy", "key": "results.last.top1"}
-
-
 @dataclass(frozen=True)
 class Training:
-    """A finished training.
-
-    Args:
-        row: of the table.
-        seed: of the training.
-        record: its ``metrics.json``.
-        folder: its run folder.
-    """
+    """A finished training: its row and seed in a table, its record ``metrics.json`` and its run folder."""
 
     row: str
     seed: int
@@ -166,7 +144,7 @@ class Training:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What names the training in a result: its place, subset, commit and seconds."""
+        """What identifies the training in a result."""
         return {
             "row": self.row,
             "seed": self.seed,
@@ -199,3 +177,61 @@ def trained(content: Mapping[str, Any], folder: Path, jobs: int) -> list[Trainin
             "kept; the same command goes on from there."
         )
     return [Training(run.cell.row, run.cell.seed, run.metrics() or {}, run.folder) for run in result.runs]
+
+
+def run_features(checkpoint: Path, split: str = "train") -> tuple[Tensor, Tensor]:
+    """Pass the images of a run, in evaluation mode, through its model.
+
+    Args:
+        checkpoint: of the run.
+        split: ``train`` or ``test``.
+
+    Returns:
+        Features (N, d), the classifier's input, averaged down to 64 where there are more, and labels (N,).
+    """
+    from semscale_pl.training.building import build_datamodule
+    from semscale_pl.training.restoring import restore
+
+    restored = restore(checkpoint)
+    datamodule = build_datamodule(restored.config)
+    loader = datamodule.eval_train_dataloader() if split == "train" else datamodule.test_dataloader()
+    with torch.no_grad():
+        batches = [(pool_features(restored.module.features(batch[0])), batch[1]) for batch in loader]
+    features, labels = (torch.cat(part) for part in zip(*batches, strict=True))
+    return features, labels
+
+
+def adjust_p_values(differences: Sequence[dict[str, Any]]) -> None:
+    """Add ``holm`` to paired differences that are one family of tests, where each has a p-value.
+
+    Args:
+        differences: dictionaries with ``p_value``, changed in place.
+    """
+    p_values = [difference["p_value"] for difference in differences]
+    if None not in p_values:
+        for difference, p_value in zip(differences, holm(p_values), strict=True):
+            difference["holm"] = p_value
+
+
+def function_of(reference: str, role: str) -> Any:
+    """Import a study's function.
+
+    Args:
+        reference: a study's name, ``module:function``, or what was called ``semscale_pl.figures.NAME:draw``.
+        role: ``run`` or ``draw``.
+
+    Raises:
+        ValueError: there is no such module or function.
+    """
+    former = _FORMER.fullmatch(reference)
+    module, sign, name = (former[1] if former else reference).partition(":")
+    try:
+        return getattr(import_module(module), name) if sign else getattr(import_module(f"{__package__}.{module}"), role)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ValueError(f"Expected {reference!r} to be a study or 'module:function', but: {error}.") from None
+
+
+def _origin() -> dict[str, Any]:
+    from semscale_pl.training.provenance import commit, device_name, versions
+
+    return {"versions": versions(), "commit": commit(), "device": device_name(torch.device("cpu"))}

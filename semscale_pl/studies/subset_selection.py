@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +12,12 @@ import numpy as np
 import torch
 
 from semscale_pl.advice.selection import METHODS, coverage, random_rows, select, shrink
-from semscale_pl.figures.comparison import MARKERS
-from semscale_pl.figures.style import PALETTE, finite, new_figure
+from semscale_pl.figures.style import finite, new_figure, series_style
 from semscale_pl.files import write_json
 from semscale_pl.geometry.volumes import semantic_scale
 from semscale_pl.seeding import derive_seed
-from semscale_pl.statistics import holm, mean_interval, paired_difference
-from semscale_pl.studies.running import StudyFailedError, tracked
-from semscale_pl.tables.schema import Table, parse_table
+from semscale_pl.statistics import mean_interval, paired_difference
+from semscale_pl.studies.running import Report, adjust_p_values, tracked, trained
 from semscale_pl.training.pixels import Pixels, load_pixels
 
 if TYPE_CHECKING:
@@ -28,10 +26,17 @@ if TYPE_CHECKING:
 
 
 BASELINE = "random"
+NAMES = {
+    "random": "random",
+    "draws": "best S' of 100 draws",
+    "greedy": "greedy volume",
+    "herding": "herding",
+    "k_centre": "k-centre",
+}
 _Choice = tuple[str, int, int]  # method, k, seed
 
 
-def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callable[[str], None]) -> dict[str, Any]:
+def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report) -> dict[str, Any]:
     """Choose, train and compare.
 
     Args:
@@ -40,7 +45,7 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callabl
             ``overrides`` of the training.
         folder: keeps the lists and the trainings.
         jobs: worker processes.
-        progress: is told how far the study is.
+        progress: receives a line on how far the study is.
 
     Returns:
         ``entries``, one for each size and method, and what shrinking to ``keep_volume`` leaves.
@@ -52,18 +57,13 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callabl
     Reference: Ma et al. (ICLR 2023), appendix I1.
     """
     check(arguments)
-    from semscale_pl.tables.engine import run_table
-
     data = load_pixels(arguments["dataset"], "train", arguments["side"])
     pools = {seed: draw_pool(data, arguments["pool"], seed) for seed in arguments["seeds"]}
     choices = dict(tracked(_choices(arguments, data, pools), _num_choices(arguments), progress, "choice"))
-    table = table_of(arguments, _write_lists(choices, folder))
-    outcome = run_table(table, folder / "tables", jobs=jobs)
-    if outcome.failures:
-        raise StudyFailedError(f"{len(outcome.failures)} trainings failed; the same command tries them again.")
-    found = {(run.cell.row, run.cell.seed): run.metrics() or {} for run in outcome.runs}
+    trainings = trained(table_of(arguments, _write_lists(choices, folder)), folder, jobs)
+    found = {(training.row, training.seed): training.record["results"]["last"] for training in trainings}
     accuracies = {
-        (method, size, seed): 100.0 * found[row_name(method, size), seed]["results"]["last"]["balanced_accuracy"]
+        (method, size, seed): 100.0 * found[_row_name(method, size), seed]["balanced_accuracy"]
         for method, size, seed in choices
     }
     return {
@@ -113,7 +113,7 @@ def draw_pool(data: Pixels, size: int, seed: int) -> list[torch.Tensor]:
     return pools
 
 
-def table_of(arguments: Mapping[str, Any], lists: Path) -> Table:
+def table_of(arguments: Mapping[str, Any], lists: Path) -> dict[str, Any]:
     """Return the trainings as a table, one row for each method and size.
 
     Args:
@@ -122,7 +122,7 @@ def table_of(arguments: Mapping[str, Any], lists: Path) -> Table:
     """
     rows = [
         {
-            "name": row_name(method, size),
+            "name": _row_name(method, size),
             "overrides": [
                 f"trainer.max_epochs={epochs}",
                 "imbalance=listed",
@@ -132,20 +132,8 @@ def table_of(arguments: Mapping[str, Any], lists: Path) -> Table:
         for size, epochs in zip(arguments["sizes"], arguments["epochs"], strict=True)
         for method in arguments["methods"]
     ]
-    return parse_table(
-        {
-            "name": "subset_selection",
-            "base": [f"dataset={arguments['dataset']}", "logger=csv", *arguments["overrides"]],
-            "rows": rows,
-            "seeds": list(arguments["seeds"]),
-            "measures": [{"name": "balanced accuracy", "key": "results.last.balanced_accuracy"}],
-        }
-    )
-
-
-def row_name(method: str, size: int) -> str:
-    """Return the name of a method's row at one size."""
-    return f"{method} k={size}"
+    base = [f"dataset={arguments['dataset']}", "logger=csv", *arguments["overrides"]]
+    return {"name": "subset_selection", "base": base, "rows": rows, "seeds": list(arguments["seeds"])}
 
 
 def entries(
@@ -173,12 +161,13 @@ def entries(
             if method != BASELINE:
                 entry["difference"] = paired_difference(values, baseline)._asdict()
             block.append(entry)
-        rivals = [entry["difference"] for entry in block if "difference" in entry]
-        if rivals and all(rival["p_value"] is not None for rival in rivals):
-            for rival, p_value in zip(rivals, holm([rival["p_value"] for rival in rivals]), strict=True):
-                rival["holm"] = p_value
+        adjust_p_values([entry["difference"] for entry in block if "difference" in entry])
         result += block
     return result
+
+
+def _row_name(method: str, size: int) -> str:
+    return f"{method} k={size}"
 
 
 def _num_choices(arguments: Mapping[str, Any]) -> int:
@@ -220,8 +209,8 @@ def _volumes(
         scales = [float(semantic_scale(data.features[rows])) for rows in chosen]
         covered = []
         for members, rows in zip(pools[seed], chosen, strict=True):
-            places = torch.isin(members, rows).nonzero().flatten()
-            covered.append(float(coverage(data.features[members], places)))
+            chosen_members = torch.isin(members, rows).nonzero().flatten()
+            covered.append(float(coverage(data.features[members], chosen_members)))
         result[method, size, seed] = (sum(scales) / len(scales), sum(covered) / len(covered))
     return result
 
@@ -239,33 +228,20 @@ def _shrunk(
     return result
 
 
-NAMES = {
-    "random": "random",
-    "draws": "best S' of 100 draws",
-    "greedy": "greedy volume",
-    "herding": "herding",
-    "k_centre": "k-centre",
-}
-
-
 def draw(result: Mapping[str, Any]) -> Figure:
-    """Draw the study ``subset_selection``.
+    """Draw accuracy over k with 95 % intervals, and the gain over the random choice against its gain in S'.
 
     Args:
-        result: as it returns it.
-
-    Returns:
-        The figure: on the left accuracy over k with 95 % intervals, on the right the difference to the random choice
-        over how much larger S' is than the random choice's.
+        result: of :func:`run`.
     """
     figure, (left, right) = new_figure(9.5, 4.0, columns=2)
     methods = list(dict.fromkeys(entry["method"] for entry in result["entries"]))
     sizes = sorted({entry["size"] for entry in result["entries"]})
     for number, method in enumerate(methods):
-        colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+        colour, marker = series_style(number)
         rows = [entry for entry in result["entries"] if entry["method"] == method]
         _over_size(left, rows, sizes, number - (len(methods) - 1) / 2, colour, marker)
-        if method != "random":
+        if method != BASELINE:
             _over_scale(right, rows, result["entries"], colour, marker)
     left.set_xticks(range(len(sizes)), [str(size) for size in sizes])
     left.set_xlabel("chosen images of each class k", fontsize=9)
@@ -279,17 +255,17 @@ def draw(result: Mapping[str, Any]) -> Figure:
 
 
 def _over_size(ax: Axes, rows: list[Any], sizes: list[int], shift: float, colour: str, marker: str) -> None:
-    places = np.array([sizes.index(row["size"]) for row in rows]) + 0.08 * shift
+    x = np.array([sizes.index(row["size"]) for row in rows]) + 0.08 * shift
     means = finite([row["accuracy"]["mean"] for row in rows])
     widths = np.nan_to_num(finite([row["accuracy"]["half_width"] for row in rows]))
     label = NAMES.get(rows[0]["method"], rows[0]["method"])
-    ax.errorbar(places, means, yerr=widths, color=colour, marker=marker, markersize=5, capsize=2, label=label)
+    ax.errorbar(x, means, yerr=widths, color=colour, marker=marker, markersize=5, capsize=2, label=label)
 
 
 def _over_scale(ax: Axes, rows: list[Any], entries: list[Any], colour: str, marker: str) -> None:
-    baseline = {entry["size"]: entry["scale"] for entry in entries if entry["method"] == "random"}
+    baseline = {entry["size"]: entry["scale"] for entry in entries if entry["method"] == BASELINE}
     for row in rows:
-        place, height = row["scale"] - baseline[row["size"]], row["difference"]["mean"]
+        x, y = row["scale"] - baseline[row["size"]], row["difference"]["mean"]
         width = row["difference"]["half_width"] or 0.0
-        ax.errorbar(place, height, yerr=width, color=colour, marker=marker, markersize=5, capsize=2)
-        ax.annotate(str(row["size"]), (place, height), (5, 4), textcoords="offset points", fontsize=7)
+        ax.errorbar(x, y, yerr=width, color=colour, marker=marker, markersize=5, capsize=2)
+        ax.annotate(str(row["size"]), (x, y), (5, 4), textcoords="offset points", fontsize=7)

@@ -14,9 +14,6 @@ import torch
 from semscale_pl.config.composing import experiments_dir
 from semscale_pl.figures.style import as_pixels
 from semscale_pl.studies import count_control, count_estimators, interval_coverage
-from semscale_pl.studies import count_control as control_figure
-from semscale_pl.studies import count_estimators as estimators_figure
-from semscale_pl.studies import interval_coverage as coverage_figure
 from semscale_pl.studies.description import find_study, load_study
 from semscale_pl.studies.known_volumes import populations
 from semscale_pl.studies.running import run_study
@@ -116,16 +113,16 @@ def test_figures_are_drawn_from_plain_data_with_gaps() -> None:
     entry |= {"partial_spearman": None, "classes": [10]}
     names = list(count_control.QUANTITIES)
     result = {"quantities": names, "datasets": {"A": {"seeds": [{}], "correlations": dict.fromkeys(names, entry)}}}
-    assert as_pixels(control_figure.draw(result)).std() > 5
+    assert as_pixels(count_control.draw(result)).std() > 5
     assert "+0.50 ± 0.20" in count_control.markdown(result)
     cells = [{"mean": 3.0, "deviation": 1.0, "known": 2}, {"mean": None, "deviation": None, "known": 0}]
-    entry = {"bits": 4.0, "estimators": dict.fromkeys(count_estimators.ESTIMATORS, cells)}
+    entry = {"bits": 4.0, "estimators": dict.fromkeys(count_estimators.TITLES, cells)}
     result = {"sizes": [5, 50], "repeats": 3, "populations": {"one": entry, "two": entry}}
-    assert as_pixels(estimators_figure.draw(result)).std() > 5
+    assert as_pixels(count_estimators.draw(result)).std() > 5
     assert "| -25* | – | – |" in count_estimators.markdown(result)
     cell = {"population": "one", "dim": 8, "size": 5, "jackknife": 0.9, "subsample": 0.8, "bootstrap": 0.1}
     result = {"repeats": 3, "cells": [cell, {**cell, "size": 10}]}
-    assert as_pixels(coverage_figure.draw(result)).std() > 5
+    assert as_pixels(interval_coverage.draw(result)).std() > 5
     assert interval_coverage.markdown(result).endswith("| one | 8 | 90 / 80 / 10 | 90 / 80 / 10 |")
 
 

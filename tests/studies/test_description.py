@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from semscale_pl.config.composing import experiments_dir
 from semscale_pl.studies.description import changed, find_study, is_study, known_studies, load_study
+from semscale_pl.studies.running import function_of
 
 GOOD = """
 study: "fake_study:run"
@@ -50,6 +50,8 @@ def test_single_arguments_come_last(file: Path) -> None:
         ("rows: []", "semscale table"),
         (GOOD + "seeds: [1]\n", "seeds"),
         (GOOD.replace("fake_study:run", "fake_study"), "module:function"),
+        (GOOD.replace("fake_study:draw", "fake study"), "`figure`"),
+        (GOOD.replace("study:", "studies:", 1), "semscale table"),
         (GOOD.replace("default_profile: small", "default_profile: none"), "one of"),
         ("{", "YAML"),
     ],
@@ -86,10 +88,26 @@ def test_absent_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", known_studies())
-def test_every_shipped_study_reads_and_names_functions_that_are_there(name: str) -> None:
+def test_every_shipped_study_is_a_module_that_runs_and_draws(name: str) -> None:
     study = load_study(find_study(name))
     assert study.title != name
-    for path in (study.study, study.figure):
-        module, _, function = path.partition(":")
-        assert callable(getattr(import_module(module), function))
+    assert study.study == study.figure == name
+    former = {"run": f"semscale_pl.studies.{name}:run", "draw": f"semscale_pl.figures.{name}:draw"}
+    for role, reference in former.items():
+        assert callable(function_of(name, role))
+        assert function_of(reference, role) is function_of(name, role)
     assert (experiments_dir() / f"{name}.yaml").read_text().startswith("#")
+
+
+def test_files_of_before_and_studies_of_ones_own_name_functions(file: Path) -> None:
+    file.write_text(GOOD.replace("fake_study:run", "semscale_pl.studies.bunny:run").replace("fake_study:draw", "a.b:c"))
+    study = load_study(file)
+    assert (study.study, study.figure) == ("semscale_pl.studies.bunny:run", "a.b:c")
+    file.write_text(GOOD.replace('figure: "fake_study:draw"\n', ""))
+    assert load_study(file).figure == "fake_study:draw"
+
+
+@pytest.mark.parametrize("reference", ["none_such", "semscale_pl.figures.none_such:draw", "math:draw", "description"])
+def test_what_is_no_study_is_refused(reference: str) -> None:
+    with pytest.raises(ValueError, match="to be a study or 'module:function'"):
+        function_of(reference, "draw")

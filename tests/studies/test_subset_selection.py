@@ -12,11 +12,10 @@ import torch
 
 from semscale_pl.figures.style import as_pixels
 from semscale_pl.files import strict
-from semscale_pl.studies import subset_selection
+from semscale_pl.studies import running, subset_selection
 from semscale_pl.studies.subset_selection import check, draw, entries, run, table_of
-from semscale_pl.tables import engine
 from semscale_pl.tables.engine import TableResult
-from semscale_pl.tables.schema import Table
+from semscale_pl.tables.schema import Table, parse_table
 from semscale_pl.training.pixels import Pixels
 
 ARGUMENTS: dict[str, Any] = {
@@ -33,6 +32,8 @@ def made(_dataset: str, _split: str, side: int) -> Pixels:
 
 class Run:
     """A cell with a result."""
+
+    folder = Path()
 
     def __init__(self, cell: Any) -> None:
         self.cell = cell
@@ -53,7 +54,7 @@ def test_runs_from_end_to_end_and_draws(tmp_path: Path, monkeypatch: pytest.Monk
         return TableResult(None, tuple(Run(cell) for cell in table.cells()), {}, 0)  # type: ignore[arg-type]
 
     monkeypatch.setattr(subset_selection, "load_pixels", made)
-    monkeypatch.setattr(engine, "run_table", run_table)
+    monkeypatch.setattr(running, "run_table", run_table)
     result = strict(run(ARGUMENTS, tmp_path, 1, lambda line: None))
     assert [(entry["method"], entry["size"]) for entry in result["entries"]] == [
         (method, size) for size in (2, 5) for method in ARGUMENTS["methods"]
@@ -69,7 +70,7 @@ def test_runs_from_end_to_end_and_draws(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_each_training_reads_its_own_list() -> None:
-    table = table_of(ARGUMENTS, Path("lists"))
+    table = parse_table({**table_of(ARGUMENTS, Path("lists")), "measures": [{"name": "accuracy", "key": "a"}]})
     overrides = {cell.label: cell.overrides for cell in table.cells()}
     assert "imbalance.file=lists/greedy_5_${seed}.json" in overrides["greedy k=5 · seed 1"]
     assert "trainer.max_epochs=1" in overrides["greedy k=5 · seed 1"]

@@ -1,1 +1,5 @@
-"""The collection advisor put to the test: real samples are hidden and revealed as it says, or as rivals say."""
+"""The collection advisor put to the test on real samples that are hidden and revealed batch by batch."""
+
+from semscale_pl.studies.advisor.study import draw, run
+
+__all__ = ["draw", "run"]

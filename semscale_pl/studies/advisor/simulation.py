@@ -16,6 +16,10 @@ from semscale_pl.seeding import derive_seed
 
 # The paper's rule takes the samples as they come; ours averages over orders, or asks what the next batch would add.
 RULES = ("as they come", "averaged", "predicted")
+ORDERS = 10
+# Policies whose batches are predicted before they are revealed. The advisor takes the largest predictions, which are
+# more often too large than too small; the uniform policy does not choose.
+MEASURED = ("advisor", "uniform")
 
 
 def stops(
@@ -57,12 +61,6 @@ def stops(
         count, scale = found.get((rule, threshold), (len(samples), full))
         result.append({"rule": rule, "threshold": threshold, "count": count, "left": 1.0 - scale / full})
     return result
-
-
-ORDERS = 10
-# Policies whose batches are predicted before they are revealed. The advisor takes the largest predictions, which are
-# more often too large than too small; the uniform policy does not choose.
-MEASURED = ("advisor", "uniform")
 
 
 class Reveal(NamedTuple):
@@ -110,7 +108,7 @@ class Collection:
         return self.features[self.orders[label][: self.counts[label]]]
 
     def rows(self) -> Tensor:
-        """Return the positions of all revealed samples."""
+        """Return the row indices of all revealed samples."""
         return torch.cat([order[:count] for order, count in zip(self.orders, self.counts, strict=True)])
 
     def has_more(self, label: int) -> bool:
@@ -153,7 +151,7 @@ class Collection:
 
 
 def long_tail(num_classes: int, most: int, least: int, seed: int) -> list[int]:
-    """Return exponentially falling counts from most to least, the classes in a seeded order.
+    """Return exponentially decreasing counts from most to least, the classes in a seeded order.
 
     Example:
         >>> sorted(long_tail(3, 100, 4, 0))

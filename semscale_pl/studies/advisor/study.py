@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from semscale_pl.geometry.classes import semantic_scales
+from semscale_pl.figures.comparison import draw_intervals
+from semscale_pl.figures.style import PALETTE, finite, new_figure, series_style
+from semscale_pl.geometry import semantic_scales
 from semscale_pl.seeding import derive_seed
-from semscale_pl.statistics import holm, mean_interval, paired_difference, pearson
+from semscale_pl.statistics import mean_interval, paired_difference, pearson
 from semscale_pl.studies.advisor.simulation import MEASURED, POLICIES, Collection, Reveal, collect, long_tail, stops
-from semscale_pl.studies.running import tracked
+from semscale_pl.studies.running import Report, adjust_p_values, tracked
 from semscale_pl.training.pixels import Pixels, load_pixels
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 ADVISOR = "advisor"
+NAMES = {
+    "start": "start, nothing added",
+    "advisor": "advisor",
+    "advisor_bits": "advisor, bits",
+    "starved": "fewest images first",
+    "uniform": "every class in turn",
+    "proportional": "as at the start",
+}
 _SHOWN_POINTS = 400
 
 
-def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callable[[str], None]) -> dict[str, Any]:
+def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report) -> dict[str, Any]:
     """Simulate collections on several datasets.
 
     Args:
@@ -29,7 +44,7 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callabl
             ``thresholds``.
         folder: not used; the study keeps nothing.
         jobs: not used; one process.
-        progress: is told how far the study is.
+        progress: receives a line on how far the study is.
 
     Returns:
         ``datasets``, one entry each: predictions, stops and accuracies.
@@ -48,7 +63,7 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Callabl
     return {"datasets": [_one(settings, progress) for settings in arguments["datasets"]]}
 
 
-def _one(settings: Mapping[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
+def _one(settings: Mapping[str, Any], progress: Report) -> dict[str, Any]:
     train = load_pixels(settings["dataset"], "train", settings["side"])
     test = load_pixels(settings["dataset"], "test", settings["side"])
     name, seeds = settings["dataset"], settings["seeds"]
@@ -101,8 +116,6 @@ def accuracy_of(features: torch.Tensor, labels: torch.Tensor, test: Pixels) -> f
         labels: (n,).
         test: what it is tested on.
     """
-    import warnings
-
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import balanced_accuracy_score
@@ -136,7 +149,7 @@ def prediction(reveals: Sequence[Sequence[Reveal]]) -> dict[str, Any]:
         }
     points = [[entry.predicted, entry.revealed] for part in reveals for entry in part]
     chosen = np.random.default_rng(0).permutation(len(points))[:_SHOWN_POINTS]
-    return {**result, "batches": len(points), "points": [points[place] for place in sorted(chosen)]}
+    return {**result, "batches": len(points), "points": [points[number] for number in sorted(chosen)]}
 
 
 def policies(outcomes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -159,11 +172,7 @@ def policies(outcomes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if policy not in (ADVISOR, "start"):
             entry["advisor_less_this"] = paired_difference(ours, values)._asdict()
         result.append(entry)
-    differences = [entry["advisor_less_this"] for entry in result if "advisor_less_this" in entry]
-    if all(difference["p_value"] is not None for difference in differences):
-        adjusted = holm([difference["p_value"] for difference in differences])
-        for difference, p_value in zip(differences, adjusted, strict=True):
-            difference["holm"] = p_value
+    adjust_p_values([entry["advisor_less_this"] for entry in result if "advisor_less_this" in entry])
     return result
 
 
@@ -176,11 +185,7 @@ def _stops_of_seed(train: Pixels, settings: Mapping[str, Any], seed: int) -> lis
         samples = train.features[members[torch.from_numpy(order)]]
         found.append(stops(samples, settings["stop_batch"], settings["thresholds"], derive_seed(seed, label, 1)))
     return [
-        {
-            **entries[0],
-            "count": float(np.mean([entry["count"] for entry in entries])),
-            "left": float(np.mean([entry["left"] for entry in entries])),
-        }
+        {**entries[0], **{part: float(np.mean([entry[part] for entry in entries])) for part in ("count", "left")}}
         for entries in zip(*found, strict=True)
     ]
 
@@ -188,10 +193,67 @@ def _stops_of_seed(train: Pixels, settings: Mapping[str, Any], seed: int) -> lis
 def _summary_of_stops(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
     return [
         {
-            "rule": entries[0]["rule"],
-            "threshold": entries[0]["threshold"],
-            "count": mean_interval([entry["count"] for entry in entries])._asdict(),
-            "left": mean_interval([entry["left"] for entry in entries])._asdict(),
+            **entries[0],
+            **{part: mean_interval([entry[part] for entry in entries])._asdict() for part in ("count", "left")},
         }
         for entries in zip(*seeds, strict=True)
     ]
+
+
+def draw(result: Mapping[str, Any]) -> Figure:
+    """Draw predicted against revealed increments, what a stop leaves, and accuracy at equal budget, a row a dataset.
+
+    Args:
+        result: of :func:`run`.
+    """
+    rows = result["datasets"]
+    figure, axes = new_figure(11.0, 3.4 * len(rows), len(rows), 3)
+    for number, entry in enumerate(rows):
+        left, middle, right = axes[3 * number : 3 * number + 3]
+        _predictions(left, entry)
+        _stops(middle, entry["stops"])
+        _accuracies(right, entry["policies"])
+        left.set_title(f"{entry['dataset']}: a batch of {entry['batch']}", fontsize=9)
+        middle.set_title(f"{entry['dataset']}: where the rule stops, batches of {entry['stop_batch']}", fontsize=9)
+        right.set_title(f"{entry['dataset']}: after {entry['budget']} further images", fontsize=9)
+    return figure
+
+
+def _predictions(ax: Axes, entry: Mapping[str, Any]) -> None:
+    found = entry["prediction"]["uniform"]
+    points = finite(found["points"])
+    ax.scatter(points[:, 0], points[:, 1], s=8, color=PALETTE[0], alpha=0.5, linewidths=0)
+    reach = [0.0, float(points.max())]
+    ax.plot(reach, reach, color="#888888", linewidth=0.8, linestyle="--")
+    value, error = found["predicted"]["correlation"]["mean"], found["predicted"]["error"]["mean"]
+    ax.text(0.04, 0.96, f"r = {value:.2f}, error {100 * error:.0f} %", transform=ax.transAxes, va="top", fontsize=8)
+    ax.set_xlabel("predicted increment of S' (bits)", fontsize=9)
+    ax.set_ylabel("revealed (bits)", fontsize=9)
+
+
+def _stops(ax: Axes, stops: list[Any]) -> None:
+    for number, rule in enumerate(dict.fromkeys(stop["rule"] for stop in stops)):
+        rows = [stop for stop in stops if stop["rule"] == rule]
+        left = 100.0 * finite([row["left"]["mean"] for row in rows])
+        widths = 100.0 * np.nan_to_num(finite([row["left"]["half_width"] for row in rows]))
+        counts = finite([row["count"]["mean"] for row in rows])
+        colour, marker = series_style(number)
+        ax.errorbar(counts, left, yerr=widths, color=colour, marker=marker, markersize=4, capsize=2, label=rule)
+        if number == 0:
+            for row, x, y in zip(rows, counts, left, strict=True):
+                ax.annotate(f"{100 * row['threshold']:g} %", (x, y), (-4, -10), textcoords="offset points", fontsize=7,
+                            ha="right")  # fmt: skip
+    ax.set_ylim(bottom=0.0)
+    ax.set_xlabel("images of a class at the stop", fontsize=9)
+    ax.set_ylabel("S' still missing (%)", fontsize=9)
+    ax.legend(fontsize=8, frameon=False, title="threshold on the increment", title_fontsize=8)
+
+
+def _accuracies(ax: Axes, policies: list[Any]) -> None:
+    rows = [
+        {"method": NAMES.get(row["policy"], row["policy"]), **row["accuracy"]}
+        for row in policies
+        if row["policy"] != "start"
+    ]
+    draw_intervals(ax, rows, "balanced accuracy (%)")
+    ax.set_xlabel("balanced accuracy (%), 95 % interval", fontsize=9)

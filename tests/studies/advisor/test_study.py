@@ -11,9 +11,8 @@ import torch
 from semscale_pl.figures.style import as_pixels
 from semscale_pl.files import strict
 from semscale_pl.studies.advisor import study as advisor
-from semscale_pl.studies.advisor.drawing import draw
 from semscale_pl.studies.advisor.simulation import POLICIES, Reveal
-from semscale_pl.studies.advisor.study import accuracy_of, policies, prediction, run
+from semscale_pl.studies.advisor.study import accuracy_of, draw, policies, prediction, run
 from semscale_pl.training.pixels import Pixels
 
 SETTINGS: dict[str, Any] = {
