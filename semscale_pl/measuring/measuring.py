@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,23 +17,148 @@ from semscale_pl.geometry import ClassGeometry
 from semscale_pl.geometry.volumes import Ratio, num_lines, scale_factor
 from semscale_pl.imbalance import effective_numbers, scales_to_weights
 from semscale_pl.labels import encode_labels, label_array
-from semscale_pl.measuring.estimators import (
-    CONTROLLED,
-    extrapolated_scales,
-    matched_scales,
-    matched_size,
-    shrunk_scales,
-)
-from semscale_pl.measuring.intervals import scale_intervals
-from semscale_pl.measuring.kernel import Ruler
+from semscale_pl.measuring.estimators import CONTROLLED, extrapolation, ledoit_wolf_scale, matched_scale, matched_size
+from semscale_pl.measuring.intervals import scale_interval
+from semscale_pl.measuring.kernel import ClassSettings
 from semscale_pl.measuring.measurement import Measurement, Notice
 from semscale_pl.measuring.notices import notices_of
 from semscale_pl.measuring.table import ClassTable, Extra, Progress, class_table
+from semscale_pl.seeding import derive_seed
 from semscale_pl.validation import check_choice, check_unit
 
+FEATURE_NORMS = ("none", "l2", "rms")
 NEIGHBOURS = 5
 # Candidates more than asked for, of which the nearest are chosen by their exact distances.
 _SPARE = 8
+# Eigenvalues cost as much as everything else together: left out, unless asked for, where they would take minutes.
+_MOST_SPECTRUM_WORK = 1e11
+_SPECTRUM = 64
+_INTERVAL = "interval"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a dataset is measured.
+
+    Args:
+        alpha: of the inter-class weights, at least 1.
+        ratio: ``"dim"`` for the paper's d/m, a float r for r/m.
+        unit: length that counts as 1, in the unit of the features.
+        feature_norm: ``l2`` divides every sample's feature by its length; ``rms`` measures in units of the
+            root-mean-square deviation of all features from their mean.
+        num_features: wider features are averaged down to this many; None keeps them.
+        controlled: estimators that depend less on the count, see :mod:`semscale_pl.measuring.estimators`.
+        intervals: whether to compute an interval of every scale.
+        level: of the intervals.
+        spectrum: largest eigenvalues of every class covariance to keep, at most 64; 0 for none; None for 64 unless
+            that would take minutes.
+        seed: of every random choice.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    alpha: float = 1.0
+    ratio: Ratio = "dim"
+    unit: float = 1.0
+    feature_norm: str = "none"
+    num_features: int | None = None
+    controlled: tuple[str, ...] = ()
+    intervals: bool = False
+    level: float = 0.95
+    spectrum: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_choice(self.feature_norm, FEATURE_NORMS, "feature_norm")
+        check_unit(self.unit)
+        scale_factor(1, self.unit, self.ratio, "plain")
+        if not 1.0 <= self.alpha < math.inf:
+            raise ValueError(f"Expected `alpha` to be a finite number of at least 1, but got {self.alpha}.")
+        for name in self.controlled:
+            check_choice(name, CONTROLLED, "controlled")
+        if not 0.0 < self.level < 1.0:
+            raise ValueError(f"Expected `level` to be in (0, 1), but got {self.level}.")
+        if self.num_features is not None and self.num_features < 1:
+            raise ValueError(f"Expected `num_features` to be at least 1, but got {self.num_features}.")
+        if self.spectrum is not None and not 0 <= self.spectrum <= _SPECTRUM:
+            raise ValueError(f"Expected `spectrum` to be from 0 to {_SPECTRUM}, but got {self.spectrum}.")
+
+
+def measure(
+    features: Tensor | np.ndarray,
+    labels: Tensor | np.ndarray | Sequence[int] | Sequence[str],
+    *,
+    class_names: Sequence[str] | None = None,
+    max_memory: int = 2**30,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Measurement:
+    """Measure features that are in memory.
+
+    Args:
+        features: (N, d) finite.
+        labels: (N,) whole numbers of at least 0, or words.
+        class_names: C names of the classes 0..C-1; classes without a sample may be among them. Without names, the
+            classes are the labels that occur, sorted.
+        max_memory: bytes for what measuring holds besides the features.
+        progress: called after every class with how many are done, and of how many.
+        **settings: see :class:`Settings`.
+
+    Returns:
+        One row a class.
+
+    Raises:
+        ValueError: features or labels cannot be measured, or a setting is out of range; one line says why.
+
+    Example:
+        >>> measure(np.array([[0.0], [2.0], [7.0]]), ["a", "a", "b"]).scales
+        array([0.5, 0. ])
+
+    Reference: Ma et al. (ICLR 2023), section 3.
+    """
+    numbers, names = _numbered(label_array(labels), class_names)
+    source = ArraySource(_array(features), numbers, names)
+    return measure_source(source, Settings(**settings), max_memory=max_memory, progress=progress)
+
+
+def measure_source(
+    source: FeatureSource,
+    settings: Settings | None = None,
+    *,
+    max_memory: int = 2**30,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Measurement:
+    """Measure features that need not fit into memory.
+
+    Args:
+        source: labelled features.
+        settings: how to measure.
+        max_memory: bytes for everything held at once.
+        threads: classes computed at once; as many as torch has threads unless given.
+        progress: called after every class with how many are done, and of how many.
+
+    Raises:
+        ValueError: a feature is not finite, or memory is too small; one line says why.
+    """
+    settings = settings or Settings()
+    source = prepared(source, settings.num_features, settings.feature_norm == "l2")
+    unit = settings.unit * (rms_deviation(source) if settings.feature_norm == "rms" else 1.0)
+    factor = scale_factor(source.num_features, unit, settings.ratio, "plain")
+    spectrum = _spectrum_size(source) if settings.spectrum is None else settings.spectrum
+    counts = np.bincount(source.labels, minlength=len(source.class_names))
+    table = class_table(
+        source,
+        ClassSettings(factor, spectrum, shrunk="oas" in settings.controlled),
+        budget=max_memory,
+        threads=threads,
+        extras=_extras(settings, factor, counts),
+        seed=settings.seed,
+        progress=progress,
+    )
+    used = {**asdict(settings), "unit": unit, "spectrum": spectrum}
+    return _measurement(source, table, settings, used)
 
 
 def nearest_centres(centres: np.ndarray, size: int = NEIGHBOURS) -> tuple[np.ndarray, np.ndarray]:
@@ -74,203 +199,38 @@ def nearest_centres(centres: np.ndarray, size: int = NEIGHBOURS) -> tuple[np.nda
         near = rough.topk(candidates, largest=False).indices.sort(dim=1).values
         lengths = (known[near] - known[block, None]).norm(dim=2)
         smallest = lengths.sort(dim=1, stable=True)
-        places = present[block]
-        numbers[places, :found] = present[near.gather(1, smallest.indices[:, :found]).numpy()]
-        distances[places, :found] = smallest.values[:, :found].numpy()
+        labels = present[block]
+        numbers[labels, :found] = present[near.gather(1, smallest.indices[:, :found]).numpy()]
+        distances[labels, :found] = smallest.values[:, :found].numpy()
     return numbers, distances
 
 
-INTERVAL = "interval"
+def _extras(settings: Settings, factor: float, counts: np.ndarray) -> dict[str, Extra]:
+    """Return what to compute from the rows of each class; OAS is left out, since the scatter matrix gives it.
 
-
-def check_controlled(names: Sequence[str]) -> None:
-    """Refuse an estimator that there is not.
-
-    Raises:
-        ValueError: naming it.
-    """
-    for name in names:
-        check_choice(name, CONTROLLED, "controlled")
-
-
-def extras_of(
-    controlled: Sequence[str], intervals: bool, level: float, root: float, counts: np.ndarray, seed: int
-) -> dict[str, Extra]:
-    """Return what to compute from the rows of each class.
-
-    The estimators know the paper's ratio d/m and a ruler of length 1; rows multiplied by ``root / sqrt(d)`` are
-    measured the same way with any ratio and unit. OAS is left out: the scatter matrix gives it.
+    The estimators know the paper's ratio d/m and a unit of 1; rows multiplied by ``factor / sqrt(d)`` give the
+    scales of any other ratio and unit.
 
     Args:
-        controlled: names of estimators.
-        intervals: whether intervals are wanted.
-        level: of the intervals.
-        root: sqrt(ratio) / unit.
+        settings: with the estimators and intervals that are wanted.
+        factor: sqrt(ratio) / unit.
         counts: (C,) samples of all classes, which fix the size of matched subsets.
-        seed: of all draws.
     """
-    size = matched_size(counts.tolist()) if "matched" in controlled and (counts > 1).any() else 2
-    functions: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-        "matched": lambda rows, zeros: matched_scales(rows, zeros, 1, size, seed=seed),
-        "ledoit_wolf": lambda rows, zeros: shrunk_scales(rows, zeros, 1, "ledoit_wolf"),
-        "extrapolated": lambda rows, zeros: extrapolated_scales(rows, zeros, 1, seed=seed),
-        INTERVAL: lambda rows, zeros: scale_intervals(rows, zeros, 1, level=level, seed=seed),
+    seed = derive_seed(settings.seed, 0)
+    matched = "matched" in settings.controlled and (counts > 1).any()
+    size = matched_size(counts.tolist()) if matched else 2
+    functions: dict[str, Extra] = {
+        "matched": lambda rows: matched_scale(rows, size, seed=seed),
+        "ledoit_wolf": ledoit_wolf_scale,
+        "extrapolated": lambda rows: extrapolation(rows, seed=seed).bits,
+        _INTERVAL: lambda rows: scale_interval(rows, level=settings.level, seed=seed),
     }
-    wanted = [name for name in controlled if name != "oas"] + [INTERVAL] * intervals
-    return {name: _of_class(functions[name], root) for name in wanted}
 
+    def rescaled(function: Extra) -> Extra:
+        return lambda rows: function(rows.double() * (factor / math.sqrt(rows.shape[1])))
 
-def controlled_columns(table: ClassTable, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the count-controlled scales, (C,) bits each."""
-    columns = {"oas": table.shrunk}
-    return {name: columns[name] if name in columns else np.array(table.extras[name], np.float64) for name in names}
-
-
-def interval_column(table: ClassTable) -> np.ndarray | None:
-    """Return the intervals, (C, 2) bits, or None where none were asked for."""
-    if INTERVAL not in table.extras:
-        return None
-    pairs = [value if isinstance(value, Sequence) else (math.nan, math.nan) for value in table.extras[INTERVAL]]
-    return np.array(pairs, dtype=np.float64)
-
-
-def _of_class(function: Callable[[Tensor, Tensor], Tensor], root: float) -> Extra:
-    def computed(rows: Tensor) -> float | Sequence[float]:
-        scaled = rows.double() * (root / math.sqrt(rows.shape[1]))
-        result: float | list[float] = function(scaled, torch.zeros(len(rows), dtype=torch.int64))[0].tolist()
-        return result
-
-    return computed
-
-
-FEATURE_NORMS = ("none", "l2", "rms")
-# Eigenvalues cost as much as everything else together: left out, unless asked for, where they would take minutes.
-_MOST_SPECTRUM_WORK = 1e11
-_SPECTRUM = 64
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a dataset is measured.
-
-    Args:
-        alpha: of the inter-class weights, at least 1.
-        ratio: ``"dim"`` for the paper's d/m, a float r for r/m.
-        unit: length of the ruler, in the unit of the features.
-        feature_norm: ``l2`` divides every sample's feature by its length; ``rms`` measures in units of the
-            root-mean-square deviation of all features from their mean.
-        num_features: wider features are averaged down to this many; None keeps them.
-        controlled: estimators that depend less on the count, see :mod:`semscale_pl.measuring.estimators`.
-        intervals: whether to compute an interval of every scale.
-        level: of the intervals.
-        spectrum: largest eigenvalues of every class covariance to keep, at most 64; 0 for none; None for 64 unless
-            that would take minutes.
-        seed: of every random choice.
-
-    Raises:
-        ValueError: a value is out of range.
-    """
-
-    alpha: float = 1.0
-    ratio: Ratio = "dim"
-    unit: float = 1.0
-    feature_norm: str = "none"
-    num_features: int | None = None
-    controlled: tuple[str, ...] = ()
-    intervals: bool = False
-    level: float = 0.95
-    spectrum: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_choice(self.feature_norm, FEATURE_NORMS, "feature_norm")
-        check_unit(self.unit)
-        scale_factor(1, self.unit, self.ratio, "plain")
-        if not 1.0 <= self.alpha < math.inf:
-            raise ValueError(f"Expected `alpha` to be a finite number of at least 1, but got {self.alpha}.")
-        check_controlled(self.controlled)
-        if not 0.0 < self.level < 1.0:
-            raise ValueError(f"Expected `level` to be in (0, 1), but got {self.level}.")
-        if self.num_features is not None and self.num_features < 1:
-            raise ValueError(f"Expected `num_features` to be at least 1, but got {self.num_features}.")
-        if self.spectrum is not None and not 0 <= self.spectrum <= _SPECTRUM:
-            raise ValueError(f"Expected `spectrum` to be from 0 to {_SPECTRUM}, but got {self.spectrum}.")
-
-
-def measure(
-    features: Tensor | np.ndarray,
-    labels: Tensor | np.ndarray | Sequence[int] | Sequence[str],
-    *,
-    class_names: Sequence[str] | None = None,
-    max_memory: int = 2**30,
-    progress: Progress | None = None,
-    **settings: Any,
-) -> Measurement:
-    """Measure features that are in memory.
-
-    Args:
-        features: (N, d) finite.
-        labels: (N,) whole numbers of at least 0, or words.
-        class_names: C names of the classes 0..C-1; classes without a sample may be among them. Without names, the
-            classes are the labels that occur, sorted.
-        max_memory: bytes for what measuring holds besides the features.
-        progress: told after every class how many are done, and of how many.
-        **settings: see :class:`Settings`.
-
-    Returns:
-        One row a class.
-
-    Raises:
-        ValueError: features or labels cannot be measured, or a setting is out of range; one line says why.
-
-    Example:
-        >>> measure(np.array([[0.0], [2.0], [7.0]]), ["a", "a", "b"]).scales
-        array([0.5, 0. ])
-
-    Reference: Ma et al. (ICLR 2023), section 3.
-    """
-    numbers, names = _numbered(label_array(labels), class_names)
-    source = ArraySource(_array(features), numbers, names)
-    return measure_source(source, Settings(**settings), max_memory=max_memory, progress=progress)
-
-
-def measure_source(
-    source: FeatureSource,
-    settings: Settings | None = None,
-    *,
-    max_memory: int = 2**30,
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> Measurement:
-    """Measure features that need not fit into memory.
-
-    Args:
-        source: labelled features.
-        settings: how to measure.
-        max_memory: bytes for everything held at once.
-        threads: classes computed at once; as many as torch has threads unless given.
-        progress: told after every class how many are done, and of how many.
-
-    Raises:
-        ValueError: a feature is not finite, or memory is too small; one line says why.
-    """
-    settings = settings or Settings()
-    source = prepared(source, settings.num_features, settings.feature_norm == "l2")
-    unit = settings.unit * (rms_deviation(source) if settings.feature_norm == "rms" else 1.0)
-    root = scale_factor(source.num_features, unit, settings.ratio, "plain")
-    spectrum = _spectrum_size(source) if settings.spectrum is None else settings.spectrum
-    counts = np.bincount(source.labels, minlength=len(source.class_names))
-    table = class_table(
-        source,
-        Ruler(root, spectrum, shrunk="oas" in settings.controlled),
-        budget=max_memory,
-        threads=threads,
-        extras=extras_of(settings.controlled, settings.intervals, settings.level, root, counts, settings.seed),
-        seed=settings.seed,
-        progress=progress,
-    )
-    used = {**asdict(settings), "unit": unit, "spectrum": spectrum}
-    return _measurement(source, table, settings, used)
+    wanted = [name for name in settings.controlled if name != "oas"] + [_INTERVAL] * settings.intervals
+    return {name: rescaled(functions[name]) for name in wanted}
 
 
 def _measurement(source: FeatureSource, table: ClassTable, settings: Settings, used: dict[str, Any]) -> Measurement:
@@ -287,14 +247,25 @@ def _measurement(source: FeatureSource, table: ClassTable, settings: Settings, u
         weights=weights,
         imbalance=imbalance,
         suggested=scales_to_weights(ranking, counts).numpy(),
-        controlled=controlled_columns(table, settings.controlled),
-        intervals=interval_column(table),
+        controlled={
+            name: table.shrunk if name == "oas" else np.array(table.extras[name], np.float64)
+            for name in settings.controlled
+        },
+        intervals=_interval_column(table),
         spectra=table.spectra,
         nearest=nearest,
         distances=distances,
         notices=_notices(source, table),
         source={"name": source.name, "samples": total, "num_features": source.num_features, "settings": used},
     )
+
+
+def _interval_column(table: ClassTable) -> np.ndarray | None:
+    """Return the intervals, (C, 2) bits, or None where none were asked for."""
+    if _INTERVAL not in table.extras:
+        return None
+    pairs = [value if isinstance(value, Sequence) else (math.nan, math.nan) for value in table.extras[_INTERVAL]]
+    return np.array(pairs, dtype=np.float64)
 
 
 def _between_classes(table: ClassTable, alpha: float) -> tuple[np.ndarray, np.ndarray]:
@@ -342,13 +313,12 @@ def _numbered(labels: np.ndarray, class_names: Sequence[str] | None) -> tuple[np
     numbers, names = encode_labels(labels)
     if class_names is None:
         return numbers, names
-    places = {name: place for place, name in enumerate(map(str, class_names))}
-    if labels.dtype.kind != "U":
-        places = {str(place): place for place in range(len(class_names))}
-    unknown = [name for name in names if name not in places]
+    written = class_names if labels.dtype.kind == "U" else range(len(class_names))
+    number_of = {str(name): number for number, name in enumerate(written)}
+    unknown = [name for name in names if name not in number_of]
     if unknown:
         raise ValueError(
             f"Expected every label to be one of the {len(class_names)} classes of `class_names`, but got "
             f"{unknown[0]!r}. Name every class."
         )
-    return np.array([places[name] for name in names])[numbers], tuple(map(str, class_names))
+    return np.array([number_of[name] for name in names])[numbers], tuple(map(str, class_names))

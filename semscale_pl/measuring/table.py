@@ -1,4 +1,4 @@
-"""The numbers of all classes of a source, a row for each, computed group by group within a memory budget."""
+"""All classes of a source, a row of numbers for each, computed group by group within a memory budget."""
 
 from __future__ import annotations
 
@@ -16,13 +16,25 @@ from semscale_pl.features.source import FeatureSource
 from semscale_pl.measuring.kernel import (
     LARGEST,
     Centre,
+    ClassSettings,
     ClassStatistics,
-    Ruler,
-    assemble,
     centre_of,
     scatter_of,
     statistics_of_rows,
+    statistics_of_sums,
 )
+
+# What else to compute from the rows (m, d) of a class: one number, or several.
+Extra = Callable[[Tensor], float | Sequence[float]]
+Progress = Callable[[int, int], None]
+
+_MIB = 2**20
+# Blocks of a class in float64, and pieces of a file.
+_PER_THREAD, _FIXED = 16 * _MIB, 16 * _MIB
+# Matrices that a log-determinant holds at once.
+_MATRICES = 4
+_ROWS_AT_ONCE = 4096
+_PIECE_BYTES = 16 * _MIB
 
 
 @dataclass
@@ -61,23 +73,22 @@ class ClassTable:
         size, dim = len(source.class_names), source.num_features
         counts = np.bincount(source.labels, minlength=size)
         width = min(spectrum, dim, max(1, int(counts.max())))
-        nans = [np.full(size, math.nan) for _ in range(3)]
         return cls(
-            counts,
-            np.full((size, dim), math.nan),
-            nans[0],
-            nans[1],
-            np.full((size, width), math.nan),
-            np.full(size, -1),
-            np.full(size, -1),
-            nans[2],
-            np.zeros(dim),
-            {name: [math.nan] * size for name in extras},
+            counts=counts,
+            means=np.full((size, dim), math.nan),
+            scales=np.full(size, math.nan),
+            shrunk=np.full(size, math.nan),
+            spectra=np.full((size, width), math.nan),
+            ranks=np.full(size, -1),
+            distinct=np.full(size, -1),
+            deviations=np.full(size, math.nan),
+            within=np.zeros(dim),
+            extras={name: [math.nan] * size for name in extras},
         )
 
     @property
     def constant_features(self) -> np.ndarray:
-        """Numbers of the features that have one value in all samples."""
+        """Indices of the features that have one value in all samples."""
         present = self.means[self.counts > 0]
         return np.flatnonzero((self.within == 0) & (present == present[0]).all(0))
 
@@ -96,12 +107,48 @@ class ClassTable:
         self.within += found.variances * found.count
 
 
-_MIB = 2**20
-# Blocks of a class in float64, and pieces of a file.
-_PER_THREAD, _FIXED = 16 * _MIB, 16 * _MIB
-# Matrices that a log-determinant holds at once.
-_MATRICES = 4
-_ROWS_AT_ONCE = 4096
+def class_table(
+    source: FeatureSource,
+    settings: ClassSettings,
+    *,
+    budget: int = 2**30,
+    threads: int | None = None,
+    extras: Mapping[str, Extra] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> ClassTable:
+    """Compute the numbers of all classes.
+
+    Args:
+        source: labelled features.
+        settings: how to measure a class.
+        budget: bytes for everything held at once.
+        threads: classes computed at once; as many as torch has threads unless given.
+        extras: further functions of the rows of a class, by name. A class too large for memory shows them as many
+            random rows as fit.
+        seed: of those rows.
+        progress: called after every class with how many are done, and of how many.
+
+    Raises:
+        ValueError: a feature is not finite, or the budget is too small.
+    """
+    extras = extras or {}
+    plan = plan_groups(source, budget, threads or torch.get_num_threads())
+    table = ClassTable.empty(source, settings.spectrum, extras)
+    indices = row_indices(source.labels, len(source.class_names))
+    total, done, bad = int((table.counts > 0).sum()), 0, []
+    with _one_thread_each():
+        for label, found in _walk(source, settings, plan, indices, table, extras, seed):
+            done += 1
+            if found is None:
+                bad.append(label)
+            else:
+                table.put(label, found)
+            if progress is not None:
+                progress(done, total)
+    if bad:
+        raise ValueError(unusable_rows(source, np.sort(np.concatenate([indices[label] for label in bad]))))
+    return table
 
 
 @dataclass(frozen=True)
@@ -165,15 +212,15 @@ def plan_groups(source: FeatureSource, budget: int, threads: int) -> Plan:
     )
 
 
-def row_numbers(labels: np.ndarray, num_classes: int) -> list[np.ndarray]:
-    """Return the ascending row numbers of every class.
+def row_indices(labels: np.ndarray, num_classes: int) -> list[np.ndarray]:
+    """Return the ascending row indices of every class.
 
     Args:
         labels: (N,) int64 in [0, C).
         num_classes: C.
 
     Example:
-        >>> row_numbers(np.array([1, 0, 1]), 2)
+        >>> row_indices(np.array([1, 0, 1]), 2)
         [array([1]), array([0, 2])]
     """
     ends = np.bincount(labels, minlength=num_classes).cumsum()
@@ -182,45 +229,86 @@ def row_numbers(labels: np.ndarray, num_classes: int) -> list[np.ndarray]:
     return np.split(np.argsort(short, kind="stable"), ends[:-1])
 
 
-def read_group(source: FeatureSource, numbers: Sequence[np.ndarray], space: np.ndarray) -> list[np.ndarray]:
+def read_group(source: FeatureSource, indices: Sequence[np.ndarray], buffer: np.ndarray) -> list[np.ndarray]:
     """Read the rows of several classes in one go through the source.
 
     Args:
         source: where from.
-        numbers: row numbers of each class.
-        space: as many bytes as the rows of any group take, to read into: fresh memory costs as much as reading.
+        indices: row indices of each class.
+        buffer: as many bytes as the rows of any group take, to read into: fresh memory costs as much as reading.
 
     Returns:
-        (m, d) rows of each class, in that space.
+        (m, d) rows of each class, in that buffer.
     """
-    together = np.concatenate(numbers)
-    places = np.argsort(together, kind="stable")
-    wanted, start = together[places], 0
+    together = np.concatenate(indices)
+    order = np.argsort(together, kind="stable")
+    wanted, start = together[order], 0
     size = len(together) * source.num_features
-    rows = space.view(f"f{source.itemsize}")[:size].reshape(len(together), source.num_features)
+    rows = buffer.view(f"f{source.itemsize}")[:size].reshape(len(together), source.num_features)
     for piece in source.rows(wanted, _ROWS_AT_ONCE):
-        rows[places[start : start + len(piece)]] = piece
+        rows[order[start : start + len(piece)]] = piece
         start += len(piece)
     if start != len(together):
         raise ValueError(f"Expected {len(together):,} rows from {source.name}, but got {start:,}. The file is cut off.")
-    return np.split(rows, np.cumsum([len(part) for part in numbers])[:-1])
+    return np.split(rows, np.cumsum([len(part) for part in indices])[:-1])
 
 
-def _packed(labels: Sequence[int], sizes: Sequence[int], first: int, most: int) -> Iterator[tuple[int, ...]]:
-    """Yield groups that are full, of a size that doubles from the first to the most."""
-    group: list[int] = []
-    total, limit = 0, first
-    for label, size in zip(labels, sizes, strict=True):
-        if group and total + size > limit:
-            yield tuple(group)
-            group, total, limit = [], 0, min(most, 2 * limit)
-        group.append(label)
-        total += size
-    if group:
-        yield tuple(group)
+def statistics_of_streams(
+    source: FeatureSource, classes: Sequence[int], indices: Sequence[np.ndarray], settings: ClassSettings
+) -> list[ClassStatistics | None]:
+    """Compute the numbers of classes too large for memory: first their means, then the scatter about them.
+
+    Args:
+        source: where from.
+        classes: K class numbers.
+        indices: row indices of each of them.
+        settings: how to measure.
+
+    Returns:
+        K results; None where a feature is not finite.
+    """
+    wanted = np.sort(np.concatenate(indices))
+    centres: dict[int, Centre] = {}
+    seen = dict.fromkeys(classes, 0)
+    for label, rows in _by_class(source, wanted):
+        part = centre_of(rows)
+        before = centres.setdefault(label, Centre(part.first, np.zeros_like(part.delta)))
+        with np.errstate(invalid="ignore", over="ignore"):
+            step = (part.first - before.first) + (part.delta - before.delta)
+            delta = before.delta + step * (len(rows) / (seen[label] + len(rows)))
+        centres[label] = Centre(before.first, delta, before.bounded and part.bounded)
+        seen[label] += len(rows)
+    finite = [label for label in classes if centres[label].is_finite]
+    scatters = {label: np.zeros((source.num_features, source.num_features)) for label in finite}
+    for label, rows in _by_class(source, wanted):
+        if label in scatters:
+            scatters[label] += scatter_of(rows, centres[label])
+
+    def result(label: int) -> ClassStatistics | None:
+        scatter = scatters.pop(label, None)
+        if scatter is None:
+            return None
+        variances = scatter.diagonal() / seen[label]
+        return statistics_of_sums(centres[label], seen[label], scatter, variances, settings)
+
+    return [result(label) for label in classes]
 
 
-_ROWS_SEARCHED_AT_ONCE = 4096
+def sample_of(source: FeatureSource, indices: np.ndarray, most_bytes: int, seed: int) -> np.ndarray:
+    """Read as many rows of a class as fit, chosen at random.
+
+    Args:
+        source: where from.
+        indices: the class's row indices.
+        most_bytes: that the rows may take.
+        seed: of the choice.
+
+    Returns:
+        (k, d) rows.
+    """
+    size = max(2, math.floor(most_bytes / (source.num_features * source.itemsize)))
+    chosen = np.random.default_rng(seed).choice(indices, min(size, len(indices)), replace=False)
+    return np.concatenate([piece.copy() for piece in source.rows(np.sort(chosen), size)])
 
 
 def unusable_rows(source: FeatureSource, wanted: np.ndarray) -> str:
@@ -228,13 +316,13 @@ def unusable_rows(source: FeatureSource, wanted: np.ndarray) -> str:
 
     Args:
         source: where from.
-        wanted: ascending numbers of rows, some of them unusable.
+        wanted: ascending row indices, some of unusable rows.
 
     Returns:
         How many rows have which, where the first is, and what to do.
     """
     nans, infinities, large, first, start = 0, 0, 0, -1, 0
-    for piece in source.rows(wanted, _ROWS_SEARCHED_AT_ONCE):
+    for piece in source.rows(wanted, _ROWS_AT_ONCE):
         nan, infinite = np.isnan(piece).any(1), np.isinf(piece).any(1)
         beyond = (np.isfinite(piece) & (np.abs(piece) > np.float64(LARGEST))).any(1)
         wrong = nan | infinite | beyond
@@ -254,64 +342,62 @@ def unusable_rows(source: FeatureSource, wanted: np.ndarray) -> str:
     )
 
 
-_PIECE_BYTES = 2**24
+def _walk(
+    source: FeatureSource,
+    settings: ClassSettings,
+    plan: Plan,
+    indices: Sequence[np.ndarray],
+    table: ClassTable,
+    extras: Mapping[str, Extra],
+    seed: int,
+) -> Iterator[tuple[int, ClassStatistics | None]]:
+    """Yield every present class and its numbers; a group is read while the one before is computed."""
+
+    def enter_extras(label: int, rows: np.ndarray) -> None:
+        for name, extra in extras.items():
+            table.extras[name][label] = extra(torch.from_numpy(rows))
+
+    def computed(label: int, rows: np.ndarray) -> ClassStatistics | None:
+        found = statistics_of_rows(rows, settings)
+        if found is not None:
+            enter_extras(label, rows)
+        return found
+
+    def read(position: int) -> list[np.ndarray]:
+        return read_group(source, [indices[label] for label in plan.groups[position]], buffers[position % 2])
+
+    largest = max((sum(len(indices[label]) for label in group) for group in plan.groups), default=0)
+    size = largest * source.num_features * source.itemsize
+    buffers = [np.empty(size, np.uint8) for _ in plan.groups[:2]]
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(plan.threads) as workers:
+        pending: Future[list[np.ndarray]] | None = None
+        for position, group in enumerate(plan.groups):
+            pending = pending or reader.submit(read, position)
+            rows, pending = pending.result(), None
+            if position + 1 < len(plan.groups):
+                pending = reader.submit(read, position + 1)
+            yield from zip(group, workers.map(computed, group, rows), strict=True)
+    for group in plan.streamed:
+        found = statistics_of_streams(source, group, [indices[label] for label in group], settings)
+        for label, entry in zip(group, found, strict=True):
+            if entry is not None and extras:
+                enter_extras(label, sample_of(source, indices[label], plan.group_bytes, seed))
+                table.sampled.append(label)
+            yield label, entry
 
 
-def statistics_of_streams(
-    source: FeatureSource, classes: Sequence[int], numbers: Sequence[np.ndarray], ruler: Ruler
-) -> list[ClassStatistics | None]:
-    """Compute the numbers of classes: first their means, then the scatter about them.
-
-    Args:
-        source: where from.
-        classes: K class numbers.
-        numbers: row numbers of each of them.
-        ruler: how to measure.
-
-    Returns:
-        K results; None where a feature is not finite.
-    """
-    wanted = np.sort(np.concatenate(numbers))
-    centres: dict[int, Centre] = {}
-    seen = dict.fromkeys(classes, 0)
-    for label, rows in _by_class(source, wanted):
-        part = centre_of(rows, ruler.space)
-        before = centres.setdefault(label, Centre(part.first, np.zeros_like(part.delta)))
-        with np.errstate(invalid="ignore", over="ignore"):
-            step = (part.first - before.first) + (part.delta - before.delta)
-            delta = before.delta + step * (len(rows) / (seen[label] + len(rows)))
-        centres[label] = Centre(before.first, delta, before.bounded and part.bounded)
-        seen[label] += len(rows)
-    finite = [label for label in classes if centres[label].is_finite]
-    scatters = {label: np.zeros((source.num_features, source.num_features)) for label in finite}
-    for label, rows in _by_class(source, wanted):
-        if label in scatters:
-            scatters[label] += scatter_of(rows, centres[label], ruler.space)
-    results: list[ClassStatistics | None] = []
-    for label in classes:
-        if label not in scatters:
-            results.append(None)
-            continue
-        scatter = scatters.pop(label)
-        results.append(assemble(centres[label], seen[label], scatter, scatter.diagonal() / seen[label], ruler))
-    return results
-
-
-def sample_of(source: FeatureSource, numbers: np.ndarray, most_bytes: int, seed: int) -> np.ndarray:
-    """Read as many rows of a class as fit, chosen at random.
-
-    Args:
-        source: where from.
-        numbers: the class's row numbers.
-        most_bytes: that the rows may take.
-        seed: of the choice.
-
-    Returns:
-        (k, d) rows.
-    """
-    size = max(2, math.floor(most_bytes / (source.num_features * source.itemsize)))
-    chosen = np.random.default_rng(seed).choice(numbers, min(size, len(numbers)), replace=False)
-    return np.concatenate([piece.copy() for piece in source.rows(np.sort(chosen), size)])
+def _packed(labels: Sequence[int], sizes: Sequence[int], first: int, most: int) -> Iterator[tuple[int, ...]]:
+    """Yield groups that are full, of a size that doubles from the first to the most."""
+    group: list[int] = []
+    total, limit = 0, first
+    for label, size in zip(labels, sizes, strict=True):
+        if group and total + size > limit:
+            yield tuple(group)
+            group, total, limit = [], 0, min(most, 2 * limit)
+        group.append(label)
+        total += size
+    if group:
+        yield tuple(group)
 
 
 def _by_class(source: FeatureSource, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -323,101 +409,6 @@ def _by_class(source: FeatureSource, wanted: np.ndarray) -> Iterator[tuple[int, 
         start += len(piece)
         for label in np.unique(labels).tolist():
             yield label, piece[labels == label]
-
-
-# What else to compute from the rows (m, d) of a class: one number, or several.
-Extra = Callable[[Tensor], float | Sequence[float]]
-Progress = Callable[[int, int], None]
-
-
-def class_table(
-    source: FeatureSource,
-    ruler: Ruler,
-    *,
-    budget: int = 2**30,
-    threads: int | None = None,
-    extras: Mapping[str, Extra] | None = None,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> ClassTable:
-    """Compute the numbers of all classes.
-
-    Args:
-        source: labelled features.
-        ruler: how to measure.
-        budget: bytes for everything held at once.
-        threads: classes computed at once; as many as torch has threads unless given.
-        extras: further functions of the rows of a class, by name. A class too large for memory shows them as many
-            random rows as fit.
-        seed: of those rows.
-        progress: told after every class how many are done, and of how many.
-
-    Raises:
-        ValueError: a feature is not finite, or the budget is too small.
-    """
-    extras = extras or {}
-    plan = plan_groups(source, budget, threads or torch.get_num_threads())
-    table = ClassTable.empty(source, ruler.spectrum, extras)
-    numbers = row_numbers(source.labels, len(source.class_names))
-    total, done, bad = int((table.counts > 0).sum()), 0, []
-    with _one_thread_each():
-        walk = _walk(source, ruler, plan, numbers, table, extras, seed)
-        for label, found in walk:
-            done += 1
-            if found is None:
-                bad.append(label)
-            else:
-                table.put(label, found)
-            if progress is not None:
-                progress(done, total)
-    if bad:
-        raise ValueError(unusable_rows(source, np.sort(np.concatenate([numbers[label] for label in bad]))))
-    return table
-
-
-def _walk(
-    source: FeatureSource,
-    ruler: Ruler,
-    plan: Plan,
-    numbers: Sequence[np.ndarray],
-    table: ClassTable,
-    extras: Mapping[str, Extra],
-    seed: int,
-) -> Iterator[tuple[int, ClassStatistics | None]]:
-    """Yield every present class and its numbers; a group is read while the one before is computed."""
-
-    def computed(label: int, rows: np.ndarray) -> ClassStatistics | None:
-        found = statistics_of_rows(rows, ruler)
-        if found is not None:
-            _enter(table, extras, label, rows)
-        return found
-
-    def read(position: int) -> list[np.ndarray]:
-        return read_group(source, [numbers[label] for label in plan.groups[position]], spaces[position % 2])
-
-    largest = max((sum(len(numbers[label]) for label in group) for group in plan.groups), default=0)
-    size = largest * source.num_features * source.itemsize
-    spaces = [np.empty(size, np.uint8) for _ in plan.groups[:2]]
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(plan.threads) as workers:
-        pending: Future[list[np.ndarray]] | None = None
-        for position, group in enumerate(plan.groups):
-            pending = pending or reader.submit(read, position)
-            rows, pending = pending.result(), None
-            if position + 1 < len(plan.groups):
-                pending = reader.submit(read, position + 1)
-            yield from zip(group, workers.map(computed, group, rows), strict=True)
-    for group in plan.streamed:
-        found = statistics_of_streams(source, group, [numbers[label] for label in group], ruler)
-        for label, entry in zip(group, found, strict=True):
-            if entry is not None and extras:
-                _enter(table, extras, label, sample_of(source, numbers[label], plan.group_bytes, seed))
-                table.sampled.append(label)
-            yield label, entry
-
-
-def _enter(table: ClassTable, extras: Mapping[str, Extra], label: int, rows: np.ndarray) -> None:
-    for name, extra in extras.items():
-        table.extras[name][label] = extra(torch.from_numpy(rows))
 
 
 @contextmanager

@@ -7,10 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import semscale_pl as ss
 from semscale_pl.features.source import ArraySource
-from semscale_pl.measuring.measuring import Settings, measure, measure_source
+from semscale_pl.measuring.estimators import shrunk_scales
+from semscale_pl.measuring.measuring import Settings, measure, measure_source, nearest_centres
 
 MIB = 2**20
 
@@ -150,7 +153,7 @@ def test_progress_reaches_all_classes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("wrong", "message"),
     [
         ({"alpha": 0.5}, "`alpha`"),
         ({"ratio": -1.0}, "`ratio`"),
@@ -160,13 +163,136 @@ def test_progress_reaches_all_classes() -> None:
         ({"spectrum": 65}, "`spectrum`"),
     ],
 )
-def test_settings_out_of_range_are_refused(settings: dict[str, object], message: str) -> None:
+def test_settings_out_of_range_are_refused(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        measure(np.eye(3), [0, 1, 2], **settings)
+        measure(np.eye(3), [0, 1, 2], **wrong)
 
 
-def test_squares_beyond_single_precision_are_measured_in_double() -> None:
+def test_squares_beyond_float32_are_measured() -> None:
     rows = np.random.default_rng(0).normal(size=(300, 70)).astype(np.float32)
     labels, factor = np.arange(300) % 2, np.float32(1e30)
     small, large = measure(rows, labels, spectrum=0), measure(rows * factor, labels, spectrum=0, unit=float(factor))
     np.testing.assert_allclose(large.scales, small.scales, rtol=1e-6)
+
+
+ALL = ("matched", "oas", "ledoit_wolf", "extrapolated")
+
+
+def three_classes(dim: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    labels = np.repeat([0, 1, 2], [120, 60, 20])
+    return np.random.default_rng(0).standard_normal((200, dim)), labels
+
+
+def test_all_columns_are_there_and_lie_where_they_should() -> None:
+    features, labels = three_classes()
+    found = measure(features, labels, controlled=ALL, intervals=True)
+    assert tuple(found.controlled) == ALL
+    wide, numbers = torch.from_numpy(features), torch.from_numpy(labels)
+    for method in ("oas", "ledoit_wolf"):
+        np.testing.assert_allclose(found.controlled[method], shrunk_scales(wide, numbers, 3, method), rtol=1e-9)
+    # The smallest class has the matched size itself, so that its only subset is the class.
+    assert found.controlled["matched"][2] == pytest.approx(found.scales[2])
+    assert found.controlled["matched"][0] < found.scales[0]
+    assert found.intervals is not None
+    assert (found.intervals[:, 0] < found.scales).all()
+    assert (found.intervals[:, 1] > found.scales).all()
+
+
+@pytest.mark.parametrize("changed", [{"ratio": 1.0}, {"unit": 2.0}, {"feature_norm": "rms"}])
+def test_ratio_and_unit_reach_the_controlled_scales(changed: dict[str, object]) -> None:
+    features, labels = three_classes()
+    found = measure(features, labels, controlled=ALL, **changed)
+    assert found.controlled["matched"][2] == pytest.approx(found.scales[2])
+    unit = float(found.source["settings"]["unit"])
+    ratio = found.source["settings"]["ratio"]
+    expected = ss.semantic_scales(
+        torch.from_numpy(features), torch.from_numpy(labels), 3, unit=unit, ratio=ratio, estimator="shrunk"
+    )
+    np.testing.assert_allclose(found.controlled["oas"], expected, rtol=1e-9)
+
+
+def test_a_class_too_large_for_memory_is_sampled_and_says_so() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [140_000, 300])
+    features = rng.standard_normal((len(labels), 32)).astype(np.float32)
+    source = ArraySource(features, labels, ("large", "small"))
+    found = measure_source(source, Settings(controlled=("ledoit_wolf",)), max_memory=64 * 2**20, threads=1)
+    assert [notice.classes for notice in found.notices if notice.code == "sampled"] == [(0,)]
+    assert found.controlled["ledoit_wolf"][0] == pytest.approx(found.scales[0], rel=0.02)
+
+
+def test_an_unknown_estimator_is_refused() -> None:
+    with pytest.raises(ValueError, match="Expected `controlled` to be one of"):
+        measure(*three_classes(), controlled=("magic",))
+
+
+def test_notices_say_what_is_odd() -> None:
+    features, labels = three_classes()
+    features[:, 3] = 2.5
+    features[labels == 1] = features[labels == 1][:1]
+    features = np.concatenate([features, features[:1]])
+    found = measure(features, [*labels.tolist(), 7])
+    codes = {notice.code: notice for notice in found.notices}
+    assert codes["single_sample"].classes == (3,)
+    assert codes["duplicates"].classes == (1,)
+    assert "constant_features" in codes
+
+
+def searched(centres: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    lengths = np.array([[np.linalg.norm(a - b) for b in centres] for a in centres])
+    np.fill_diagonal(lengths, np.inf)
+    order = np.argsort(lengths, axis=1, kind="stable")[:, : min(size, len(centres) - 1)]
+    return order, np.take_along_axis(lengths, order, 1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    count=st.integers(2, 60),
+    dim=st.integers(1, 20),
+    offset=st.sampled_from([0.0, 1e3, 1e6]),
+    size=st.integers(1, 6),
+)
+def test_numbers_and_distances_are_those_of_a_search(seed: int, count: int, dim: int, offset: float, size: int) -> None:
+    centres = np.random.default_rng(seed).standard_normal((count, dim)) + offset
+    numbers, distances = nearest_centres(centres, size)
+    expected, lengths = searched(centres, size)
+    np.testing.assert_array_equal(numbers, expected)
+    np.testing.assert_allclose(distances, lengths, rtol=1e-9)
+
+
+def test_nearly_equal_centres_far_from_the_others_keep_their_digits() -> None:
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((40, 8)) * 1e4
+    centres[7] = centres[3] + 1e-6
+    centres[9] = centres[3]
+    numbers, distances = nearest_centres(centres, 3)
+    assert numbers[3, :2].tolist() == [9, 7]
+    assert distances[3, 0] == 0.0
+    assert distances[3, 1] == pytest.approx(np.linalg.norm(centres[7] - centres[3]), rel=1e-12)
+
+
+def test_many_equal_centres_are_all_at_distance_zero() -> None:
+    centres = np.concatenate([np.ones((30, 4)), np.zeros((1, 4))])
+    numbers, distances = nearest_centres(centres, 5)
+    assert (distances[:30] == 0.0).all()
+    assert (numbers[:30] < 30).all()
+    assert (numbers != np.arange(31)[:, None]).all()
+    assert np.allclose(distances[30], 2.0)
+
+
+def test_absent_classes_have_no_neighbours_and_are_none() -> None:
+    centres = np.array([[0.0], [np.nan], [1.0], [5.0]])
+    numbers, distances = nearest_centres(centres, 3)
+    assert numbers.tolist() == [[2, 3, -1], [-1, -1, -1], [0, 3, -1], [2, 0, -1]]
+    assert np.isnan(distances[1]).all()
+    assert distances[0, :2].tolist() == [1.0, 5.0]
+
+
+def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    centres = np.random.default_rng(1).standard_normal((50, 6))
+    whole = nearest_centres(centres)
+    monkeypatch.setattr("semscale_pl.measuring.measuring.num_lines", lambda length: 7)
+    parts = nearest_centres(centres)
+    np.testing.assert_array_equal(whole[0], parts[0])
+    np.testing.assert_allclose(whole[1], parts[1], rtol=1e-13)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semscale_pl.features.source import ArraySource
-from semscale_pl.measuring.table import plan_groups, read_group, row_numbers
+from semscale_pl.measuring.table import plan_groups, read_group, row_indices
 
 MIB = 2**20
 
@@ -21,10 +21,10 @@ def source_of(counts: list[int], dim: int, seed: int = 0) -> ArraySource:
 
 
 @pytest.mark.parametrize("num_classes", [1, 5, 2**16, 2**16 + 1, 70_000])
-def test_row_numbers_are_the_places_of_the_labels(num_classes: int) -> None:
+def test_row_indices_are_those_of_the_labels(num_classes: int) -> None:
     labels = np.random.default_rng(0).integers(0, num_classes, 300)
     labels[:2] = num_classes - 1
-    found = row_numbers(labels, num_classes)
+    found = row_indices(labels, num_classes)
     assert len(found) == num_classes
     for label in {0, num_classes - 1, *labels[:20].tolist()}:
         np.testing.assert_array_equal(found[label], np.flatnonzero(labels == label))
@@ -59,15 +59,15 @@ def test_the_first_group_is_short_and_the_next_ones_grow() -> None:
     assert lengths[3] == max(lengths)
 
 
-def test_rows_of_a_group_are_read_into_the_space_given() -> None:
+def test_rows_of_a_group_are_read_into_the_buffer_given() -> None:
     source = source_of([30, 0, 500, 7], 16)
-    numbers = row_numbers(source.labels, 4)
-    space = np.empty(507 * 16 * 4 + 100, np.uint8)
-    rows = read_group(source, [numbers[2], numbers[3]], space)
+    indices = row_indices(source.labels, 4)
+    buffer = np.empty(507 * 16 * 4 + 100, np.uint8)
+    rows = read_group(source, [indices[2], indices[3]], buffer)
     for label, part in zip((2, 3), rows, strict=True):
-        (expected,) = source.rows(numbers[label], 1000)
+        (expected,) = source.rows(indices[label], 1000)
         np.testing.assert_array_equal(part, expected)
-        assert np.shares_memory(part, space)
+        assert np.shares_memory(part, buffer)
 
 
 def test_a_source_that_ends_early_is_named() -> None:
