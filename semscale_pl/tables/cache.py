@@ -1,23 +1,22 @@
-"""Where a cell's run lives: a folder named by a hash of its config, the package's sources and the versions."""
+"""Where a cell's run lives: a folder named by a hash of its config, the files it imports and the versions."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from semscale_pl.config.composing import PACKAGE, config_dir
+from semscale_pl.config.composing import config_dir
 from semscale_pl.tables.schema import TRAIN, Cell, Table
+from semscale_pl.tables.sources import Sources
+from semscale_pl.training.provenance import versions
 
 METRICS = "metrics.json"
-# They draw, print, time or study what a run has written; none of it enters a run.
-_NOT_IN_A_RUN = ("benchmarks", "figures", "studies", "tables")
-_LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "scipy", "scikit-learn", "timm")
+# Their versions are part of a cell's key besides those of every record: data, statistics and backbones come from them.
+_LIBRARIES = ("scipy", "scikit-learn", "timm")
 
 
 @dataclass(frozen=True)
@@ -59,17 +58,29 @@ def locate(table: Table, cells: Sequence[Cell], root: Path) -> list[CellRun]:
     Raises:
         ValueError: a cell's overrides do not make a valid config.
     """
-    code = {"train": table.train, "sources": source_hash(), "versions": versions()}
-    configs = compose_all(table, cells)
-    return [
-        CellRun(
-            cell,
-            root.absolute() / table.name / digest({**code, "config": config}),
-            dataset=_dataset(config),
-            tracked="wandb" in (config.get("logger") or {}),
-        )
-        for cell, config in zip(cells, configs, strict=True)
-    ]
+    sources, code = Sources(), {"train": table.train, "versions": versions(*_LIBRARIES)}
+    runs = []
+    for cell, config in zip(cells, compose_all(table, cells), strict=True):
+        key = digest({**code, "sources": sources.hash([table.train, *targets(config)]), "config": config})
+        tracked = "wandb" in (config.get("logger") or {})
+        runs.append(CellRun(cell, root.absolute() / table.name / key, _dataset(config), tracked))
+    return runs
+
+
+def targets(config: Any) -> set[str]:
+    """Return every class and function that a configuration names.
+
+    Args:
+        config: plain containers. What an interpolation refers to stands somewhere in them, too.
+
+    Example:
+        >>> targets({"loss": {"_target_": "a.B"}, "again": "${loss}", "mixing": {"_target_": None}})
+        {'a.B'}
+    """
+    if isinstance(config, Mapping):
+        named = config.get("_target_")
+        return ({named} if isinstance(named, str) else set()).union(*map(targets, config.values()))
+    return set().union(*map(targets, config)) if isinstance(config, list) else set()
 
 
 def _dataset(config: Mapping[str, Any]) -> str:
@@ -124,31 +135,6 @@ def config_folder(table: Table) -> Path:
     if table.config_dir:
         return Path(table.config_dir).resolve()
     return config_dir()
-
-
-def source_hash(package: Path = PACKAGE) -> str:
-    """Hash the package's Python files, except for those that no run executes.
-
-    Args:
-        package: folder of the package.
-
-    Returns:
-        64 hexadecimal digits.
-    """
-    files = sorted(file for file in package.rglob("*.py") if file.relative_to(package).parts[0] not in _NOT_IN_A_RUN)
-    sums = {file.relative_to(package).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-    return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that a result depends on; absent libraries are left out."""
-    found = {"python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def digest(content: Mapping[str, Any]) -> str:

@@ -8,19 +8,33 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 import semscale_pl
 
-PACKAGES = {"torchvision": "torchvision", "lightning": "pytorch-lightning", "torchmetrics": "torchmetrics"}
+if TYPE_CHECKING:
+    import torch
+
+PACKAGES = {
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "lightning": "pytorch-lightning",
+    "torchmetrics": "torchmetrics",
+    "numpy": "numpy",
+}
 
 
-def versions() -> dict[str, str | None]:
-    """Return the versions of what computed a result."""
-    found = {"semscale_pl": semscale_pl.__version__, "python": platform.python_version(), "torch": torch.__version__}
-    packages = {**PACKAGES, "numpy": "numpy"}
-    return {**found, **{name: _version(package) for name, package in packages.items()}}
+def versions(*further: str) -> dict[str, str | None]:
+    """Return the versions of what computed a result; None for a library that is absent.
+
+    Args:
+        further: names of libraries to look up besides those of every record.
+    """
+    found = {"semscale_pl": semscale_pl.__version__, "python": platform.python_version()}
+    return {
+        **found,
+        **{name: _version(package) for name, package in {**PACKAGES, **dict(zip(further, further))}.items()},
+    }
 
 
 @functools.cache
@@ -43,12 +57,16 @@ def commit(folder: Path | None = None) -> str | None:
 def device_name(device: torch.device) -> str:
     """Name the processor that a model lies on."""
     if device.type == "cuda":
+        import torch
+
         return torch.cuda.get_device_name(device)
     return _processor() if device.type == "cpu" else device.type
 
 
 def peak_memory() -> dict[str, int | None]:
     """Return the most memory in bytes that this process held, and that its tensors held on a GPU."""
+    import torch
+
     gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
     return {"process_bytes": _peak_process_bytes(), "gpu_bytes": gpu}
 

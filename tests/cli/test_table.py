@@ -15,7 +15,6 @@ import pytest
 import yaml
 
 from semscale_pl.cli import demo, table
-from semscale_pl.tables import cache
 from semscale_pl.tables.publishing import read_cells
 
 FAKE = Path(__file__).parent.parent / "tables"
@@ -27,7 +26,6 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(FAKE))
     # Somebody may edit the package while its tests run.
-    monkeypatch.setattr(cache, "source_hash", lambda: "fixed")
     (tmp_path / "train.yaml").write_text("seed: 0\nbehaviour: ok\nlevel: 0.5\n")
     content = {
         "rows": [{"name": "A"}, {"name": "B", "overrides": ["level=0.6"]}],

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from semscale_pl.tables import cache
 from semscale_pl.tables.schema import Table, parse_table
 
 
@@ -13,8 +12,6 @@ from semscale_pl.tables.schema import Table, parse_table
 def content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The mapping of a table of two rows and two seeds that a fake training serves."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    # Somebody may edit the package while its tests run.
-    monkeypatch.setattr(cache, "source_hash", lambda: "fixed")
     folder = tmp_path / "conf"
     folder.mkdir()
     (folder / "train.yaml").write_text(

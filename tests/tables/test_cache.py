@@ -39,23 +39,10 @@ def test_key_ignores_where_the_data_lie(table: Table, monkeypatch: pytest.Monkey
 def test_key_changes_with_sources_and_versions(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     before = keys(table)
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "source_hash", lambda: "other")
+        patch.setattr(cache.Sources, "hash", lambda *_: "other")
         assert not set(keys(table)) & set(before)
-    monkeypatch.setattr(cache, "versions", lambda: {"torch": "0"})
+    monkeypatch.setattr(cache, "versions", lambda *_: {"torch": "0"})
     assert not set(keys(table)) & set(before)
-
-
-def test_source_hash_sees_content_names_and_only_what_runs(tmp_path: Path) -> None:
-    (tmp_path / "losses").mkdir()
-    (tmp_path / "tables").mkdir()
-    (tmp_path / "losses" / "a.py").write_text("x = 1")
-    first = cache.source_hash(tmp_path)
-    (tmp_path / "tables" / "b.py").write_text("y = 1")
-    assert cache.source_hash(tmp_path) == first
-    (tmp_path / "losses" / "a.py").write_text("x = 2")
-    second = cache.source_hash(tmp_path)
-    (tmp_path / "losses" / "a.py").rename(tmp_path / "losses" / "c.py")
-    assert len({first, second, cache.source_hash(tmp_path)}) == 3
 
 
 def test_damaged_or_interrupted_records_do_not_count(table: Table, tmp_path: Path) -> None:
