@@ -151,7 +151,7 @@ def normalize_weights(weights: ArrayLike, frequencies: ArrayLike, normalization:
     elif normalization == "class":
         known = known * (num_present / known.sum())
     result = torch.where(present, known, known.sum() / num_present)
-    # Without a present class, 0/0: nothing tells the classes apart.
+    # Without a present class, 0/0: no weight is better than another.
     return torch.where(num_present > 0, result, 1.0)
 
 
@@ -223,7 +223,7 @@ def weigh_scales(
 
 
 def _present(values: Tensor, frequencies: Tensor) -> Tensor:
-    """Tell which classes count: their value is known and the sampler draws them."""
+    """Return which classes count: their value is known and the sampler draws them."""
     return ~values.isnan() & (frequencies > 0)
 
 

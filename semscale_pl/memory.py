@@ -28,7 +28,7 @@ def parse_bytes(value: int | str) -> int:
 
 
 def resident() -> int:
-    """Return the bytes of this process that are in memory; 0 where the system does not tell."""
+    """Return the bytes of this process that are in memory; 0 where the system does not say."""
     status = Path("/proc/self/status")
     if not status.exists():
         return 0

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from semscale_pl.geometry.classes import ClassGeometry
 from semscale_pl.geometry.moments import ClassMoments
 from semscale_pl.geometry.volumes import Ratio
+from semscale_pl.validation import check_floating
 
 Mode = Literal["indexed", "fifo"]
 _STORAGE_DTYPES = {
@@ -135,19 +136,8 @@ class FeaturePool(nn.Module):
             self._write(slots, features[rows], labels[rows])
             self._count(len(labels))
 
-    def scales(
-        self,
-        estimator: Literal["plain", "shrunk"] | str = "plain",
-        ratio: float | Literal["dim"] = "dim",
-        unit: float = 1.0,
-    ) -> Tensor:
-        """Return the semantic scale of each class, (C,) float64 bits; NaN if absent, 0 for one row.
-
-        Args:
-            estimator: ``plain`` or ``shrunk`` (OAS) covariance.
-            ratio: ``dim`` for d/m, a float r for r/m.
-            unit: length that counts as 1, in the unit of the features.
-        """
+    def scales(self, estimator: str = "plain", ratio: Ratio = "dim", unit: float = 1.0) -> Tensor:
+        """Return the semantic scale of each class, (C,) bits, see :meth:`ClassMoments.scales`."""
         with torch.autocast(self.features.device.type, enabled=False):
             return self.moments.scales(estimator, ratio, unit)
 
@@ -251,8 +241,7 @@ class FeaturePool(nn.Module):
         width = self.moments.num_features
         if features.ndim != 2 or features.shape[1] != width:
             raise ValueError(f"Expected `features` to be of shape (B, {width}), but got {tuple(features.shape)}.")
-        if not features.is_floating_point():
-            raise TypeError(f"Expected `features` to be floating point, but got {features.dtype}.")
+        check_floating(features, "features")
         if indices is None and self.mode == "indexed":
             raise ValueError("Expected `indices` in an indexed pool, but got None. Pass them, or use `mode='fifo'`.")
         for name, values in (("labels", labels), ("indices", indices)):

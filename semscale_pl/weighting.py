@@ -52,7 +52,7 @@ class StepTerms:
 
 @dataclass(frozen=True)
 class WeightingReport:
-    """What a re-weighting can tell a recorder about its present state.
+    """What a re-weighting reports of its present state to a recorder.
 
     Args:
         per_class: name to (C,) values, for example ``{"weight": ..., "scale": ...}``; NaN where undefined.

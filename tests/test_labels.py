@@ -20,10 +20,10 @@ from semscale_pl.labels import encode_labels
 def test_numbers_are_ranks(values: list[int], dtype: type) -> None:
     labels = np.array(values, dtype)
     numbers, names = encode_labels(labels)
-    expected, places = np.unique(values, return_inverse=True)
+    expected, ranks = np.unique(values, return_inverse=True)
     assert names == tuple(map(str, expected.tolist()))
     assert numbers.dtype == np.int64
-    np.testing.assert_array_equal(numbers, places)
+    np.testing.assert_array_equal(numbers, ranks)
 
 
 def test_both_sides_of_where_counting_ends() -> None:

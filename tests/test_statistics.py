@@ -114,8 +114,8 @@ def test_holm_by_hand(p_values: list[float], expected: list[float]) -> None:
 def test_holm_rejects_what_the_step_down_procedure_rejects(p_values: list[float]) -> None:
     level = 0.05
     rejected, order = [False] * len(p_values), np.argsort(p_values, kind="stable")
-    for place, index in enumerate(order):
-        if p_values[index] * (len(p_values) - place) > level:
+    for rank, index in enumerate(order):
+        if p_values[index] * (len(p_values) - rank) > level:
             break
         rejected[index] = True
     assert [p <= level for p in holm(p_values)] == rejected

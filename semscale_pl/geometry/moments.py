@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from semscale_pl.geometry.classes import scales_from_moments
+from semscale_pl.geometry.volumes import Ratio
 
 _CLASSES_AT_ONCE = 64  # 2 MiB of covariances at d = 64, which stay in a CPU's cache
 _ROWS_AT_ONCE = 16384
@@ -150,12 +151,7 @@ class ClassMoments(nn.Module):
         return (squares - self.sums.square() / self.counts.clamp_min(1).unsqueeze(1)).clamp_min(0.0)
 
     @torch.no_grad()
-    def scales(
-        self,
-        estimator: Literal["plain", "shrunk"] | str = "plain",
-        ratio: float | Literal["dim"] = "dim",
-        unit: float = 1.0,
-    ) -> Tensor:
+    def scales(self, estimator: str = "plain", ratio: Ratio = "dim", unit: float = 1.0) -> Tensor:
         """Return the semantic scale of each class; only classes touched since the last call cost anything.
 
         Args:

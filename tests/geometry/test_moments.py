@@ -1,3 +1,5 @@
+"""Moments while rows come and go, and merged sets, against a computation from the rows themselves."""
+
 from __future__ import annotations
 
 from itertools import pairwise
@@ -9,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from semscale_pl.geometry.moments import ClassMoments
+from semscale_pl.geometry import semantic_scale
+from semscale_pl.geometry.moments import ClassMoments, Moments
 
 NUM_CLASSES, DIM = 4, 3
 
@@ -206,3 +209,27 @@ def test_refill_equals_adding(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_sizes_below_one_are_refused(num_classes: int, num_features: int, name: str) -> None:
     with pytest.raises(ValueError, match=f"Expected `{name}` to be at least 1, but got 0"):
         ClassMoments(num_classes, num_features)
+
+
+LABELS = torch.tensor([0] * 7 + [1] * 12 + [2] * 3)
+FEATURES = torch.randn(22, 5, generator=torch.Generator().manual_seed(0)) + 3.0 * LABELS[:, None]
+
+
+def test_scales_of_classes_groups_and_joined_sets() -> None:
+    moments = Moments.of(FEATURES, LABELS, 3)
+    expected = [float(semantic_scale(FEATURES[label == LABELS])) for label in range(3)]
+    assert moments.scales().tolist() == pytest.approx(expected)
+    groups = moments.grouped(torch.tensor([[True, False, True], [True, True, True]]))
+    assert groups.counts.tolist() == [10, 22]
+    both = [FEATURES[LABELS != 1], FEATURES]
+    assert groups.scales().tolist() == pytest.approx([float(semantic_scale(part)) for part in both])
+    torch.testing.assert_close(groups.means, torch.stack([part.double().mean(0) for part in both]))
+    joined = moments.take([0, 1]).joined(moments.take([2]))
+    pairs = [FEATURES[(label == LABELS) | (LABELS == 2)] for label in (0, 1)]
+    assert joined.scales().tolist() == pytest.approx([float(semantic_scale(part)) for part in pairs])
+    torch.testing.assert_close(joined.means, torch.stack([part.double().mean(0) for part in pairs]))
+
+
+def test_an_absent_class_is_refused() -> None:
+    with pytest.raises(ValueError, match="class 3"):
+        Moments.of(FEATURES, LABELS, 4)

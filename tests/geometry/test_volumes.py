@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from references import by_oas, by_singular_values, by_slogdet, gaussian
+from torch import Tensor
 
 import semscale_pl.geometry.volumes
 from semscale_pl.geometry import (
@@ -86,7 +88,7 @@ def test_isotropic_gaussian_tends_to_its_closed_form() -> None:
 @given(m=st.integers(2, 20), dim=st.integers(1, 20), seed=st.integers(0, 1000))
 def test_both_gram_sides_agree(m: int, dim: int, seed: int) -> None:
     features = gaussian(m, dim, seed=seed)
-    # The same points in a space wide enough for the m x m side, and at a ratio that does not feel it.
+    # The same points, wide enough for the m x m side, at a ratio that does not depend on the width.
     wide = torch.cat([features, torch.zeros(m, m + 1)], dim=1)
     assert float(volume(features, ratio=3.0)) == pytest.approx(float(volume(wide, ratio=3.0)), rel=1e-11)
 
@@ -147,3 +149,23 @@ def test_parallelotope_volume_in_closed_form() -> None:
 def test_finite_features_whose_sum_overflows_are_allowed() -> None:
     features = torch.tensor([[1.5e308, 0.0], [1.4e308, 1.0], [1.3e308, 3.0]], dtype=torch.float64)
     assert math.isfinite(float(volume(features)))
+
+
+@pytest.mark.parametrize(
+    "features, error, text",
+    [
+        ([["a"]], TypeError, "Expected `features` to be real numbers, but got words"),
+        (torch.ones(3, 2, dtype=torch.int64), TypeError, "but got torch.int64"),
+        (torch.ones(3), ValueError, "but got shape (3,)"),
+        (torch.ones(0, 3), ValueError, "at least 1 row, but got shape (0, 3)"),
+        (torch.ones(3, 0), ValueError, "but got shape (3, 0)"),
+        (
+            torch.tensor([[math.nan, 1.0], [math.inf, math.nan], [0.0, 0.0]]),
+            ValueError,
+            "2 NaN and 1 infinite entries in 2 of 3",
+        ),
+    ],
+)
+def test_volume_refuses_other_features(features: Tensor, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=re.escape(text)):
+        volume(features)
