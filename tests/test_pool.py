@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from small_pools import CAPACITY, DIM, DTYPES, MODES, NUM_CLASSES, NaivePool, batch, make_pool, naive_bits, tensors_of
 from torch import Tensor
 
-from semscale_pl.geometry import class_centres, semantic_scales
+from semscale_pl.geometry import class_centres, class_geometry, semantic_scales
 from semscale_pl.geometry.moments import ClassMoments
 from semscale_pl.pool import FeaturePool
 
@@ -239,3 +239,12 @@ def test_memory_is_the_sum_of_the_buffers_and_a_huge_pool_warns() -> None:
     assert pool.memory_bytes == 100 * (8 * 2 + 8) + 8 + moments
     with torch.device("meta"), pytest.warns(UserWarning, match=r"takes 7\.\d GiB"):
         FeaturePool(1_000_000, 2048 - 64, 1)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 2.0, None])
+def test_the_geometry_of_a_pool_is_that_of_its_contents(alpha: float | None) -> None:
+    pool = make_pool()
+    pool.push(*batch(torch.Generator().manual_seed(0), CAPACITY))
+    found, expected = pool.geometry(alpha), class_geometry(*pool.contents(), NUM_CLASSES, alpha=alpha)
+    for name in vars(found):
+        torch.testing.assert_close(getattr(found, name), getattr(expected, name), atol=1e-9, rtol=0, equal_nan=True)
