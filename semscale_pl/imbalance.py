@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from semscale_pl.options import check, check_choice
 from semscale_pl.validation import ArrayLike, as_tensor
 
 PROFILES = ("none", "exponential", "step")
-NORMALIZATIONS = ("sample", "class", "none")
 
 
 class ScaleWeights(NamedTuple):
@@ -50,10 +50,8 @@ def long_tail_counts(class_sizes: Sequence[int], factor: float, profile: str = "
 
     Reference: Cui et al. (CVPR 2019), section 5.1; Ma et al. (ICLR 2023), Table 5 (each class's own size).
     """
-    if profile not in PROFILES:
-        raise ValueError(f"Expected `imbalance` to be one of {PROFILES}, but got {profile!r}.")
-    if not factor >= 1:
-        raise ValueError(f"Expected `imbalance_factor` to be at least 1, but got {factor}.")
+    check_choice(profile, PROFILES, "imbalance")
+    check(imbalance_factor=factor)
     if profile == "none" and factor != 1:
         raise ValueError(f"Expected `imbalance_factor` 1 with imbalance none, but got {factor}. Choose a profile.")
     num_classes, sizes = len(class_sizes), [int(size) for size in class_sizes]
@@ -133,8 +131,7 @@ def normalize_weights(weights: ArrayLike, frequencies: ArrayLike, normalization:
         >>> normalize_weights(torch.tensor([1.0, 3.0]), torch.tensor([3, 1]))
         tensor([0.6667, 2.0000], dtype=torch.float64)
     """
-    if normalization not in NORMALIZATIONS:
-        raise ValueError(f"Expected `normalization` to be one of {NORMALIZATIONS}, but got {normalization!r}.")
+    check(normalization=normalization)
     weights, frequencies = as_tensor(weights, "weights"), as_tensor(frequencies, "frequencies")
     if weights.ndim != 1 or weights.shape != frequencies.shape:
         raise ValueError(
@@ -244,11 +241,4 @@ def _check_policy(scales: Tensor, power: float, floor: float, max_ratio: float) 
             "Expected `scales` to be finite and at least 0 (NaN for absent classes), but got "
             f"{int(wrong.sum())} others, the first for class {int(wrong.int().argmax())}."
         )
-    checks = {
-        "power": (power, 0.0 <= power < math.inf, "a finite number of at least 0"),
-        "floor": (floor, 0.0 < floor <= 1.0, "in (0, 1]"),
-        "max_ratio": (max_ratio, max_ratio >= 1.0, "at least 1"),
-    }
-    for name, (value, holds, expected) in checks.items():
-        if not holds:
-            raise ValueError(f"Expected `{name}` to be {expected}, but got {value}.")
+    check(power=power, floor=floor, max_ratio=max_ratio)

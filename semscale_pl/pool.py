@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from semscale_pl.geometry.classes import ClassGeometry
 from semscale_pl.geometry.moments import ClassMoments
 from semscale_pl.geometry.volumes import Ratio
+from semscale_pl.options import RULES, check
 from semscale_pl.validation import check_floating
 
 Mode = Literal["indexed", "fifo"]
@@ -77,10 +78,8 @@ class FeaturePool(nn.Module):
         rebuild_every: int = 10,
     ) -> None:
         super().__init__()
-        if mode not in get_args(Mode):
-            raise ValueError(f"Expected `mode` to be one of {get_args(Mode)}, but got {mode!r}.")
-        if capacity < 1:
-            raise ValueError(f"Expected `capacity` to be at least 1, but got {capacity}.")
+        RULES["pool"].check("mode", mode)
+        check(capacity=capacity)
         if rebuild_every < 0:
             raise ValueError(f"Expected `rebuild_every` to be at least 0, but got {rebuild_every}.")
         self.mode, self.validate_args, self.rebuild_every = mode, validate_args, rebuild_every
@@ -267,7 +266,7 @@ class FeaturePool(nn.Module):
 def _storage_dtype(dtype: torch.dtype | str) -> torch.dtype:
     found = _STORAGE_DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if found is None or found not in _STORAGE_DTYPES.values():
-        raise ValueError(f"Expected `storage_dtype` to be one of {tuple(_STORAGE_DTYPES)}, but got {dtype!r}.")
+        raise ValueError(RULES["storage_dtype"].refusal("storage_dtype", dtype))
     return found
 
 

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from semscale_pl.options import check
+
 # A quantity that follows the third this closely has nothing left to correlate.
 _DETERMINED = 1.0 - 1e-6
 
@@ -86,7 +88,7 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
         >>> round(interval.mean, 3), round(interval.half_width, 3)
         (2.0, 2.484)
     """
-    _check_level(level)
+    check(level=level)
     array = _finite(values, "values")
     count, mean = len(array), float(array.mean())
     if count < 2:
@@ -270,7 +272,7 @@ def wilson_interval(successes: int, total: int, level: float = 0.95) -> tuple[fl
 
 def _correlation(x: np.ndarray, y: np.ndarray, level: float, variance: Callable[[float], float]) -> Correlation:
     """Correlate; ``variance`` is that of atanh(r) times n - 3, given r."""
-    _check_level(level)
+    check(level=level)
     count = len(x)
     if count < 3:
         return Correlation(None, None, None, count)
@@ -328,8 +330,3 @@ def _check_lengths(**columns: Sequence[float] | np.ndarray) -> None:
         *names, last = (f"`{name}`" for name in columns)
         found = ", ".join(map(str, lengths[:-1]))
         raise ValueError(f"Expected {', '.join(names)} and {last} of one length, but got {found} and {lengths[-1]}.")
-
-
-def _check_level(level: float) -> None:
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"Expected `level` to be in (0, 1), but got {level}.")

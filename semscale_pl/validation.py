@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -163,36 +162,3 @@ def _found_classes(largest: int, num_rows: int) -> int:
             "torch.unique(labels, return_inverse=True) does, or give `num_classes`."
         )
     return largest + 1
-
-
-def check_choice(value: str, choices: Sequence[str], name: str) -> None:
-    """Refuse a name that is none of the choices.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if value not in choices:
-        raise ValueError(f"Expected `{name}` to be one of {tuple(choices)}, but got {value!r}.")
-
-
-def resolve_ratio(ratio: float | str, dim: int) -> float:
-    """Turn ``"dim"`` into the feature dimension and check a number.
-
-    Raises:
-        ValueError: neither ``"dim"`` nor a number above 0.
-    """
-    if ratio == "dim":
-        return float(dim)
-    if isinstance(ratio, str) or not 0 < ratio < math.inf:
-        raise ValueError(f'Expected `ratio` to be "dim" or a finite number above 0, but got {ratio!r}.')
-    return float(ratio)
-
-
-def check_unit(unit: float) -> None:
-    """Refuse a unit of length that is none.
-
-    Raises:
-        ValueError: not above 0.
-    """
-    if not 0 < unit < math.inf:
-        raise ValueError(f"Expected `unit` to be a finite number above 0, but got {unit}.")

@@ -13,6 +13,7 @@ import semscale_pl
 
 ROOT = Path(semscale_pl.__file__).parent
 FLOORS = [
+    ["options"],
     ["validation", "labels", "seeding", "distributed", "files", "memory", "progress", "torchvision_operators"],
     ["geometry", "imbalance", "statistics"],
     ["weighting", "pool", "losses", "metrics", "models", "figures"],

@@ -74,10 +74,10 @@ def test_checks_of_values_can_be_skipped() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"capacity": 0}, "Expected `capacity` to be at least 1, but got 0"),
-        ({"num_features": 0}, "Expected `num_features` to be at least 1, but got 0"),
-        ({"num_classes": -1}, "Expected `num_classes` to be at least 1, but got -1"),
-        ({"mode": "ring"}, "Expected `mode` to be one of ('indexed', 'fifo'), but got 'ring'"),
+        ({"capacity": 0}, "Expected `capacity` to be an integer of at least 1, but got 0"),
+        ({"num_features": 0}, "Expected `num_features` to be an integer of at least 1, but got 0"),
+        ({"num_classes": -1}, "Expected `num_classes` to be an integer of at least 1, but got -1"),
+        ({"mode": "ring"}, "Expected `mode` to be one of indexed, fifo, but got 'ring'"),
         ({"storage_dtype": "int8"}, "Expected `storage_dtype` to be one of"),
         ({"storage_dtype": torch.int64}, "Expected `storage_dtype` to be one of"),
         ({"rebuild_every": -1}, "Expected `rebuild_every` to be at least 0, but got -1"),

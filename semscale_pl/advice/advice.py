@@ -12,8 +12,9 @@ from torch import Tensor
 
 from semscale_pl.advice.growth import Growth, fit_growth, last_increment
 from semscale_pl.geometry.volumes import semantic_scale
+from semscale_pl.options import check, check_choice
 from semscale_pl.seeding import derive_seed
-from semscale_pl.validation import check_choice, check_features, check_labels
+from semscale_pl.validation import check_features, check_labels
 
 GAINS = ("relative", "absolute")
 
@@ -227,9 +228,4 @@ def check_settings(batch: int, threshold: float, budget: int, orders: int) -> No
     Raises:
         ValueError: they cannot.
     """
-    if batch < 1 or orders < 2:
-        raise ValueError(f"Expected `batch` of at least 1 and `orders` of at least 2, but got {batch} and {orders}.")
-    if not 0.0 < threshold < math.inf:
-        raise ValueError(f"Expected `threshold` to be a share above 0 such as 0.02, but got {threshold}.")
-    if budget < 0:
-        raise ValueError(f"Expected `budget` to be at least 0, but got {budget}.")
+    check(batch=batch, orders=orders, threshold=threshold, budget=budget)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from semscale_pl.geometry.classes import semantic_scales
 from semscale_pl.geometry.volumes import semantic_scale
+from semscale_pl.options import check
 from semscale_pl.seeding import derive_seed
 from semscale_pl.validation import check_features
 
@@ -62,8 +63,7 @@ def last_increment(samples: Tensor, batch: int, *, orders: int = 20, level: floa
     Reference: Ma et al. (ICLR 2023), appendix I2.
     """
     check_collection(samples, batch, orders)
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"Expected `level` to be in (0, 1), but got {level}.")
+    check(level=level)
     before = len(samples) - batch
     if before < 2:
         return Increment(math.nan, math.nan, math.nan)

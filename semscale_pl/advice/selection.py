@@ -11,8 +11,9 @@ from torch import Tensor
 
 from semscale_pl.geometry.classes import semantic_scales
 from semscale_pl.geometry.volumes import semantic_scale, volume
+from semscale_pl.options import check_choice
 from semscale_pl.seeding import derive_seed
-from semscale_pl.validation import check_choice, check_features, check_labels
+from semscale_pl.validation import check_features, check_labels
 
 
 def coverage(features: Tensor, rows: Tensor, size: int | None = None) -> Tensor:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from semscale_pl.config.checks import check_file, is_int
+from semscale_pl.config.checks import check_file, check_values
 from semscale_pl.config.errors import FAILED, WrongCallError, answers_in_one_line
 from semscale_pl.training.launching import run_folder
 
@@ -40,10 +40,7 @@ def check(cfg: DictConfig) -> None:
         raise WrongCallError("Expected a checkpoint to export. Pass ckpt=RUN/checkpoints/last.ckpt")
     if cfg.format not in FILES:
         raise WrongCallError(f"Expected `format` to be one of {', '.join(FILES)}, but got {cfg.format!r}.")
-    if cfg.image_size is not None and not (is_int(cfg.image_size) and cfg.image_size >= 1):
-        raise WrongCallError(
-            f"Expected `image_size` to be an integer of at least 1 or null, but got {cfg.image_size!r}."
-        )
+    check_values(cfg, "export")
     check_file("ckpt", cfg.ckpt, needed=True)
     missing = [name for name in PACKAGES[cfg.format] if importlib.util.find_spec(name) is None]
     if missing:

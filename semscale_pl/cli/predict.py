@@ -51,12 +51,10 @@ def check(cfg: DictConfig) -> None:
         raise WrongCallError("Expected a checkpoint to predict with. Pass ckpt=RUN/checkpoints/last.ckpt")
     if OmegaConf.is_missing(cfg, "images"):
         raise WrongCallError("Expected a folder of images. Pass images=FOLDER")
-    check_values(cfg)
+    check_values(cfg, "predict")
     if cfg.accelerator not in ACCELERATORS:
         choices = ", ".join(ACCELERATORS)
         raise WrongCallError(f"Expected `accelerator` to be one of {choices}, but got {cfg.accelerator!r}.")
-    if cfg.batch_size is None:
-        raise WrongCallError("Expected `batch_size` to be an integer of at least 1, but got None.")
     check_file("ckpt", cfg.ckpt, needed=True)
     _check_folder(str(cfg.images))
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -132,20 +132,6 @@ SHOWN = 3
 REMEMBERED_FROM = 256
 
 Fingerprints = NDArray[np.uint64]
-
-
-def checked_choice(choice: str) -> ImageCheck:
-    """Return which check is made.
-
-    Args:
-        choice: "decode", "exist" or "none".
-
-    Raises:
-        ValueError: another word.
-    """
-    if choice not in get_args(ImageCheck):
-        raise ValueError(f"Expected `check_images` to be one of {', '.join(get_args(ImageCheck))}, but got {choice!r}.")
-    return choice  # type: ignore[return-value]
 
 
 def used_files(*datasets: IndexedDataset | None) -> list[str]:

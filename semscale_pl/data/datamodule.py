@@ -12,9 +12,9 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from semscale_pl.data.checking import ImageCheck, check_decodable, check_splits, checked_choice, memory_of, used_files
+from semscale_pl.data.checking import ImageCheck, check_decodable, check_splits, memory_of, used_files
 from semscale_pl.data.indexed import IndexedDataset, collate
-from semscale_pl.data.longtail import carve_validation, check_choice, check_subset, index_hash, training_subset
+from semscale_pl.data.longtail import carve_validation, check_subset, index_hash, training_subset
 from semscale_pl.data.samplers import (
     EpochSampler,
     EvaluationBatchSampler,
@@ -25,6 +25,7 @@ from semscale_pl.data.samplers import (
 )
 from semscale_pl.data.source import DataError, ImageSet, Source
 from semscale_pl.data.transforms import Augmentation, ModelInput
+from semscale_pl.options import check
 from semscale_pl.seeding import derive_seed
 
 
@@ -114,11 +115,10 @@ class ImbalancedDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         check_subset(imbalance_factor, imbalance, imbalance_samples, imbalance_file)
-        check_choice(class_order, subset_rule)
+        check("dataset", download=download, num_classes=num_classes, class_order=class_order, subset_rule=subset_rule)
+        check(batch_size=batch_size, eval_batch_size=eval_batch_size, check_images=check_images)
+        check(num_workers=num_workers, prefetch_factor=prefetch_factor, seed=seed, subset_seed=subset_seed)
         _check_validation(validation_per_class, validation_fraction)
-        for what, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
-            if size is not None and size < 1:
-                raise ValueError(f"Expected `{what}` to be at least 1, but got {size}. It counts all ranks' samples.")
         self.source, self.name, self.root, self.download = source, name, Path(root), download
         self.expected_classes = num_classes
         self.model_input = ModelInput(image_size, channels, mean, std, crop_share)
@@ -133,7 +133,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
         workers = {"persistent_workers": persistent_workers, "prefetch_factor": prefetch_factor} if num_workers else {}
         self.loader_options: dict[str, Any] = {"num_workers": num_workers, "pin_memory": pin_memory, **workers}
         self.seed, self.subset_seed = seed, seed if subset_seed is None else subset_seed
-        self.check_images = checked_choice(check_images)
+        self.check_images = check_images
         self._resumed_epoch = 0
         self._ready = False
 
@@ -283,11 +283,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
 
 
 def _check_validation(per_class: int, fraction: float) -> None:
-    if per_class < 0 or not 0 <= fraction < 1:
-        raise ValueError(
-            f"Expected `validation_per_class` to be at least 0 and `validation_fraction` in [0, 1), but got "
-            f"{per_class} and {fraction}. 0 carves nothing."
-        )
+    check(validation_per_class=per_class, validation_fraction=fraction)
     if per_class and fraction:
         raise ValueError(
             f"Expected one of `validation_per_class` and `validation_fraction` to be 0, but got {per_class} and "

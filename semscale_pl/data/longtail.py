@@ -14,11 +14,10 @@ from torch.utils.data import Dataset, Subset
 
 from semscale_pl.data.source import DataError
 from semscale_pl.imbalance import long_tail_counts
+from semscale_pl.options import RULES, check, check_choice
 from semscale_pl.seeding import derive_seed
 
 PROFILES = ("none", "exponential", "step")
-SUBSET_RULES = ("seeded", "first", "cao_seed0")
-CLASS_ORDERS = ("label", "reversed", "permuted")
 
 # Separate streams of one seed, so that the choice of images, of classes and of validation images are independent.
 _SUBSET, _ORDER, _CARVE, _SPLIT = 1, 2, 3, 4
@@ -68,7 +67,7 @@ def long_tail_indices(
     Reference: Cao et al. (NeurIPS 2019), section 4.1; for classes of unequal size Ma et al. (ICLR 2023), section 5.
     """
     check_imbalance(factor, profile)
-    check_choice(class_order, subset_rule)
+    check(class_order=class_order, subset_rule=subset_rule)
     sizes = torch.bincount(labels, minlength=num_classes)
     order = torch.arange(num_classes)
     if class_order == "reversed":
@@ -145,9 +144,8 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
 
 def check_imbalance(factor: float, profile: str) -> None:
     """Raise ValueError for a profile and a factor that do not fit together."""
-    _check_name("imbalance", profile, PROFILES)
-    if not factor >= 1 or not np.isfinite(factor):
-        raise ValueError(f"Expected `imbalance_factor` to be at least 1, but got {factor}. It is n_max / n_min.")
+    check_choice(profile, PROFILES, "imbalance")
+    check(imbalance_factor=factor)
     if profile == "none" and factor != 1:
         raise ValueError(
             f"Expected `imbalance_factor` to be 1 with imbalance=none, but got {factor}. "
@@ -155,20 +153,9 @@ def check_imbalance(factor: float, profile: str) -> None:
         )
 
 
-def check_choice(class_order: str, subset_rule: str) -> None:
-    """Raise ValueError for an unknown order of the classes or rule of the choice."""
-    _check_name("class_order", class_order, CLASS_ORDERS)
-    _check_name("subset_rule", subset_rule, SUBSET_RULES)
-
-
-def _check_name(what: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"Expected `{what}` to be one of {', '.join(allowed)}, but got {value!r}. Choose one of them.")
-
-
 def choose_counts(labels: Tensor, counts: list[int], seed: int, rule: str) -> Tensor:
-    """Take the given number of images of each class, by a rule of :data:`SUBSET_RULES`; positions, ascending."""
-    _check_name("subset_rule", rule, SUBSET_RULES)
+    """Take the given number of images of each class, by a ``subset_rule``; positions, ascending."""
+    check(subset_rule=rule)
     legacy = np.random.RandomState(0)
     chosen = []
     for label, count in enumerate(counts):
@@ -240,16 +227,14 @@ def check_subset(factor: float, profile: str, samples: int | None, file: str | P
     if profile in PROFILES:
         check_imbalance(factor, profile)
         return
-    if profile not in (PER_CLASS, LISTED):
-        known = ", ".join((*PROFILES, PER_CLASS, LISTED))
-        raise ValueError(f"Expected `imbalance` to be one of {known}, but got {profile!r}. Choose one of them.")
+    check(imbalance=profile)
     if factor != 1:
         raise ValueError(
             f"Expected `imbalance_factor` to be 1 with imbalance={profile}, but got {factor}. "
             "Set imbalance=exponential or imbalance=step, or leave the factor at 1."
         )
-    if profile == PER_CLASS and (samples is None or samples < 1):
-        raise ValueError(f"Expected `imbalance.samples` to be at least 1, but got {samples}. It counts each class's.")
+    if profile == PER_CLASS:
+        RULES["imbalance.samples"].check("imbalance.samples", samples)
     if profile == LISTED and file is None:
         raise ValueError("Expected `imbalance.file` with imbalance=listed, but got none. It is a JSON list.")
 

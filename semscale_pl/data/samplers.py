@@ -11,6 +11,7 @@ from torch.utils.data import Sampler
 
 from semscale_pl.data.source import DataError
 from semscale_pl.distributed import rank, world_size
+from semscale_pl.options import check
 from semscale_pl.seeding import derive_seed
 
 
@@ -64,6 +65,7 @@ class PowerSampling:
     """
 
     def __init__(self, power: float) -> None:
+        check("sampler", power=power)
         self.power = power
 
     def class_frequencies(self, counts: Tensor, epoch: int = 0) -> Tensor:
@@ -91,8 +93,7 @@ class ProgressiveSampling:
     """
 
     def __init__(self, num_epochs: int) -> None:
-        if num_epochs < 1:
-            raise ValueError(f"Expected `num_epochs` to be at least 1, but got {num_epochs}. Use trainer.max_epochs.")
+        check(num_epochs=num_epochs)
         self.num_epochs = num_epochs
 
     def class_frequencies(self, counts: Tensor, epoch: int = 0) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from semscale_pl.data.source import DataError
+from semscale_pl.options import check
 
 Augmentation = Callable[[Any], Any]
 
@@ -35,12 +36,7 @@ class ModelInput:
         std: Sequence[float] = (1.0,),
         crop_share: float = 1.0,
     ) -> None:
-        if not 0 < crop_share <= 1:
-            raise ValueError(f"Expected `crop_share` to be in (0, 1], but got {crop_share}. 1 crops nothing.")
-        if image_size is not None:
-            check_image_size(image_size)
-        if channels not in (None, 1, 3):
-            raise ValueError(f"Expected `channels` to be 1, 3 or null, but got {channels}. 1 is grey, 3 is colour.")
+        check("dataset", image_size=image_size, channels=channels, crop_share=crop_share)
         _check_statistics(channels, list(mean), list(std))
         self.image_size = image_size
         self.channels = channels

@@ -18,10 +18,9 @@ from semscale_pl.geometry.classes import (
 )
 from semscale_pl.geometry.moments import ClassMoments
 from semscale_pl.geometry.samples import pool_features, sample_volumes
-from semscale_pl.geometry.volumes import ESTIMATORS, Ratio, parallelotope_volume, semantic_scale, volume
+from semscale_pl.geometry.volumes import Ratio, parallelotope_volume, semantic_scale, volume
 
 __all__ = [
-    "ESTIMATORS",
     "ClassGeometry",
     "ClassMoments",
     "Ratio",

@@ -19,6 +19,7 @@ from semscale_pl.geometry.volumes import (
     scaled_volume,
 )
 from semscale_pl.labels import Labels, class_numbers
+from semscale_pl.options import check
 from semscale_pl.validation import ArrayLike, as_features, as_tensor, check_labels
 
 # Rows of a block of distances: few enough that little is computed on both sides of the diagonal.
@@ -230,8 +231,7 @@ def interclass_weights(centres: ArrayLike, alpha: float = 1.0) -> Tensor:
 
     Reference: Ma et al. (ICLR 2023), section 3, inter-class interference.
     """
-    if not 1.0 <= alpha < math.inf:
-        raise ValueError(f"Expected `alpha` to be a finite number of at least 1, but got {alpha}.")
+    check(alpha=alpha)
     distances = centre_distances(centres)
     largest = distances.nan_to_num(nan=0.0).max()
     # 0 * NaN keeps absent classes undefined.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from semscale_pl.geometry.classes import scales_from_moments
 from semscale_pl.geometry.volumes import Ratio
+from semscale_pl.options import check
 
 _CLASSES_AT_ONCE = 64  # 2 MiB of covariances at d = 64, which stay in a CPU's cache
 _ROWS_AT_ONCE = 16384
@@ -55,9 +56,7 @@ class ClassMoments(nn.Module):
 
     def __init__(self, num_classes: int, num_features: int) -> None:
         super().__init__()
-        for name, size in (("num_classes", num_classes), ("num_features", num_features)):
-            if size < 1:
-                raise ValueError(f"Expected `{name}` to be at least 1, but got {size}.")
+        check(num_classes=num_classes, num_features=num_features)
         float64 = torch.float64
         self.register_buffer("counts", torch.zeros(num_classes, dtype=torch.int64))
         self.register_buffer("shift", torch.zeros(num_classes, num_features, dtype=float64))

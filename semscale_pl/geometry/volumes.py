@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from semscale_pl.validation import ArrayLike, as_features, check_choice, check_unit, resolve_ratio
+from semscale_pl.options import check
+from semscale_pl.validation import ArrayLike, as_features
 
-ESTIMATORS = ("plain", "shrunk")
 Ratio = float | Literal["dim"]
 
 # Float64 numbers held at once: 32 MiB.
@@ -108,9 +108,8 @@ def parallelotope_volume(vectors: ArrayLike) -> Tensor:
 
 def scale_factor(dim: int, unit: float, ratio: Ratio, estimator: str) -> float:
     """Check the settings and return sqrt(ratio) / unit, which divided by sqrt(m) scales the features."""
-    check_unit(unit)
-    check_choice(estimator, ESTIMATORS, "estimator")
-    return math.sqrt(resolve_ratio(ratio, dim)) / unit
+    check(ratio=ratio, unit=unit, estimator=estimator)
+    return math.sqrt(float(dim if ratio == "dim" else ratio)) / unit
 
 
 def scaled_volume(features: Tensor, scale: float, center: bool, estimator: str) -> Tensor:

@@ -6,14 +6,14 @@ from torch import Tensor
 
 from semscale_pl.losses import functional
 from semscale_pl.losses.base import PerSampleLoss
-from semscale_pl.losses.checks import check_fraction, check_not_negative
+from semscale_pl.options import check
 
 
 class CrossEntropy(PerSampleLoss):
     """Softmax cross-entropy.
 
     Args:
-        label_smoothing: share of the target spread evenly over all classes, in [0, 1].
+        label_smoothing: share of the target spread evenly over all classes, in [0, 1).
 
     Example:
         >>> import torch
@@ -25,7 +25,8 @@ class CrossEntropy(PerSampleLoss):
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
-        self.label_smoothing = check_fraction("label_smoothing", label_smoothing)
+        check(label_smoothing=label_smoothing)
+        self.label_smoothing = float(label_smoothing)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return (B,) cross-entropies."""
@@ -48,7 +49,8 @@ class Focal(PerSampleLoss):
 
     def __init__(self, gamma: float = 1.0) -> None:
         super().__init__()
-        self.gamma = check_not_negative("gamma", gamma)
+        check(gamma=gamma)
+        self.gamma = float(gamma)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return (B,) focal losses."""
@@ -75,7 +77,8 @@ class BalancedSoftmax(PerSampleLoss):
 
     def __init__(self, tau: float = 1.0) -> None:
         super().__init__()
-        self.tau = check_not_negative("tau", tau)
+        check("loss", tau=tau)
+        self.tau = float(tau)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return (B,) losses."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from semscale_pl.losses.base import PerSampleLoss
-from semscale_pl.losses.checks import check_fraction, check_not_negative
 from semscale_pl.losses.functional import cross_entropy, full_precision
+from semscale_pl.options import check
 
 # The default threshold in units of the even share 1/C: a choice of this project that works for any number of classes.
 SHARE_OF_EVEN = 0.4
@@ -58,8 +58,9 @@ class Equalization(PerSampleLoss):
 
     def __init__(self, gamma: float = 0.9, threshold: float | None = None) -> None:
         super().__init__()
-        self.gamma = check_fraction("gamma", gamma)
-        self.threshold = None if threshold is None else check_not_negative("threshold", threshold)
+        check("Equalization", "loss", gamma=gamma, threshold=threshold)
+        self.gamma = float(gamma)
+        self.threshold = None if threshold is None else float(threshold)
 
     def rare_classes(self, frequencies: Tensor) -> Tensor:
         """Return (C,) bool, True where a class is rare; frequencies (C,) are probabilities."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from semscale_pl.losses.base import PerSampleLoss
-from semscale_pl.losses.checks import check_not_negative, check_positive
 from semscale_pl.losses.functional import cross_entropy, fill_absent, full_precision
+from semscale_pl.options import check
 
 
 def ldam_margins(frequencies: Tensor, max_margin: float = 0.5) -> Tensor:
@@ -72,8 +72,8 @@ class LDAM(PerSampleLoss):
 
     def __init__(self, max_margin: float = 0.5, scale: float = 30.0) -> None:
         super().__init__()
-        self.max_margin = check_not_negative("max_margin", max_margin)
-        self.scale = check_positive("scale", scale)
+        check(max_margin=max_margin, scale=scale)
+        self.max_margin, self.scale = float(max_margin), float(scale)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return (B,) losses of cosines (B, C)."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from semscale_pl.losses.base import PerSampleLoss
-from semscale_pl.losses.checks import check_not_negative
 from semscale_pl.losses.functional import adjust_logits, balanced_softmax, cross_entropy
+from semscale_pl.options import check
 
 
 def posthoc_logits(logits: Tensor, frequencies: Tensor, tau: float = 1.0) -> Tensor:
@@ -52,8 +52,8 @@ class LogitAdjusted(PerSampleLoss):
 
     def __init__(self, tau: float = 1.0, posthoc: bool = False) -> None:
         super().__init__()
-        self.tau = check_not_negative("tau", tau)
-        self.posthoc = posthoc
+        check("loss", tau=tau, posthoc=posthoc)
+        self.tau, self.posthoc = float(tau), posthoc
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return (B,) losses."""

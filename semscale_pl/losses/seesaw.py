@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from semscale_pl.losses.base import PerSampleLoss
-from semscale_pl.losses.checks import check_not_negative
 from semscale_pl.losses.functional import cross_entropy, full_precision
+from semscale_pl.options import check
 
 # A probability of the true class below this one no longer raises the compensation.
 SMALLEST_PROBABILITY = 0.01
@@ -81,7 +81,8 @@ class Seesaw(PerSampleLoss):
 
     def __init__(self, p: float = 0.8, q: float = 2.0) -> None:
         super().__init__()
-        self.p, self.q = check_not_negative("p", p), check_not_negative("q", q)
+        check(p=p, q=q)
+        self.p, self.q = float(p), float(q)
         self.register_buffer("cumulative_counts", None)
 
     def setup(self, class_frequencies: Tensor) -> None:

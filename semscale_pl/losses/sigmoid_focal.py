@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from semscale_pl.losses.base import PerSampleLoss
-from semscale_pl.losses.checks import check_not_negative
 from semscale_pl.losses.functional import full_precision
+from semscale_pl.options import check
 
 
 def sigmoid_focal(logits: Tensor, labels: Tensor, gamma: float = 1.0) -> Tensor:
@@ -52,7 +52,8 @@ class SigmoidFocal(PerSampleLoss):
 
     def __init__(self, gamma: float = 1.0) -> None:
         super().__init__()
-        self.gamma = check_not_negative("gamma", gamma)
+        check(gamma=gamma)
+        self.gamma = float(gamma)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return (B,) losses."""

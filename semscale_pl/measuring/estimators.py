@@ -11,8 +11,8 @@ from semscale_pl.geometry.classes import semantic_scales
 from semscale_pl.geometry.volumes import centred_blocks, gram, scaled_volume
 from semscale_pl.measuring.extrapolation import Extrapolation, extrapolated_scales, extrapolation, extrapolations
 from semscale_pl.measuring.subsamples import bits_of_subsets, coordinates, members_of, random_subsets
+from semscale_pl.options import check_choice
 from semscale_pl.seeding import derive_seed
-from semscale_pl.validation import check_choice
 
 SMALLEST_SIZE = 2
 
@@ -186,7 +186,6 @@ def _squared_lengths(rows: Tensor, unscaled: Tensor) -> Tensor:
 
 
 __all__ = [
-    "CONTROLLED",
     "Extrapolation",
     "controlled_scales",
     "extrapolated_scales",
@@ -198,8 +197,6 @@ __all__ = [
     "matched_size",
     "shrunk_scales",
 ]
-
-CONTROLLED = ("matched", "oas", "ledoit_wolf", "extrapolated")
 
 
 def controlled_scales(

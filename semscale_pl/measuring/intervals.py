@@ -10,8 +10,8 @@ from torch import Tensor
 
 from semscale_pl.geometry.classes import scales_from_moments
 from semscale_pl.measuring.subsamples import bits_of_subsets, coordinates, members_of, random_subsets
+from semscale_pl.options import check, check_choice
 from semscale_pl.seeding import derive_seed
-from semscale_pl.validation import check_choice
 
 METHODS = ("jackknife", "subsample")
 # With fewer, the spread of S' cannot be told from the sample; see docs/count_control.md for what was measured.
@@ -164,8 +164,7 @@ def _without_each(points: Tensor, parts: tuple[Tensor, ...], sizes: Tensor, dim:
 
 def _check(method: str, level: float, groups: int, repeats: int) -> None:
     check_choice(method, METHODS, "method")
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"Expected `level` to be in (0, 1), but got {level}.")
+    check(level=level)
     for name, value in (("groups", groups), ("repeats", repeats)):
         if value < 2:
             raise ValueError(f"Expected `{name}` to be at least 2, but got {value}.")

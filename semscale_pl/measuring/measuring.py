@@ -17,22 +17,20 @@ from semscale_pl.geometry import ClassGeometry
 from semscale_pl.geometry.volumes import Ratio, num_lines, scale_factor
 from semscale_pl.imbalance import effective_numbers, scales_to_weights
 from semscale_pl.labels import encode_labels, label_array
-from semscale_pl.measuring.estimators import CONTROLLED, extrapolation, ledoit_wolf_scale, matched_scale, matched_size
+from semscale_pl.measuring.estimators import extrapolation, ledoit_wolf_scale, matched_scale, matched_size
 from semscale_pl.measuring.intervals import scale_interval
 from semscale_pl.measuring.kernel import ClassSettings
 from semscale_pl.measuring.measurement import Measurement, Notice
 from semscale_pl.measuring.notices import notices_of
 from semscale_pl.measuring.table import ClassTable, Extra, Progress, class_table
+from semscale_pl.options import MOST_EIGENVALUES, check
 from semscale_pl.seeding import derive_seed
-from semscale_pl.validation import check_choice, check_unit
 
-FEATURE_NORMS = ("none", "l2", "rms")
 NEIGHBOURS = 5
 # Candidates more than asked for, of which the nearest are chosen by their exact distances.
 _SPARE = 8
 # Eigenvalues cost as much as everything else together: left out, unless asked for, where they would take minutes.
 _MOST_SPECTRUM_WORK = 1e11
-_SPECTRUM = 64
 _INTERVAL = "interval"
 
 
@@ -70,19 +68,9 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_choice(self.feature_norm, FEATURE_NORMS, "feature_norm")
-        check_unit(self.unit)
-        scale_factor(1, self.unit, self.ratio, "plain")
-        if not 1.0 <= self.alpha < math.inf:
-            raise ValueError(f"Expected `alpha` to be a finite number of at least 1, but got {self.alpha}.")
         for name in self.controlled:
-            check_choice(name, CONTROLLED, "controlled")
-        if not 0.0 < self.level < 1.0:
-            raise ValueError(f"Expected `level` to be in (0, 1), but got {self.level}.")
-        if self.num_features is not None and self.num_features < 1:
-            raise ValueError(f"Expected `num_features` to be at least 1, but got {self.num_features}.")
-        if self.spectrum is not None and not 0 <= self.spectrum <= _SPECTRUM:
-            raise ValueError(f"Expected `spectrum` to be from 0 to {_SPECTRUM}, but got {self.spectrum}.")
+            check(controlled=name)
+        check("measure", **{key: value for key, value in vars(self).items() if key != "controlled"})
 
 
 def measure(
@@ -299,7 +287,7 @@ def _notices(source: FeatureSource, table: ClassTable) -> tuple[Notice, ...]:
 
 def _spectrum_size(source: FeatureSource) -> int:
     sides = np.minimum(np.bincount(source.labels), source.num_features).astype(np.float64)
-    return _SPECTRUM if (sides**3).sum() <= _MOST_SPECTRUM_WORK else 0
+    return MOST_EIGENVALUES if (sides**3).sum() <= _MOST_SPECTRUM_WORK else 0
 
 
 def _array(values: Any) -> np.ndarray:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semscale_pl.models.backbone import check_positive
+from semscale_pl.options import check
 
 
 class LinearClassifier(nn.Module):
@@ -32,8 +30,7 @@ class LinearClassifier(nn.Module):
 
     def __init__(self, num_features: int, num_classes: int, bias: bool = True) -> None:
         super().__init__()
-        check_positive("num_features", num_features)
-        check_positive("num_classes", num_classes)
+        check(num_features=num_features, num_classes=num_classes, bias=bias)
         self.num_features, self.num_classes = num_features, num_classes
         self.linear = nn.Linear(num_features, num_classes, bias=bias)
 
@@ -85,10 +82,7 @@ class CosineClassifier(nn.Module):
 
     def __init__(self, num_features: int, num_classes: int, scale: float = 1.0) -> None:
         super().__init__()
-        check_positive("num_features", num_features)
-        check_positive("num_classes", num_classes)
-        if not 0 < scale < math.inf:
-            raise ValueError(f"Expected `scale` to be positive and finite, but got {scale}. Use 1 for LDAM, else 16.")
+        check(num_features=num_features, num_classes=num_classes, scale=scale)
         self.num_features, self.num_classes, self.scale = num_features, num_classes, float(scale)
         self.weight = nn.Parameter(F.normalize(torch.randn(num_classes, num_features), dim=1))
 

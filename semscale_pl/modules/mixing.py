@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from semscale_pl.options import check
+
 
 class Mixed(NamedTuple):
     """A batch of mixed images.
@@ -43,13 +45,11 @@ class Mixing:
     probability: float = 1.0
 
     def __post_init__(self) -> None:
-        if min(self.mixup_alpha, self.cutmix_alpha) < 0 or max(self.mixup_alpha, self.cutmix_alpha) == 0:
+        check(mixup_alpha=self.mixup_alpha, cutmix_alpha=self.cutmix_alpha, probability=self.probability)
+        if self.mixup_alpha == self.cutmix_alpha == 0:
             raise ValueError(
-                "Expected `mixup_alpha` and `cutmix_alpha` to be at least 0 and one of them above 0, "
-                f"but got {self.mixup_alpha} and {self.cutmix_alpha}. Use no mixing to switch both off."
+                "Expected `mixup_alpha` or `cutmix_alpha` above 0, but got 0 and 0. Use no mixing to switch both off."
             )
-        if not 0.0 < self.probability <= 1.0:
-            raise ValueError(f"Expected `probability` to be in (0, 1], but got {self.probability}.")
 
     def __call__(self, images: Tensor) -> Mixed | None:
         """Mix a batch with torch's global generator.

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from semscale_pl.options import check
 from semscale_pl.statistics import pearson, spearman
 
 Metrics = Mapping[str, Any]
@@ -138,9 +139,7 @@ def check_derived(name: str, arguments: Mapping[str, Any]) -> None:
     for key, value in arguments.items():
         if value not in _ALLOWED.get(key, (value,)):
             raise ValueError(f"Expected `{key}` of {name} to be one of {list(_ALLOWED[key])}, but got {value!r}.")
-    alpha = arguments.get("alpha", 1.0)
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not alpha >= 1:
-        raise ValueError(f"Expected `alpha` of {name} to be a number of at least 1, but got {alpha!r}.")
+    check(alpha=arguments.get("alpha", 1.0))
 
 
 def compute(name: str, record: Metrics, baseline: Metrics | None, arguments: Mapping[str, Any]) -> float | None:

@@ -74,11 +74,11 @@ def test_undecided_where_the_interval_holds_the_threshold() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch": 0}, "Expected `batch` of at least 1"),
-        ({"orders": 1}, "`orders` of at least 2"),
+        ({"batch": 0}, "Expected `batch` to be an integer of at least 1"),
+        ({"orders": 1}, "`orders` to be an integer of at least 2"),
         ({"threshold": 0.0}, "Expected `threshold` to be a share above 0"),
         ({"threshold": math.nan}, "Expected `threshold`"),
-        ({"budget": -1}, "Expected `budget` to be at least 0"),
+        ({"budget": -1}, "Expected `budget` to be an integer of at least 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, float], message: str) -> None:

@@ -207,7 +207,7 @@ def test_refill_equals_adding(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("num_classes", "num_features", "name"), [(0, 3, "num_classes"), (3, 0, "num_features")])
 def test_sizes_below_one_are_refused(num_classes: int, num_features: int, name: str) -> None:
-    with pytest.raises(ValueError, match=f"Expected `{name}` to be at least 1, but got 0"):
+    with pytest.raises(ValueError, match=f"Expected `{name}` to be an integer of at least 1, but got 0"):
         ClassMoments(num_classes, num_features)
 
 

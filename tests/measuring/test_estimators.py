@@ -14,7 +14,6 @@ from torch import Tensor
 
 from semscale_pl.geometry.classes import semantic_scales
 from semscale_pl.measuring.estimators import (
-    CONTROLLED,
     controlled_scales,
     extrapolated_scales,
     extrapolations,
@@ -23,6 +22,7 @@ from semscale_pl.measuring.estimators import (
     shrunk_scales,
 )
 from semscale_pl.measuring.subsamples import bits_of_subsets, coordinates
+from semscale_pl.options import CONTROLLED
 from semscale_pl.studies.known_volumes import populations
 
 

@@ -117,7 +117,7 @@ def test_level_and_seed() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "bootstrap"}, "`method` to be one of ('jackknife', 'subsample'), but got 'bootstrap'"),
+        ({"method": "bootstrap"}, "`method` to be one of jackknife, subsample, but got 'bootstrap'"),
         ({"level": 1.0}, "`level` to be in (0, 1), but got 1.0"),
         ({"groups": 1}, "`groups` to be at least 2, but got 1"),
         ({"repeats": 1}, "`repeats` to be at least 2, but got 1"),

@@ -64,11 +64,11 @@ def test_heads_have_no_penalty_and_train(head: LinearClassifier | CosineClassifi
 @pytest.mark.parametrize("kind", [LinearClassifier, CosineClassifier])
 @pytest.mark.parametrize("sizes, name", [((0, 3), "num_features"), ((4, 0), "num_classes")])
 def test_sizes_below_one_are_refused(kind: type, sizes: tuple[int, int], name: str) -> None:
-    with pytest.raises(ValueError, match=f"Expected `{name}` to be a positive integer"):
+    with pytest.raises(ValueError, match=f"Expected `{name}` to be an integer of at least 1"):
         kind(*sizes)
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, math.inf, math.nan])
 def test_useless_scales_are_refused(scale: float) -> None:
-    with pytest.raises(ValueError, match="Expected `scale` to be positive and finite"):
+    with pytest.raises(ValueError, match="Expected `scale` to be a number above 0"):
         CosineClassifier(4, 3, scale=scale)

@@ -14,6 +14,7 @@ from torch import Tensor
 from semscale_pl.callbacks.training_data import check_training_pass, training_features
 from semscale_pl.files import csv_text, write_text
 from semscale_pl.geometry import pool_features, semantic_scales
+from semscale_pl.options import check
 
 NAME = "drift.csv"
 COLUMNS = ("epoch", "learning_rate", "mean", "median", "p90", "to_norm", "scale_change")
@@ -39,8 +40,7 @@ class FeatureDrift(pl.Callback):
     """
 
     def __init__(self, dirpath: str | os.PathLike[str], num_features: int = 64) -> None:
-        if num_features < 1:
-            raise ValueError(f"Expected `num_features` to be at least 1, but got {num_features}.")
+        check(num_features=num_features)
         self.path, self.num_features = Path(dirpath) / NAME, num_features
         self.rows: list[list[float]] = []
         self._before: Tensor | None = None

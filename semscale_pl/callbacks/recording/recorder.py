@@ -15,6 +15,7 @@ from semscale_pl.callbacks.recording.class_panel import ClassPanel, prepare_axes
 from semscale_pl.callbacks.recording.csv_log import ResumedCSVLogger
 from semscale_pl.callbacks.recording.scale_table import NAME, ScaleTable, Values
 from semscale_pl.distributed import world_size
+from semscale_pl.options import check
 from semscale_pl.weighting import WeightingReport
 
 
@@ -42,10 +43,8 @@ class RunRecorder(pl.Callback):
         class_names: Sequence[str] | None = None,
         pictures_every_n_epochs: int = 0,
     ) -> None:
-        every = pictures_every_n_epochs
-        if not isinstance(every, int) or isinstance(every, bool) or every < 0:
-            raise ValueError(f"Expected `pictures_every_n_epochs` to be an integer of at least 0, but got {every!r}.")
-        self.dirpath, self.pictures_every_n_epochs = Path(dirpath), every
+        check(pictures_every_n_epochs=pictures_every_n_epochs)
+        self.dirpath, self.pictures_every_n_epochs = Path(dirpath), pictures_every_n_epochs
         self.class_names = None if class_names is None else [str(name) for name in class_names]
         self.table = ScaleTable(self.dirpath / NAME)
         self._hits: Tensor | None = None

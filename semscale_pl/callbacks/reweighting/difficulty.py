@@ -14,6 +14,7 @@ from semscale_pl.callbacks.reweighting.slot import SlotReweighting
 from semscale_pl.callbacks.training_data import TrainingSplit
 from semscale_pl.imbalance import normalize_weights
 from semscale_pl.metrics.accuracy import model_bias
+from semscale_pl.options import check
 from semscale_pl.weighting import WeightingReport
 
 
@@ -49,8 +50,7 @@ class DifficultyReweighting(SlotReweighting):
         ramp_epochs: int = 0,
     ) -> None:
         super().__init__(start_epoch, ramp_epochs, normalization)
-        if tau != "dynamic" and not (isinstance(tau, int | float) and 0 <= tau < math.inf):
-            raise ValueError(f'Expected `tau` to be "dynamic" or a number of at least 0, but got {tau!r}.')
+        check("reweighting", tau=tau)
         self.tau: float | str = tau
         self.accuracies: Tensor | None = None
 

@@ -14,6 +14,7 @@ from semscale_pl.callbacks.reweighting.slot import SlotReweighting
 from semscale_pl.callbacks.training_data import TrainingSplit, check_training_pass, training_features
 from semscale_pl.geometry import class_centres, pool_features
 from semscale_pl.imbalance import normalize_weights
+from semscale_pl.options import check
 from semscale_pl.seeding import derive_seed
 from semscale_pl.weighting import WeightingReport
 
@@ -97,9 +98,7 @@ class EffectiveAreaReweighting(SlotReweighting):
         seed: int = 0,
     ) -> None:
         super().__init__(start_epoch, ramp_epochs, normalization)
-        for name, value in {"batch_size": batch_size, "num_features": num_features}.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"Expected `{name}` to be an integer of at least 1, but got {value!r}.")
+        check(batch_size=batch_size, num_features=num_features, bounded=bounded, seed=seed)
         self.batch_size, self.num_features, self.bounded, self.seed = batch_size, num_features, bounded, seed
         self.areas: Tensor | None = None
         self.num_passes = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -11,6 +11,7 @@ from torch import Tensor
 from semscale_pl.callbacks.reweighting.slot import SlotReweighting
 from semscale_pl.callbacks.training_data import TrainingSplit
 from semscale_pl.imbalance import class_balanced_weights, inverse_weights, normalize_weights, sqrt_inverse_weights
+from semscale_pl.options import check
 
 Scheme = Literal["inverse", "sqrt_inverse", "class_balanced"]
 
@@ -42,10 +43,7 @@ class FrequencyReweighting(SlotReweighting):
         ramp_epochs: int = 0,
     ) -> None:
         super().__init__(start_epoch, ramp_epochs, normalization)
-        if scheme not in get_args(Scheme):
-            raise ValueError(f"Expected `scheme` to be one of {get_args(Scheme)}, but got {scheme!r}.")
-        if not 0.0 <= beta < 1.0:
-            raise ValueError(f"Expected `beta` to be in [0, 1), but got {beta}.")
+        check(scheme=scheme, beta=beta)
         self.scheme, self.beta = scheme, beta
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

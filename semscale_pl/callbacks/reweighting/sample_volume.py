@@ -12,6 +12,7 @@ from semscale_pl.callbacks.training_data import TrainingSplit, check_training_pa
 from semscale_pl.distributed import gather_rows
 from semscale_pl.geometry import sample_volumes
 from semscale_pl.imbalance import weigh_scales
+from semscale_pl.options import check
 from semscale_pl.weighting import WeightingReport
 
 
@@ -50,8 +51,7 @@ class SampleVolumeReweighting(SlotReweighting):
         ramp_epochs: int = 0,
     ) -> None:
         super().__init__(start_epoch, ramp_epochs, normalization)
-        if not isinstance(image_size, int) or image_size < 1:
-            raise ValueError(f"Expected `image_size` to be an integer of at least 1, but got {image_size!r}.")
+        check(image_size=image_size, power=power, floor=floor, max_ratio=max_ratio)
         one = torch.ones(1)
         weigh_scales(one, one, normalization, power, floor, max_ratio)  # refuses wrong settings now, not in the fit
         self.image_size, self.power, self.floor, self.max_ratio = image_size, power, floor, max_ratio

@@ -11,6 +11,7 @@ from torch import Tensor
 from semscale_pl.callbacks.reweighting.slot import SlotReweighting
 from semscale_pl.callbacks.training_data import TrainingSplit
 from semscale_pl.distributed import gather_rows
+from semscale_pl.options import check
 from semscale_pl.weighting import StepInputs, StepTerms, WeightingReport
 
 
@@ -41,10 +42,7 @@ class ScoreReweighting(SlotReweighting):
         self, momentum: float = 0.9, initial_score: float = 0.01, start_epoch: float = 0, ramp_epochs: int = 0
     ) -> None:
         super().__init__(start_epoch, ramp_epochs)
-        if not 0.0 <= momentum < 1.0:
-            raise ValueError(f"Expected `momentum` to be in [0, 1), but got {momentum}.")
-        if not 0.0 < initial_score <= 1.0:
-            raise ValueError(f"Expected `initial_score` to be in (0, 1], but got {initial_score}.")
+        check(momentum=momentum, initial_score=initial_score)
         self.momentum, self.initial_score = momentum, initial_score
         self.scores: Tensor | None = None
 

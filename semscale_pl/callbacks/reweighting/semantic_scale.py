@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -14,11 +14,9 @@ from semscale_pl.callbacks.training_data import TrainingSplit
 from semscale_pl.distributed import gather_rows
 from semscale_pl.geometry import ClassGeometry, pool_features
 from semscale_pl.imbalance import weigh_scales
+from semscale_pl.options import check
 from semscale_pl.pool import FeaturePool
 from semscale_pl.weighting import StepInputs, StepTerms, WeightingReport
-
-FeatureNorm = Literal["none", "l2", "rms"]
-MixedPolicy = Literal["dominant", "skip", "clean"]
 
 
 class SemanticScaleReweighting(SlotReweighting):
@@ -80,8 +78,8 @@ class SemanticScaleReweighting(SlotReweighting):
         max_ratio: float = 100.0,
         estimator: str = "plain",
         ratio: float | Literal["dim"] = "dim",
-        feature_norm: FeatureNorm = "none",
-        mixed: MixedPolicy = "dominant",
+        feature_norm: str = "none",
+        mixed: str = "dominant",
         storage_dtype: str = "float32",
         update_every_n_steps: int = 1,
         num_classes: int | None = None,
@@ -89,8 +87,10 @@ class SemanticScaleReweighting(SlotReweighting):
         ramp_epochs: int = 0,
     ) -> None:
         super().__init__(start_epoch, ramp_epochs, normalization)
-        _check_choices(pool=pool, estimator=estimator, feature_norm=feature_norm, mixed=mixed, dtype=storage_dtype)
-        _check_ranges(alpha, power, floor, max_ratio, ratio, num_features, update_every_n_steps)
+        check("reweighting", alpha=alpha, power=power, interclass=interclass, pool=pool, num_features=num_features)
+        check("reweighting", floor=floor, max_ratio=max_ratio, estimator=estimator, ratio=ratio, mixed=mixed)
+        check("reweighting", feature_norm=feature_norm, storage_dtype=storage_dtype, capacity=capacity)
+        check("reweighting", update_every_n_steps=update_every_n_steps, num_classes=num_classes)
         self.alpha, self.power, self.interclass = alpha, power, interclass
         self.mode, self.num_features, self.storage_dtype = pool, num_features, storage_dtype
         self.floor, self.max_ratio = floor, max_ratio
@@ -255,37 +255,6 @@ class SemanticScaleReweighting(SlotReweighting):
             found.imbalance, frequencies.to(found.imbalance), self.normalization, self.power, self.floor, self.max_ratio
         )
         self.weights, self._num_floored, self._num_capped = result.weights, result.num_floored, result.num_capped
-
-
-def _check_choices(**values: str) -> None:
-    choices = {
-        "pool": ("indexed", "fifo"),
-        "estimator": ("plain", "shrunk"),
-        "feature_norm": get_args(FeatureNorm),
-        "mixed": get_args(MixedPolicy),
-        "dtype": ("float32", "float16", "bfloat16"),
-    }
-    for name, value in values.items():
-        if value not in choices[name]:
-            shown = "storage_dtype" if name == "dtype" else name
-            raise ValueError(f"Expected `{shown}` to be one of {choices[name]}, but got {value!r}.")
-
-
-def _check_ranges(
-    alpha: float, power: float, floor: float, max_ratio: float, ratio: Any, num_features: int, every: int
-) -> None:
-    checks = {
-        "alpha": (alpha, alpha >= 1.0, "at least 1"),
-        "power": (power, power >= 0.0, "at least 0"),
-        "floor": (floor, 0.0 < floor <= 1.0, "in (0, 1]"),
-        "max_ratio": (max_ratio, max_ratio >= 1.0, "at least 1"),
-        "ratio": (ratio, ratio == "dim" or (not isinstance(ratio, str) and ratio > 0), '"dim" or a number above 0'),
-        "num_features": (num_features, num_features >= 1, "at least 1"),
-        "update_every_n_steps": (every, every >= 1, "at least 1"),
-    }
-    for name, (value, holds, expected) in checks.items():
-        if not holds:
-            raise ValueError(f"Expected `{name}` to be {expected}, but got {value!r}.")
 
 
 class ScalePriorReweighting(SemanticScaleReweighting):

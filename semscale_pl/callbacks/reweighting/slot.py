@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from semscale_pl.imbalance import NORMALIZATIONS
+from semscale_pl.options import check
 from semscale_pl.weighting import StepInputs, StepTerms, WeightingReport
 
 
@@ -32,18 +32,9 @@ class SlotReweighting(pl.Callback):
     """
 
     def __init__(self, start_epoch: float = 0, ramp_epochs: int = 0, normalization: str = "sample") -> None:
-        share = isinstance(start_epoch, float) and 0.0 < start_epoch < 1.0
-        if not share and (not isinstance(start_epoch, int) or start_epoch < 0):
-            raise ValueError(
-                "Expected `start_epoch` to be an integer of at least 0, or a share of the epochs in (0, 1), but got "
-                f"{start_epoch!r}."
-            )
-        if not isinstance(ramp_epochs, int) or ramp_epochs < 0:
-            raise ValueError(f"Expected `ramp_epochs` to be an integer of at least 0, but got {ramp_epochs!r}.")
-        if normalization not in NORMALIZATIONS:
-            raise ValueError(f"Expected `normalization` to be one of {NORMALIZATIONS}, but got {normalization!r}.")
+        check(start_epoch=start_epoch, ramp_epochs=ramp_epochs, normalization=normalization)
         self.start_epoch, self.ramp_epochs, self.normalization = start_epoch, ramp_epochs, normalization
-        self._share = start_epoch if share else None
+        self._share = start_epoch if 0.0 < start_epoch < 1.0 else None
         self.weights: Tensor | None = None
         self._module: pl.LightningModule | None = None
         self._epoch = 0

@@ -1,0 +1,299 @@
+"""Every option's choices or range, written once: the configuration, the constructors and the commands all ask here."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,15}")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a value has to be.
+
+    Args:
+        expected: in words, as it stands in the message.
+        holds: tells whether a value is that.
+        optional: whether None (null in YAML) is allowed as well.
+        read: turns the text of a ``KEY=VALUE`` into a value, or returns the text where it cannot.
+    """
+
+    expected: str
+    holds: Callable[[Any], bool]
+    optional: bool = False
+    read: Callable[[str], Any] = lambda text: text
+
+    def accepts(self, value: Any) -> bool:
+        """Tell whether a value is allowed."""
+        return self.optional if value is None else self.holds(value)
+
+    def refusal(self, name: str, value: Any) -> str:
+        """Return the line that says what was expected of an option and what came."""
+        return f"Expected `{name}` to be {self.expected}{' or null' if self.optional else ''}, but got {value!r}."
+
+    def check(self, name: str, value: Any) -> None:
+        """Refuse a value that is not allowed.
+
+        Raises:
+            ValueError: with the line of :meth:`refusal`.
+        """
+        if not self.accepts(value):
+            raise ValueError(self.refusal(name, value))
+
+
+def is_int(value: Any) -> bool:
+    """Tell an integer from everything else, True and False included."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Tell a finite number from everything else."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def read_value(text: str) -> Any:
+    """Read true, false, an integer or a finite number; any other text stays as it is.
+
+    Example:
+        >>> [read_value(text) for text in ("True", "3", "1e-3", "dim", "inf")]
+        [True, 3, 0.001, 'dim', 'inf']
+    """
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    return int(text) if _INTEGER.fullmatch(text) else read_number(text)
+
+
+def read_number(text: str) -> Any:
+    """Read a finite number as a float; any other text stays as it is."""
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return value if math.isfinite(value) else text
+
+
+def read_share(text: str) -> Any:
+    """Read a share such as 0.02 or 2%; a number from 1 on that is not in % stays text: 2 is more likely to mean 2 %."""
+    value = read_number(text.removesuffix("%"))
+    if isinstance(value, str) or (value >= 1 and not text.endswith("%")):
+        return text
+    return value / 100 if text.endswith("%") else value
+
+
+def integer(low: int, high: float = math.inf, *, optional: bool = False) -> Rule:
+    """Return the rule for an integer of at least ``low`` and at most ``high``."""
+    expected = f"an integer of at least {low}" if high == math.inf else f"an integer in {low}..{high}"
+    return Rule(expected, lambda value: is_int(value) and low <= value <= high, optional, read_value)
+
+
+def at_least(low: float, *, optional: bool = False) -> Rule:
+    """Return the rule for a finite number of at least ``low``."""
+    return Rule(f"a number of at least {low:g}", lambda value: is_number(value) and value >= low, optional, read_number)
+
+
+def above(low: float, *, optional: bool = False) -> Rule:
+    """Return the rule for a finite number above ``low``."""
+    return Rule(f"a number above {low:g}", lambda value: is_number(value) and value > low, optional, read_number)
+
+
+def within(interval: str, *, optional: bool = False) -> Rule:
+    """Return the rule for a number in an interval from 0 to 1.
+
+    Args:
+        interval: as written in the message: a bracket includes its end, a parenthesis leaves it out.
+        optional: whether None is allowed as well.
+
+    Example:
+        >>> [within("(0, 1]").accepts(value) for value in (0, 0.5, 1)]
+        [False, True, True]
+    """
+    includes_0, includes_1 = interval.startswith("["), interval.endswith("]")
+
+    def holds(value: Any) -> bool:
+        return is_number(value) and (0 < value < 1 or (includes_0 and value == 0) or (includes_1 and value == 1))
+
+    return Rule(f"in {interval}", holds, optional, read_number)
+
+
+def one_of(*choices: str) -> Rule:
+    """Return the rule for one of a few words."""
+    return Rule(f"one of {', '.join(choices)}", lambda value: isinstance(value, str) and value in choices)
+
+
+SWITCH = Rule("true or false", lambda value: isinstance(value, bool), read=read_value)
+_PROFILE = one_of("none", "exponential", "step", "per_class", "listed")
+CONTROLLED = ("matched", "oas", "ledoit_wolf", "extrapolated")
+# Eigenvalues of a class that a measurement keeps at most.
+MOST_EIGENVALUES = 64
+_PRECISIONS = (
+    "32-true", "32", "64-true", "64", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "transformer-engine",
+)  # fmt: skip
+
+# An option means the same wherever its name stands, in the configuration, as an argument or after a command; where one
+# group or class means something else by it, that has an entry of its own: "group.name" or "Class.name".
+RULES: dict[str, Rule] = {
+    "seed": integer(0, 2**32 - 1),
+    "subset_seed": integer(0, 2**32 - 1, optional=True),
+    "compile": SWITCH,
+    "lr_reference_batch": integer(1, optional=True),
+    # The images of a run
+    "imbalance_factor": at_least(1),
+    "imbalance_samples": integer(1, optional=True),
+    "imbalance": _PROFILE,
+    "imbalance.profile": _PROFILE,
+    "imbalance.samples": integer(1),
+    "batch_size": integer(1),
+    "evaluate.batch_size": integer(1, optional=True),
+    "eval_batch_size": integer(1, optional=True),
+    "validation_per_class": integer(0),
+    "validation_fraction": within("[0, 1)"),
+    "num_workers": integer(0),
+    "prefetch_factor": integer(1, optional=True),
+    "download": SWITCH,
+    "check_images": one_of("decode", "exist", "none"),
+    "class_order": one_of("label", "reversed", "permuted"),
+    "subset_rule": one_of("seeded", "first", "cao_seed0"),
+    "channels": Rule("1 (grey) or 3 (colour)", lambda value: is_int(value) and value in (1, 3), optional=True),
+    "image_size": integer(1),
+    "dataset.image_size": integer(1, optional=True),
+    "export.image_size": integer(1, optional=True),
+    "crop_share": within("(0, 1]"),
+    "num_classes": integer(1),
+    "dataset.num_classes": integer(2, optional=True),
+    "sampler.power": Rule("a finite number", is_number),
+    "num_epochs": integer(1),
+    "mixup_alpha": at_least(0),
+    "cutmix_alpha": at_least(0),
+    "probability": within("(0, 1]"),
+    # Losses and classifiers
+    "gamma": at_least(0),
+    "Equalization.gamma": within("[0, 1]"),
+    "loss.threshold": at_least(0, optional=True),
+    "loss.tau": at_least(0),
+    "p": at_least(0),
+    "q": at_least(0),
+    "posthoc": SWITCH,
+    "label_smoothing": within("[0, 1)"),
+    "max_margin": at_least(0),
+    "scale": above(0),
+    "bias": SWITCH,
+    # Re-weightings and the measure itself
+    "start_epoch": Rule(
+        "an integer of at least 0, or a share of the epochs in (0, 1)",
+        lambda value: (is_int(value) and value >= 0) or (is_number(value) and 0 < value < 1),
+    ),
+    "ramp_epochs": integer(0),
+    "normalization": one_of("sample", "class", "none"),
+    "alpha": at_least(1),
+    "power": at_least(0),
+    "interclass": SWITCH,
+    "pool": one_of("indexed", "fifo"),
+    "num_features": integer(1),
+    "floor": within("(0, 1]"),
+    "max_ratio": at_least(1),
+    "estimator": one_of("plain", "shrunk"),
+    "ratio": Rule(
+        '"dim" or a number above 0', lambda value: value == "dim" or (is_number(value) and value > 0), read=read_number
+    ),
+    "unit": above(0),
+    "feature_norm": one_of("none", "l2", "rms"),
+    "mixed": one_of("dominant", "skip", "clean"),
+    "storage_dtype": one_of("float32", "float16", "bfloat16"),
+    "update_every_n_steps": integer(1),
+    "reweighting.num_classes": integer(1, optional=True),
+    "capacity": integer(1),
+    "reweighting.capacity": integer(1, optional=True),
+    "scheme": one_of("inverse", "sqrt_inverse", "class_balanced"),
+    "beta": within("[0, 1)"),
+    "reweighting.tau": Rule(
+        '"dynamic" or a number of at least 0', lambda value: value == "dynamic" or (is_number(value) and value >= 0)
+    ),
+    "momentum": within("[0, 1)"),
+    "initial_score": within("(0, 1]"),
+    "bounded": SWITCH,
+    # A measurement and the advice on a collection
+    "measure.num_features": integer(1, optional=True),
+    "controlled": one_of(*CONTROLLED),
+    "intervals": SWITCH,
+    "level": within("(0, 1)"),
+    "spectrum": integer(0, MOST_EIGENVALUES, optional=True),
+    "top": integer(1),
+    "threshold": Rule(
+        "a share above 0 such as 0.02 or 2%", lambda value: is_number(value) and value > 0, read=read_share
+    ),
+    "batch": integer(1),
+    "budget": integer(0),
+    "orders": integer(2),
+    # Training
+    "lr": above(0),
+    "weight_decay": at_least(0),
+    "scheduler.gamma": within("(0, 1]"),
+    "step_size": integer(1),
+    "warmup_epochs": integer(0),
+    "pictures_every_n_epochs": integer(0),
+    "patience": integer(1),
+    "min_delta": at_least(0),
+    "max_epochs": integer(1),
+    "devices": Rule(
+        'an integer of at least 1 or "auto"', lambda value: value == "auto" or (is_int(value) and value >= 1)
+    ),
+    "num_nodes": integer(1),
+    "precision": Rule(f"one of {', '.join(_PRECISIONS)}", lambda value: str(value) in _PRECISIONS),
+    "accumulate_grad_batches": integer(1),
+    "gradient_clip_val": above(0, optional=True),
+    "limit_train_batches": Rule(
+        "a number of batches of at least 1, or a share in (0, 1]",
+        lambda value: (is_int(value) and value >= 1) or (is_number(value) and 0 < value <= 1),
+    ),
+    "check_val_every_n_epoch": integer(1),
+    "log_every_n_steps": integer(1),
+    # Commands that run many trainings
+    "jobs": integer(1, 1024),
+}
+
+
+def rule_of(name: str, *owners: str) -> Rule | None:
+    """Return the rule of an option, or None where it has none.
+
+    Args:
+        name: of the option.
+        owners: class and configuration group that have it; the first with a rule of its own is asked.
+    """
+    keys = (*(f"{owner}.{name}" for owner in owners), name)
+    return next((RULES[key] for key in keys if key in RULES), None)
+
+
+def check(*owners: str, **values: Any) -> None:
+    """Hold arguments against their rules.
+
+    Args:
+        owners: class and configuration group that have the arguments, where one of them has a rule of its own.
+        values: arguments by name.
+
+    Raises:
+        ValueError: a value is not allowed; the line says which.
+
+    Example:
+        >>> check(alpha=0.5)
+        Traceback (most recent call last):
+        ValueError: Expected `alpha` to be a number of at least 1, but got 0.5.
+    """
+    for name, value in values.items():
+        rule = rule_of(name, *owners)
+        if rule is None:
+            raise KeyError(f"Expected a rule for `{name}`, but semscale_pl/options.py has none.")
+        rule.check(name, value)
+
+
+def check_choice(value: str, choices: Sequence[str], name: str) -> None:
+    """Refuse a name that is none of the choices, for a function that has a table of its own of what it can do.
+
+    Raises:
+        ValueError: it is not.
+    """
+    one_of(*choices).check(name, value)
