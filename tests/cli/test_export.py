@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from semscale_pl.cli import export
 from semscale_pl.cli.main import main
 from semscale_pl.config.composing import config_dir
+from semscale_pl.training import export as exporting
 from semscale_pl.training.run import TrainResult, train
 
 FORMATS = [
@@ -85,13 +86,13 @@ def test_the_file_gives_the_logits_of_the_module_at_any_batch_size(
 def test_a_file_that_differs_is_a_failure_and_is_not_kept(
     ckpt: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    written = export._write_torchscript
+    written = exporting._write_torchscript
 
     def write_another(*args: Any) -> Callable[[Tensor], Tensor]:
         run_file = written(*args)
         return lambda images: run_file(images) + 0.01
 
-    monkeypatch.setattr(export, "_write_torchscript", write_another)
+    monkeypatch.setattr(exporting, "_write_torchscript", write_another)
     assert main(["export", ckpt, "format=torchscript", "hydra.run.dir=out"]) == 1
     assert "logits 0.01 " in capsys.readouterr().out
     assert [file.name for file in Path("out").iterdir()] == [".hydra"]
@@ -107,7 +108,7 @@ def test_a_file_that_differs_is_a_failure_and_is_not_kept(
     ],
 )
 def test_compare(run_file: Callable[[Tensor], Tensor], expected: float) -> None:
-    found, allowed = export.compare(run_file, nn.Flatten(), (1, 2, 2))
+    found, allowed = exporting.compare(run_file, nn.Flatten(), (1, 2, 2))
     assert found == pytest.approx(expected, rel=0.05, nan_ok=True)
     assert (found <= allowed) == (expected == 0.0)
 

@@ -17,10 +17,10 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from semscale_pl.cli import predict
 from semscale_pl.cli.main import main
 from semscale_pl.config.composing import config_dir
 from semscale_pl.data.decoding import find_images
+from semscale_pl.training import prediction
 from semscale_pl.training.run import TrainResult, train
 
 
@@ -166,7 +166,7 @@ def test_an_interrupted_prediction_leaves_the_old_file(
         raise KeyboardInterrupt
 
     _, before = called(ckpt, folder)
-    monkeypatch.setattr(predict, "_rows", interrupted)
+    monkeypatch.setattr(prediction, "_rows", interrupted)
     assert called(ckpt, folder) == (130, before)
 
 

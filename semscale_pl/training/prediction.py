@@ -1,0 +1,132 @@
+"""Class names and probabilities of image files, by a trained model, as CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.data import DataLoader
+
+from semscale_pl.config.errors import WrongCallError
+from semscale_pl.data.decoding import DecodedImages, find_images, shown
+from semscale_pl.files import replacing
+from semscale_pl.training.restoring import Restored, restore
+from semscale_pl.training.run import TrainingDiverged
+
+
+@dataclass
+class Outcome:
+    """What became of the images.
+
+    Args:
+        predicted: images in the file.
+        skipped: path and reason of each image that could not be read.
+    """
+
+    predicted: int = 0
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """How many images were looked at."""
+        return self.predicted + len(self.skipped)
+
+
+class Scores(NamedTuple):
+    """One batch: positions and probabilities of the readable images, and positions and problems of the others."""
+
+    positions: list[int]
+    probabilities: list[list[float]]
+    problems: list[tuple[int, str]]
+
+
+def predict(
+    ckpt: str | Path,
+    images: str | Path,
+    target: Path,
+    *,
+    batch_size: int = 64,
+    num_workers: int = 0,
+    accelerator: str = "auto",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Outcome:
+    """Write the probabilities of all readable images of a folder.
+
+    Args:
+        ckpt: path of a file that `semscale train` wrote.
+        images: folder, searched with its sub-folders.
+        target: the CSV file: path within the folder, class name, its probability, then one probability per class. It
+            is put in place in one step, and only where at least one image could be read.
+        batch_size: images at a time.
+        num_workers: processes that decode; 0 decodes in this one.
+        accelerator: ``auto``, ``cpu`` or ``gpu``.
+        progress: called after each batch with how many images are done, and of how many.
+
+    Returns:
+        How many images were predicted, and which were skipped.
+
+    Raises:
+        WrongCallError: the file is not a checkpoint of `semscale train`, or there is no such device.
+        TrainingDiverged: the model's output is not finite.
+    """
+    restored, outcome, folder = restore(ckpt), Outcome(), str(images)
+    device = _device(accelerator)
+    paths = sorted(find_images(folder), key=lambda path: (path.parent, path.name))
+    loader = _loader(paths, restored, batch_size, num_workers)
+    with replacing(target) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["path", "class_name", "probability", *(f"p_{name}" for name in restored.class_names)])
+        for positions, probabilities, problems in _scored(loader, restored, device):
+            names = [shown(paths[position], folder) for position in positions]
+            writer.writerows(_rows(names, probabilities, restored.class_names))
+            outcome.predicted += len(positions)
+            outcome.skipped += [(shown(paths[position], folder), problem) for position, problem in problems]
+            progress(outcome.total, len(paths))
+        if not outcome.predicted:
+            file.close()
+            partial.unlink()
+    return outcome
+
+
+def _loader(paths: Sequence[Path], restored: Restored, batch_size: int, num_workers: int) -> Any:
+    model_input = restored.model_input()
+    dataset: Any = DecodedImages(paths, model_input)
+    # Images that keep their own sizes cannot be stacked.
+    size = 1 if model_input.image_size is None else batch_size
+    return DataLoader(dataset, batch_size=size, num_workers=num_workers, collate_fn=list)
+
+
+def _scored(loader: Any, restored: Restored, device: torch.device) -> Iterator[Scores]:
+    scorer = restored.scorer().to(device)
+    for batch in loader:
+        readable = [entry for entry in batch if entry.image is not None]
+        probabilities: list[list[float]] = []
+        if readable:
+            with torch.inference_mode():
+                logits = scorer(torch.stack([entry.image for entry in readable]).to(device))
+            probabilities = _probabilities(logits)
+        problems = [(entry.position, entry.problem) for entry in batch if entry.image is None]
+        yield Scores([entry.position for entry in readable], probabilities, problems)
+
+
+def _probabilities(logits: torch.Tensor) -> list[list[float]]:
+    if not bool(logits.isfinite().all()):
+        raise TrainingDiverged("the model's output is not finite; its training diverged. Use another checkpoint.")
+    return logits.double().softmax(dim=1).tolist()
+
+
+def _rows(names: list[str], probabilities: list[list[float]], class_names: list[str]) -> Iterator[list[str]]:
+    for name, row in zip(names, probabilities, strict=True):
+        best = max(range(len(row)), key=row.__getitem__)
+        yield [name, class_names[best], *(f"{value:.6g}" for value in (row[best], *row))]
+
+
+def _device(accelerator: str) -> torch.device:
+    found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else None
+    if accelerator == "gpu" and found is None:
+        raise WrongCallError("Expected a GPU with accelerator=gpu, but torch finds none. Use accelerator=cpu.")
+    return torch.device("cpu" if accelerator == "cpu" or found is None else found)
