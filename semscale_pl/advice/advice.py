@@ -1,11 +1,11 @@
-"""What to collect next: for each class whether a further batch is worth it, and how a budget is best spread."""
+"""What to collect next: for each class whether a further batch is worth it, and how a budget is best allocated."""
 
 from __future__ import annotations
 
 import heapq
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -17,78 +17,6 @@ from semscale_pl.seeding import derive_seed
 from semscale_pl.validation import check_features, check_labels
 
 GAINS = ("relative", "absolute")
-
-
-class Spending(NamedTuple):
-    """How a budget is spread.
-
-    Args:
-        grants: samples for each class.
-        unspent: what is left, because no class would gain as much as the threshold, or too little for a batch.
-    """
-
-    grants: list[int]
-    unspent: int
-
-
-def spend(
-    growths: Sequence[Growth | None],
-    counts: Sequence[int],
-    budget: int,
-    batch: int,
-    threshold: float = 0.0,
-    gain: str = "relative",
-) -> Spending:
-    """Give batch after batch to the class whose S' is predicted to gain most.
-
-    The logarithms of the curves are concave, so that for relative gains no other way of spending whole batches has a
-    larger predicted sum of log S', up to the size of a batch; for gains in bits and the sum of S' it takes curves of a
-    power up to 1. A class without a
-    curve has too few samples for a prediction: such classes come first, fewest samples first, with one batch each.
-
-    Args:
-        growths: of each class, None where it could not be fitted.
-        counts: samples of each class.
-        budget: new samples in all.
-        batch: samples at a time.
-        threshold: relative gain below which a batch is not worth it.
-        gain: what is largest: ``relative``, the increment of the paper's rule, or ``absolute``, bits.
-
-    Returns:
-        Samples for each class, and what is left.
-
-    Raises:
-        ValueError: a number is out of range, the lists differ in length, or there is no such gain.
-
-    Example:
-        >>> spend([Growth(10.0, 5.0, 1.0), Growth(10.0, 50.0, 1.0)], [20, 20], 40, 20)
-        Spending(grants=[0, 40], unspent=0)
-    """
-    check_choice(gain, GAINS, "gain")
-    if len(growths) != len(counts):
-        raise ValueError(f"Expected one count a curve, but got {len(counts)} and {len(growths)}.")
-    if batch < 1 or budget < 0:
-        raise ValueError(f"Expected `batch` above 0 and `budget` of at least 0, but got {batch} and {budget}.")
-    grants, left = [0] * len(counts), budget
-    unknown = sorted((count, label) for label, count in enumerate(counts) if growths[label] is None)
-    queue = [(-math.inf, count, label) for count, label in unknown]
-    queue += [_entry(growth, counts[label], label, batch, gain) for label, growth in enumerate(growths) if growth]
-    heapq.heapify(queue)
-    while queue and left >= batch:
-        _, count, label = heapq.heappop(queue)
-        growth = growths[label]
-        if growth is not None and growth.gain(count, batch) < threshold:
-            continue
-        grants[label] += batch
-        left -= batch
-        if growth is not None:
-            heapq.heappush(queue, _entry(growth, count + batch, label, batch, gain))
-    return Spending(grants, left)
-
-
-def _entry(growth: Growth, count: int, label: int, batch: int, gain: str) -> tuple[float, int, int]:
-    """Return a queue's entry: largest gain first, then fewest samples, then the class's number."""
-    return -growth.gain(count, batch, gain == "relative"), count, label
 
 
 @dataclass(frozen=True)
@@ -106,7 +34,7 @@ class ClassAdvice:
         certain: whether the whole interval is on the same side of the threshold.
         next_gain: share of S' that a further batch is predicted to add; NaN for too few samples.
         enough: predicted number of samples from which a batch adds less than the threshold; None where unknown.
-        grant: samples of the budget for this class.
+        allocation: new samples of the budget for this class.
     """
 
     name: str
@@ -119,7 +47,11 @@ class ClassAdvice:
     certain: bool
     next_gain: float
     enough: int | None
-    grant: int = 0
+    allocation: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data; ``grant`` is what files called the allocation at first."""
+        return {**asdict(self), "grant": self.allocation}
 
 
 @dataclass(frozen=True)
@@ -142,7 +74,7 @@ class Advice:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data."""
-        return asdict(self)
+        return {**asdict(self), "classes": [entry.as_dict() for entry in self.classes]}
 
 
 def advise(
@@ -157,7 +89,7 @@ def advise(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Advice:
-    """Apply the rule of the paper to every class, and spread a budget over those that still gain.
+    """Apply the rule of the paper to every class, and allocate a budget to those that still gain.
 
     Args:
         features: (N, d).
@@ -165,10 +97,10 @@ def advise(
         class_names: C names.
         batch: samples collected at a time.
         threshold: stop where the last batch has added less than this share of S', above 0.
-        budget: new samples to spread over the classes, in whole batches.
+        budget: new samples to allocate, in whole batches.
         orders: random orders behind each interval.
         seed: of the orders.
-        progress: told after each class how many are done, of how many.
+        progress: called after each class with how many are done, of how many.
 
     Returns:
         The advice.
@@ -183,14 +115,14 @@ def advise(
         >>> features = torch.cat([torch.randn(400, 3, generator=generator), torch.randn(20, 3, generator=generator)])
         >>> labels = torch.tensor([0] * 400 + [1] * 20)
         >>> advice = advise(features, labels, ["many", "few"], batch=10, threshold=0.01, budget=20)
-        >>> [(entry.stop, entry.grant) for entry in advice.classes]
+        >>> [(entry.stop, entry.allocation) for entry in advice.classes]
         [(True, 0), (False, 20)]
 
     Reference: Ma et al. (ICLR 2023), appendix I2, for the rule; intervals and budget are not the paper's.
     """
     check_features(features, min_rows=1)
     check_labels(labels, len(features), len(class_names))
-    check_settings(batch, threshold, budget, orders)
+    check(batch=batch, orders=orders, threshold=threshold, budget=budget)
     entries, growths = [], []
     for label, name in enumerate(class_names):
         samples = features[labels == label]
@@ -199,7 +131,7 @@ def advise(
         increment = last_increment(samples, batch, orders=orders, seed=derive_seed(seed, label))
         growth = fit_growth(samples, orders=orders, seed=derive_seed(seed, label, 1))
         growths.append(growth)
-        # A class too small for the rule goes on.
+        # A class too small for the rule has increments of NaN, for which `stop` is False: it goes on.
         entry = ClassAdvice(
             name=str(name),
             count=len(samples),
@@ -215,17 +147,77 @@ def advise(
         entries.append(entry)
         if progress is not None:
             progress(label + 1, len(class_names))
-    spending = spend(growths, [entry.count for entry in entries], budget, batch, threshold)
-    granted = [
-        ClassAdvice(**{**asdict(entry), "grant": grant}) for entry, grant in zip(entries, spending.grants, strict=True)
-    ]
-    return Advice(tuple(granted), batch, threshold, budget, spending.unspent)
+    numbers, unspent = allocate(growths, [entry.count for entry in entries], budget, batch, threshold)
+    classes = tuple(replace(entry, allocation=number) for entry, number in zip(entries, numbers, strict=True))
+    return Advice(classes, batch, threshold, budget, unspent)
 
 
-def check_settings(batch: int, threshold: float, budget: int, orders: int) -> None:
-    """Refuse settings that cannot work.
+class Allocation(NamedTuple):
+    """How a budget is spread over the classes.
+
+    Args:
+        samples: new samples for each class.
+        unspent: what is left, because no class would gain as much as the threshold, or too little for a batch.
+    """
+
+    samples: list[int]
+    unspent: int
+
+
+def allocate(
+    growths: Sequence[Growth | None],
+    counts: Sequence[int],
+    budget: int,
+    batch: int,
+    threshold: float = 0.0,
+    gain: str = "relative",
+) -> Allocation:
+    """Allocate batch after batch to the class whose S' is predicted to gain most.
+
+    The logarithms of the curves are concave, so that for relative gains no other allocation of whole batches has a
+    larger predicted sum of log S', up to the size of a batch; for gains in bits and the sum of S' it takes curves of a
+    power up to 1. A class without a curve has too few samples for a prediction: such classes come first, fewest samples
+    first, with one batch each.
+
+    Args:
+        growths: of each class, None where it could not be fitted.
+        counts: samples of each class.
+        budget: new samples in all.
+        batch: samples at a time.
+        threshold: relative gain below which a batch is not worth it.
+        gain: what is largest: ``relative``, the increment of the paper's rule, or ``absolute``, bits.
+
+    Returns:
+        Samples for each class, and what is left.
 
     Raises:
-        ValueError: they cannot.
+        ValueError: a number is out of range, the lists differ in length, or there is no such gain.
+
+    Example:
+        >>> allocate([Growth(10.0, 5.0, 1.0), Growth(10.0, 50.0, 1.0)], [20, 20], 40, 20)
+        Allocation(samples=[0, 40], unspent=0)
     """
-    check(batch=batch, orders=orders, threshold=threshold, budget=budget)
+    check_choice(gain, GAINS, "gain")
+    if len(growths) != len(counts):
+        raise ValueError(f"Expected one count a curve, but got {len(counts)} and {len(growths)}.")
+    if batch < 1 or budget < 0:
+        raise ValueError(f"Expected `batch` above 0 and `budget` of at least 0, but got {batch} and {budget}.")
+
+    def entry(label: int, count: int) -> tuple[float, int, int]:
+        """Return what orders the queue: largest gain first, then fewest samples, then the class's number."""
+        growth = growths[label]
+        return -math.inf if growth is None else -growth.gain(count, batch, gain == "relative"), count, label
+
+    samples, left = [0] * len(counts), budget
+    queue = [entry(label, count) for label, count in enumerate(counts)]
+    heapq.heapify(queue)
+    while queue and left >= batch:
+        _, count, label = heapq.heappop(queue)
+        growth = growths[label]
+        if growth is not None and growth.gain(count, batch) < threshold:
+            continue
+        samples[label] += batch
+        left -= batch
+        if growth is not None:
+            heapq.heappush(queue, entry(label, count + batch))
+    return Allocation(samples, left)

@@ -15,8 +15,11 @@ from semscale_pl.options import check
 from semscale_pl.seeding import derive_seed
 from semscale_pl.validation import check_features
 
-# Rows of features gathered at once for several orders: 2^22 float64 numbers, as elsewhere.
+# Features gathered at once for several orders: 2^22 numbers, as elsewhere.
 _ELEMENTS = 2**22
+# Below this there is nothing to fit three parameters to.
+FEWEST = 6
+_MOST_SAMPLES = 10**9
 
 
 class Increment(NamedTuple):
@@ -62,7 +65,7 @@ def last_increment(samples: Tensor, batch: int, *, orders: int = 20, level: floa
 
     Reference: Ma et al. (ICLR 2023), appendix I2.
     """
-    check_collection(samples, batch, orders)
+    _check_collection(samples, batch, orders)
     check(level=level)
     before = len(samples) - batch
     if before < 2:
@@ -89,36 +92,26 @@ def scales_of_orders(samples: Tensor, sizes: list[int], orders: int, seed: int =
         (len(sizes), orders) bits.
     """
     generator = torch.Generator().manual_seed(derive_seed(seed))
-    places = torch.stack([torch.randperm(len(samples), generator=generator) for _ in range(orders)])
-    rows = []
+    rows = torch.stack([torch.randperm(len(samples), generator=generator) for _ in range(orders)])
+    found = []
     for size in sizes:
-        lines = max(1, _ELEMENTS // (size * samples.shape[1]))
-        rows.append(torch.cat([_scales(samples, part[:, :size]) for part in places.split(lines)]))
-    return torch.stack(rows)
+        orders_at_once = max(1, _ELEMENTS // (size * samples.shape[1]))
+        found.append(torch.cat([scales_of_subsets(samples, part[:, :size]) for part in rows.split(orders_at_once)]))
+    return torch.stack(found)
 
 
-def check_collection(samples: Tensor, batch: int, orders: int) -> None:
-    """Refuse what no collection can be.
+def scales_of_subsets(samples: Tensor, rows: Tensor) -> Tensor:
+    """Compute S' of several subsets of one size.
 
-    Raises:
-        TypeError: the samples are not a floating-point tensor.
-        ValueError: they are not a finite, non-empty matrix, or a number is below 1.
+    Args:
+        samples: (n, d).
+        rows: (K, m) row indices of each subset.
+
+    Returns:
+        (K,) bits.
     """
-    check_features(samples, "samples", min_rows=1)
-    for name, value in (("batch", batch), ("orders", orders)):
-        if value < 1:
-            raise ValueError(f"Expected `{name}` to be at least 1, but got {value}.")
-
-
-def _scales(samples: Tensor, places: Tensor) -> Tensor:
-    count, size = places.shape
-    labels = torch.arange(count).repeat_interleave(size)
-    return semantic_scales(samples[places.flatten()], labels, count)
-
-
-# Below this there is nothing to fit three parameters to.
-FEWEST = 6
-_MOST_SAMPLES = 10**9
+    labels = torch.arange(len(rows)).repeat_interleave(rows.shape[1])
+    return semantic_scales(samples[rows.flatten()], labels, len(rows))
 
 
 class Growth(NamedTuple):
@@ -196,7 +189,7 @@ def fit_growth(samples: Tensor, *, orders: int = 10, points: int = 8, seed: int 
         TypeError: the samples are not a floating-point tensor.
         ValueError: they are not a finite, non-empty matrix, or there are no orders.
     """
-    check_collection(samples, 1, orders)
+    _check_collection(samples, 1, orders)
     count = len(samples)
     if count < FEWEST:
         return None
@@ -219,16 +212,23 @@ def fit_curve(sizes: list[int], bits: list[float]) -> Growth | None:
     values = np.asarray(bits)
     if len(sizes) < 3 or not (values > 0.0).all():
         return None
-    places, last = np.log(np.asarray(sizes, dtype=float) - 1.0), values[-1]
+    logs, last = np.log(np.asarray(sizes, dtype=float) - 1.0), values[-1]
 
     def errors(parameters: np.ndarray) -> np.ndarray:
         log_ceiling, log_half, power = parameters
         # x^p / (x^p + h^p), by logarithms: no power overflows.
-        shares = 1.0 / (1.0 + np.exp(power * (log_half - places)))
+        shares = 1.0 / (1.0 + np.exp(power * (log_half - logs)))
         return np.exp(log_ceiling) * shares / values - 1.0
 
-    # A ceiling far above what was seen is no longer told apart from growth without end.
+    # A ceiling far above what was seen is indistinguishable from growth without end.
     bounds = ([np.log(last), -5.0, 0.15], [np.log(100.0 * last), 25.0, 2.0])
-    start = [np.log(1.3 * last), float(np.clip(places[len(places) // 2], -4.0, 24.0)), 0.8]
+    start = [np.log(1.3 * last), float(np.clip(logs[len(logs) // 2], -4.0, 24.0)), 0.8]
     found = least_squares(errors, start, bounds=bounds).x
     return Growth(float(np.exp(found[0])), float(np.exp(found[1])), float(found[2]))
+
+
+def _check_collection(samples: Tensor, batch: int, orders: int) -> None:
+    check_features(samples, "samples", min_rows=1)
+    for name, value in (("batch", batch), ("orders", orders)):
+        if value < 1:
+            raise ValueError(f"Expected `{name}` to be at least 1, but got {value}.")

@@ -9,64 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from semscale_pl.geometry.classes import semantic_scales
+from semscale_pl.advice.growth import scales_of_subsets
 from semscale_pl.geometry.volumes import semantic_scale, volume
 from semscale_pl.options import check_choice
 from semscale_pl.seeding import derive_seed
 from semscale_pl.validation import check_features, check_labels
-
-
-def coverage(features: Tensor, rows: Tensor, size: int | None = None) -> Tensor:
-    """Compute 1/2 log2 det(I + d/size Z_A Z_A^T) of chosen samples, centred at the mean of all.
-
-    With a fixed ``size`` this is monotone and submodular in the set of rows, and 0 for the empty set. The semantic
-    scale of the rows, which centres at their own mean and divides by their own number, is neither.
-
-    Args:
-        features: (N, d) of the whole class.
-        rows: (k,) integers in [0, N), the chosen samples.
-        size: what d is divided by; k unless given.
-
-    Returns:
-        () bits.
-
-    Raises:
-        TypeError: the features are not a floating-point tensor.
-        ValueError: they are not a finite matrix, a row is out of range, or the size is below 1.
-
-    Example:
-        >>> line = torch.tensor([[0.0], [2.0], [4.0]])
-        >>> round(coverage(line, torch.tensor([0, 2])).item(), 6)  # 1/2 log2(1 + 1/2 * (4 + 4))
-        1.160964
-    """
-    check_features(features, min_rows=1)
-    num_rows, dim = features.shape
-    if rows.ndim != 1 or (len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < num_rows):
-        raise ValueError(
-            f"Expected `rows` to be a vector of numbers from 0 to {num_rows - 1}, but got {rows.tolist()}."
-        )
-    divisor = len(rows) if size is None else size
-    if size is not None and size < 1:
-        raise ValueError(f"Expected `size` to be at least 1, but got {size}.")
-    if not len(rows):
-        return features.new_zeros((), dtype=torch.float64)
-    return volume(around_mean(features)[rows], ratio=dim * len(rows) / divisor, center=False)
-
-
-def around_mean(features: Tensor) -> Tensor:
-    """Return float64 features (N, d) less their mean, taken over the differences to the first row."""
-    shifted = features.double() - features[0].double()
-    return shifted.sub_(shifted.mean(0))
-
-
-def check_size(size: int, num_rows: int) -> None:
-    """Refuse to choose no sample, or more than there are.
-
-    Raises:
-        ValueError: the size is outside [1, num_rows].
-    """
-    if not 1 <= size <= num_rows:
-        raise ValueError(f"Expected `size` to be from 1 to the {num_rows} samples there are, but got {size}.")
 
 
 def random_rows(num_rows: int, size: int, seed: int = 0) -> Tensor:
@@ -83,7 +30,7 @@ def random_rows(num_rows: int, size: int, seed: int = 0) -> Tensor:
     Raises:
         ValueError: the size is out of range.
     """
-    check_size(size, num_rows)
+    _check_size(size, num_rows)
     generator = torch.Generator().manual_seed(derive_seed(seed))
     return torch.randperm(num_rows, generator=generator)[:size]
 
@@ -111,23 +58,8 @@ def best_of_draws(features: Tensor, size: int, draws: int = 100, seed: int = 0) 
     if draws < 1:
         raise ValueError(f"Expected `draws` to be at least 1, but got {draws}.")
     candidates = torch.stack([random_rows(len(features), size, derive_seed(seed, draw)) for draw in range(draws)])
-    scales = torch.cat([scales_of_draws(features, part) for part in candidates.split(16)])
+    scales = torch.cat([scales_of_subsets(features, part) for part in candidates.split(16)])
     return candidates[int(scales.argmax())]
-
-
-def scales_of_draws(features: Tensor, candidates: Tensor) -> Tensor:
-    """Compute S' of several subsets of one size.
-
-    Args:
-        features: (N, d).
-        candidates: (D, k) rows.
-
-    Returns:
-        (D,) bits.
-    """
-    num_draws, size = candidates.shape
-    labels = torch.arange(num_draws).repeat_interleave(size)
-    return semantic_scales(features[candidates.flatten()], labels, num_draws)
 
 
 class Greedy(NamedTuple):
@@ -170,8 +102,8 @@ def greedy(features: Tensor, size: int) -> Greedy:
     """
     check_features(features, min_rows=1)
     num_rows, dim = features.shape
-    check_size(size, num_rows)
-    scaled = around_mean(features).mul_(math.sqrt(dim / size))
+    _check_size(size, num_rows)
+    scaled = _around_mean(features).mul_(math.sqrt(dim / size))
     gains = scaled.square().sum(1)  # z^T P z, at first with P = I
     directions = scaled.new_zeros(size, dim)  # P = I - directions^T directions
     rows, nats = [], []
@@ -210,8 +142,8 @@ def herding(features: Tensor, size: int) -> Tensor:
     Reference: Welling (ICML 2009); the form without repeats of Rebuffi et al. (iCaRL, CVPR 2017), Algorithm 4.
     """
     check_features(features, min_rows=1)
-    check_size(size, len(features))
-    centred = around_mean(features)
+    _check_size(size, len(features))
+    centred = _around_mean(features)
     squares = centred.square().sum(1)
     total = torch.zeros_like(centred[0])
     taken = torch.zeros_like(squares)
@@ -249,36 +181,14 @@ def k_centre(features: Tensor, size: int) -> Tensor:
     Reference: Gonzalez (1985); Sener and Savarese (ICLR 2018) for its use in choosing training images.
     """
     check_features(features, min_rows=1)
-    check_size(size, len(features))
-    centred = around_mean(features)
+    _check_size(size, len(features))
+    centred = _around_mean(features)
     rows = [int(centred.square().sum(1).argmin())]
     distances = _squared_distances(centred, rows[0])
     while len(rows) < size:
         rows.append(int(distances.argmax()))
         distances = distances.minimum(_squared_distances(centred, rows[-1]))
     return torch.tensor(rows)
-
-
-def covering_radius(features: Tensor, rows: Tensor) -> Tensor:
-    """Return the largest distance of a sample to its nearest chosen one.
-
-    Args:
-        features: (N, d).
-        rows: (k,) of the chosen ones, k >= 1.
-
-    Returns:
-        () float64.
-    """
-    centred = around_mean(features)
-    nearest = torch.stack([_squared_distances(centred, int(row)) for row in rows]).amin(0)
-    return nearest.max().clamp_min(0.0).sqrt()
-
-
-def _squared_distances(centred: Tensor, row: int) -> Tensor:
-    """Return squared distances of all samples to one, which itself is put below all: it is taken already."""
-    distances = (centred - centred[row]).square().sum(1)
-    distances[row] = -1.0
-    return distances
 
 
 # Features (N, d), k and a seed to (k,) rows; those that draw nothing leave the seed alone.
@@ -308,12 +218,63 @@ def select(features: Tensor, size: int, method: str = "greedy", seed: int = 0) -
         ValueError: there is no such method, or what the method itself refuses.
 
     Example:
-        >>> import torch
         >>> select(torch.tensor([[0.0], [1.0], [9.0]]), 1).tolist()
         [2]
     """
     check_choice(method, tuple(METHODS), "method")
     return METHODS[method](features, size, seed)
+
+
+def coverage(features: Tensor, rows: Tensor, size: int | None = None) -> Tensor:
+    """Compute 1/2 log2 det(I + d/size Z_A Z_A^T) of chosen samples, centred at the mean of all.
+
+    With a fixed ``size`` this is monotone and submodular in the set of rows, and 0 for the empty set. The semantic
+    scale of the rows, which centres at their own mean and divides by their own number, is neither.
+
+    Args:
+        features: (N, d) of the whole class.
+        rows: (k,) integers in [0, N), the chosen samples.
+        size: what d is divided by; k unless given.
+
+    Returns:
+        () bits.
+
+    Raises:
+        TypeError: the features are not a floating-point tensor.
+        ValueError: they are not a finite matrix, a row is out of range, or the size is below 1.
+
+    Example:
+        >>> line = torch.tensor([[0.0], [2.0], [4.0]])
+        >>> round(coverage(line, torch.tensor([0, 2])).item(), 6)  # 1/2 log2(1 + 1/2 * (4 + 4))
+        1.160964
+    """
+    check_features(features, min_rows=1)
+    num_rows, dim = features.shape
+    if rows.ndim != 1 or (len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < num_rows):
+        raise ValueError(
+            f"Expected `rows` to be a vector of numbers from 0 to {num_rows - 1}, but got {rows.tolist()}."
+        )
+    divisor = len(rows) if size is None else size
+    if size is not None and size < 1:
+        raise ValueError(f"Expected `size` to be at least 1, but got {size}.")
+    if not len(rows):
+        return features.new_zeros((), dtype=torch.float64)
+    return volume(_around_mean(features)[rows], ratio=dim * len(rows) / divisor, center=False)
+
+
+def covering_radius(features: Tensor, rows: Tensor) -> Tensor:
+    """Return the largest distance of a sample to its nearest chosen one.
+
+    Args:
+        features: (N, d).
+        rows: (k,) of the chosen ones, k >= 1.
+
+    Returns:
+        () float64.
+    """
+    centred = _around_mean(features)
+    nearest = torch.stack([_squared_distances(centred, int(row)) for row in rows]).amin(0)
+    return nearest.max().clamp_min(0.0).sqrt()
 
 
 class Shrunk(NamedTuple):
@@ -346,7 +307,7 @@ def shrink(
         features: (N, d).
         labels: (N,) integers from 0.
         keep_volume: share of each class's S' to keep, in (0, 1].
-        method: one of :func:`semscale_pl.advice.selection.select`.
+        method: as in :func:`select`.
         seed: of the methods that draw.
 
     Returns:
@@ -396,3 +357,21 @@ def _fewest(samples: Tensor, bits: float, method: str, seed: int) -> Tensor:
         else:
             low = middle
     return rows
+
+
+def _around_mean(features: Tensor) -> Tensor:
+    """Return float64 features (N, d) less their mean, taken over the differences to the first row."""
+    shifted = features.double() - features[0].double()
+    return shifted.sub_(shifted.mean(0))
+
+
+def _check_size(size: int, num_rows: int) -> None:
+    if not 1 <= size <= num_rows:
+        raise ValueError(f"Expected `size` to be from 1 to the {num_rows} samples there are, but got {size}.")
+
+
+def _squared_distances(centred: Tensor, row: int) -> Tensor:
+    """Return squared distances of all samples to one, which itself is put below all: it is taken already."""
+    distances = (centred - centred[row]).square().sum(1)
+    distances[row] = -1.0
+    return distances

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import fields
 
 from semscale_pl.advice.advice import Advice, ClassAdvice
 from semscale_pl.files import csv_text
@@ -13,17 +12,13 @@ SHOWN_CLASSES = 60
 
 
 def print_advice(advice: Advice) -> None:
-    """Print a table, the classes that gain most first, and what it says in a sentence or two.
-
-    Args:
-        advice: of all classes.
-    """
+    """Print a table, the classes that gain most first, and what it says in a sentence or two."""
     from rich.console import Console
     from rich.table import Table
 
     # A pipe has no width; cutting numbers there would be worse than a long line.
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-    table = Table("class", "n", "S'", "last batch", "next batch", "advice", "enough at", "grant")
+    table = Table("class", "n", "S'", "last batch", "next batch", "advice", "enough at", "new")
     for column in table.columns[1:]:
         column.justify = "right"
     ranked = ranking(advice)
@@ -42,14 +37,7 @@ def ranking(advice: Advice) -> list[ClassAdvice]:
 
 
 def sentences(advice: Advice) -> list[str]:
-    """Say what the table says.
-
-    Args:
-        advice: of all classes.
-
-    Returns:
-        Sentences.
-    """
+    """Return in a sentence each what the table says."""
     stopped = sum(entry.stop for entry in advice.classes)
     unsure = sum(not entry.certain and not math.isnan(entry.increment) for entry in advice.classes)
     result = [
@@ -62,22 +50,17 @@ def sentences(advice: Advice) -> list[str]:
     if small:
         result.append(f"Too few samples for the rule (fewer than two before the last batch, or equal ones): {small}.")
     if advice.budget:
-        granted = advice.budget - advice.unspent
-        result.append(f"Of {advice.budget:,} new samples {granted:,} are spread as in the column `grant`;")
-        result[-1] += (
-            f" {advice.unspent:,} stay unspent: no whole batch is worth it." if advice.unspent else " none is left."
-        )
+        allocated, left = advice.budget - advice.unspent, "none is left."
+        if advice.unspent:
+            left = f"{advice.unspent:,} stay unspent: no whole batch is worth it."
+        result.append(f"Of {advice.budget:,} new samples {allocated:,} are allocated as in the column `new`; {left}")
     return result
 
 
 def csv_of(advice: Advice) -> str:
-    """Return one line a class, in the order of the class numbers; what is undefined is empty.
-
-    Args:
-        advice: of all classes.
-    """
-    names = [field.name for field in fields(ClassAdvice)]
-    return csv_text([names, *([getattr(entry, name) for name in names] for entry in advice.classes)])
+    """Return one line a class, in the order of the class numbers; what is undefined is empty."""
+    rows = [entry.as_dict() for entry in advice.classes]
+    return csv_text([list(rows[0]), *(list(row.values()) for row in rows)])
 
 
 def _cells(entry: ClassAdvice) -> list[str]:
@@ -93,7 +76,7 @@ def _cells(entry: ClassAdvice) -> list[str]:
         _per_cent(entry.next_gain),
         advice,
         f"{entry.enough:,}" if entry.enough is not None else "n/a",
-        f"{entry.grant:,}" if entry.grant else "",
+        f"{entry.allocation:,}" if entry.allocation else "",
     ]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semscale_pl.advice.advice import spend
+from semscale_pl.advice.advice import allocate
 from semscale_pl.advice.growth import Growth, fit_growth, last_increment, scales_of_orders
 from semscale_pl.geometry.volumes import semantic_scale
 from semscale_pl.seeding import derive_seed
@@ -166,8 +166,8 @@ def _advisor(gain: str) -> Callable[[Collection], int]:
         open_classes = [label for label in range(len(collection.counts)) if collection.has_more(label)]
         growths = [collection.growth(label) for label in open_classes]
         counts = [collection.counts[label] for label in open_classes]
-        grants = spend(growths, counts, collection.batch, collection.batch, gain=gain).grants
-        return open_classes[int(np.argmax(grants))]
+        samples, _ = allocate(growths, counts, collection.batch, collection.batch, gain=gain)
+        return open_classes[int(np.argmax(samples))]
 
     return choose
 
