@@ -1,4 +1,4 @@
-"""What a callback has to know of the training split, and a pass over its images outside of training."""
+"""The training split as a callback sees it: its numbers, and a pass over its images outside of training."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class TrainingSplit:
     Args:
         num_classes: C.
         size: number of images N.
-        counts: (C,) images of each class; None where nobody told.
-        frequencies: (C,) probability that the sampler draws each class; None where nobody told.
+        counts: (C,) images of each class; None where unknown.
+        frequencies: (C,) probability that the sampler draws each class; None where unknown.
     """
 
     num_classes: int
@@ -33,7 +33,11 @@ class TrainingSplit:
 
     @classmethod
     def of(
-        cls, trainer: pl.Trainer, pl_module: pl.LightningModule, num_classes: int | None, capacity: int | None
+        cls,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        num_classes: int | None = None,
+        capacity: int | None = None,
     ) -> TrainingSplit:
         """Read the numbers from the arguments, then the datamodule, then the module.
 
@@ -48,8 +52,8 @@ class TrainingSplit:
             MisconfigurationException: a number is neither given nor found.
         """
         source = getattr(trainer, "datamodule", None)
-        found_classes = num_classes or _first(source, pl_module, name="num_classes")
-        found_size = capacity or _first(source, name="train_size")
+        found_classes = num_classes or first_known(source, pl_module, name="num_classes")
+        found_size = capacity or first_known(source, name="train_size")
         for name, value in {"num_classes": found_classes, "capacity": found_size}.items():
             if value is None:
                 raise MisconfigurationException(
@@ -60,13 +64,31 @@ class TrainingSplit:
         frequencies = getattr(source, "class_frequencies", None)
         return cls(int(found_classes), int(found_size), _vector(counts), _vector(frequencies))
 
+    def drawn(self, counts: Tensor | None = None) -> Tensor:
+        """Return how often the sampler draws each class (C,).
 
-def _first(*sources: Any, name: str) -> Any:
+        Args:
+            counts: (C,) to take instead where the datamodule does not say it.
+        """
+        known = (self.frequencies, counts, self.counts, torch.ones(self.num_classes))
+        return next(values for values in known if values is not None).double()
+
+
+@contextmanager
+def evaluating(module: torch.nn.Module) -> Iterator[None]:
+    """Switch to evaluation mode and back, part by part: a part that was frozen in it stays so."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def first_known(*sources: Any, name: str) -> Any:
+    """Return the first value of an attribute that is there and not None; None where no source has one."""
     return next((value for value in (getattr(source, name, None) for source in sources) if value is not None), None)
-
-
-def _vector(values: Any) -> Tensor | None:
-    return None if values is None else torch.as_tensor(values, dtype=torch.float64)
 
 
 def check_training_pass(trainer: pl.Trainer, asked_by: str) -> None:
@@ -97,7 +119,7 @@ def training_features(trainer: pl.Trainer, pl_module: pl.LightningModule) -> tup
         Features (N, D) and labels (N,), the rows of all ranks, equal on all of them and in the order of one process.
     """
     rows = []
-    with _evaluating(pl_module):
+    with evaluating(pl_module):
         for images, labels in training_images(trainer, pl_module):
             with trainer.precision_plugin.forward_context():
                 features = pl_module.features(trainer.precision_plugin.convert_input(images))  # type: ignore[operator]
@@ -106,13 +128,5 @@ def training_features(trainer: pl.Trainer, pl_module: pl.LightningModule) -> tup
     return features, labels
 
 
-@contextmanager
-def _evaluating(module: torch.nn.Module) -> Iterator[None]:
-    """Switch to evaluation mode and back, part by part: a part that was frozen in it stays so."""
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
+def _vector(values: Any) -> Tensor | None:
+    return None if values is None else torch.as_tensor(values, dtype=torch.float64)

@@ -11,9 +11,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from semscale_pl.callbacks.recording.class_panel import ClassPanel, prepare_axes, send_config, send_panel, send_pictures
+from semscale_pl.callbacks.recording.class_panel import ClassPanel, Values, prepare_axes, send_config, send_panel
+from semscale_pl.callbacks.recording.class_pictures import send_pictures
 from semscale_pl.callbacks.recording.csv_log import ResumedCSVLogger
-from semscale_pl.callbacks.recording.scale_table import NAME, ScaleTable, Values
+from semscale_pl.callbacks.recording.scale_table import NAME, ScaleTable
+from semscale_pl.callbacks.training_data import first_known
 from semscale_pl.distributed import world_size
 from semscale_pl.options import check
 from semscale_pl.weighting import WeightingReport
@@ -132,9 +134,9 @@ class RunRecorder(pl.Callback):
         if "per_class" in validation:
             values["val_accuracy"] = list(validation["per_class"]["accuracy"])
         datamodule = getattr(trainer, "datamodule", None)
-        counts = _first(datamodule, pl_module, name="class_counts")
+        counts = first_known(datamodule, pl_module, name="class_counts")
         num_classes = max([len(column) for column in values.values()], default=getattr(pl_module, "num_classes", 0))
-        names = self.class_names or _first(pl_module, datamodule, name="class_names") or range(num_classes)
+        names = self.class_names or first_known(pl_module, datamodule, name="class_names") or range(num_classes)
         images: list[int | None] = [None] * num_classes
         if counts is not None:
             images = [int(count) for count in counts]
@@ -144,10 +146,6 @@ class RunRecorder(pl.Callback):
 def _report(pl_module: pl.LightningModule) -> WeightingReport:
     weighting = getattr(pl_module, "weighting", None)
     return WeightingReport() if weighting is None else weighting.report()
-
-
-def _first(*sources: Any, name: str) -> Any:
-    return next((value for value in (getattr(source, name, None) for source in sources) if value is not None), None)
 
 
 def _file_beside(checkpoint: Any) -> Path | None:

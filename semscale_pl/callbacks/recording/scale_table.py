@@ -8,11 +8,11 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from semscale_pl.callbacks.recording.class_panel import Values
 from semscale_pl.files import csv_text, write_text
 
 FIXED = ("epoch", "class_index", "class_name", "n")
 NAME = "scales.csv"
-Values = Sequence[float | int | None]
 
 
 class ScaleTable:
@@ -80,10 +80,10 @@ class ScaleTable:
         header, rows = _read(self.path)
         if column not in header:
             return [], []
-        place = header.index(column)
+        position = header.index(column)
         by_epoch: dict[int, list[float]] = {}
         for row in rows:
-            by_epoch.setdefault(int(row[0]), []).append(float(row[place]) if row[place] else math.nan)
+            by_epoch.setdefault(int(row[0]), []).append(float(row[position]) if row[position] else math.nan)
         return list(by_epoch), list(by_epoch.values())
 
     def _extend(self, added: list[str]) -> None:

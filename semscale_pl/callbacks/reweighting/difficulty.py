@@ -12,7 +12,6 @@ from torch import Tensor
 
 from semscale_pl.callbacks.reweighting.slot import SlotReweighting
 from semscale_pl.callbacks.training_data import TrainingSplit
-from semscale_pl.imbalance import normalize_weights
 from semscale_pl.metrics.accuracy import model_bias
 from semscale_pl.options import check
 from semscale_pl.weighting import WeightingReport
@@ -29,9 +28,7 @@ class DifficultyReweighting(SlotReweighting):
     Args:
         tau: exponent, at least 0; ``dynamic`` for ``2 sigmoid(max(0, max A / (min A + 0.01) - 1))``, which moves from 1
             towards 2 as the classes drift apart.
-        normalization: see :func:`semscale_pl.imbalance.normalize_weights`.
-        start_epoch: first epoch with weights.
-        ramp_epochs: epochs until the weights have their full strength.
+        normalization, start_epoch, ramp_epochs: see :class:`~semscale_pl.callbacks.reweighting.slot.SlotReweighting`.
 
     Attributes:
         accuracies: (C,) class accuracies of the latest validation, NaN for a class without images; None before it.
@@ -62,11 +59,8 @@ class DifficultyReweighting(SlotReweighting):
         bias = 0.0 if self.accuracies is None else model_bias(self.accuracies) or 0.0
         return 2.0 / (1.0 + math.exp(-bias))
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def _begin(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse a run without held-out images, and begin anew."""
-        super().setup(trainer, pl_module, stage)
-        if stage != "fit":
-            return
         source = getattr(trainer, "datamodule", None)
         if not (trainer.enable_validation and getattr(source, "has_validation", True)):
             raise MisconfigurationException(
@@ -78,13 +72,12 @@ class DifficultyReweighting(SlotReweighting):
                 "Expected the LightningModule to keep `last_val_results` with the accuracy of each class, but "
                 f"{type(pl_module).__name__} does not."
             )
-        self.accuracies, self.weights = None, None
+        self.accuracies = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Fill the slot, with equal weights or those of the checkpoint."""
         if self.weights is None:
-            self.weights = torch.ones(TrainingSplit.of(trainer, pl_module, None, None).num_classes, dtype=torch.float64)
-        self.weights = self.weights.to(pl_module.device)
+            self.weights = torch.ones(TrainingSplit.of(trainer, pl_module).num_classes, dtype=torch.float64)
         super().on_fit_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -92,14 +85,11 @@ class DifficultyReweighting(SlotReweighting):
         super().on_train_epoch_start(trainer, pl_module)
         if self.accuracies is None:
             return
-        split = TrainingSplit.of(trainer, pl_module, None, None)
-        frequencies = split.counts if split.frequencies is None else split.frequencies
-        if frequencies is None:
-            frequencies = torch.ones_like(self.accuracies)
+        frequencies = TrainingSplit.of(trainer, pl_module).drawn()
         raw = (1.0 - self.accuracies).pow(self.exponent)
         if not bool(((raw > 0) & (frequencies > 0)).any()):
             raw = torch.ones_like(raw)
-        self.weights = normalize_weights(raw, frequencies, self.normalization).to(pl_module.device)
+        self.weights = self._normalized(raw, frequencies)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the accuracies of a validation within a fit; the module's report is equal on all ranks."""

@@ -13,7 +13,6 @@ from torch.nn.functional import normalize
 from semscale_pl.callbacks.reweighting.slot import SlotReweighting
 from semscale_pl.callbacks.training_data import TrainingSplit, check_training_pass, training_features
 from semscale_pl.geometry import class_centres, pool_features
-from semscale_pl.imbalance import normalize_weights
 from semscale_pl.options import check
 from semscale_pl.seeding import derive_seed
 from semscale_pl.weighting import WeightingReport
@@ -49,11 +48,11 @@ def effective_areas(
     centred = features.double() - class_centres(features, labels, num_classes).to(features.device).double()[labels]
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).to(labels.device)
     batches = torch.arange(len(labels), device=labels.device) // batch_size
-    groups, places, counts = torch.unique(  # a group: the rows of one class in one batch
+    groups, positions, counts = torch.unique(  # a group: the rows of one class in one batch
         batches * num_classes + labels[order], return_inverse=True, return_counts=True
     )
     means = centred.new_zeros(len(groups), features.shape[1])
-    means.index_add_(0, places, normalize(centred[order], dim=1))
+    means.index_add_(0, positions, normalize(centred[order], dim=1))
     areas = (means / counts[:, None]).square().sum(dim=1).reciprocal()
     if bounded:
         areas = areas.minimum(counts.double())
@@ -69,13 +68,12 @@ class EffectiveAreaReweighting(SlotReweighting):
     does not keep the features between taking the centres and the cosines. Under DDP the ranks share the pass.
 
     Args:
-        start_epoch: first epoch with weights; the published runs: 160 of 200.
         batch_size: of the batches within which features are compared; the areas depend on it.
         num_features: wider features are averaged down to this many.
         bounded: see :func:`effective_areas`; false is as published.
-        normalization: see :func:`semscale_pl.imbalance.normalize_weights`; the published one is ``class``.
-        ramp_epochs: epochs until the weights have their full strength.
         seed: of the batches.
+        normalization, start_epoch, ramp_epochs: see :class:`~semscale_pl.callbacks.reweighting.slot.SlotReweighting`.
+            The published ones: ``class``, 160 of 200, 0.
 
     Attributes:
         areas: (C,) effective areas of the latest pass, NaN for an absent class; None before it.
@@ -108,40 +106,29 @@ class EffectiveAreaReweighting(SlotReweighting):
         """Passes over the training images that the areas have cost so far."""
         return float(self.num_passes)
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def _begin(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse what cannot give the features of all training images, and begin anew."""
-        super().setup(trainer, pl_module, stage)
-        if stage != "fit":
-            return
         check_training_pass(trainer, type(self).__name__)
         if not hasattr(pl_module, "features"):
             raise MisconfigurationException(
                 f"Expected the LightningModule to have `features(images)`, but {type(pl_module).__name__} has none."
             )
-        self.areas, self.weights, self.num_passes = None, None, 0
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Fill the slot, with the weights of the checkpoint where it holds some."""
-        if self.weights is not None:
-            self.weights = self.weights.to(pl_module.device)
-        super().on_fit_start(trainer, pl_module)
+        self.areas, self.num_passes = None, 0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Measure the areas where this epoch needs them."""
         super().on_train_epoch_start(trainer, pl_module)
         if self.strength == 0.0 or self._averaging():
             return
-        split = TrainingSplit.of(trainer, pl_module, None, None)
+        split = TrainingSplit.of(trainer, pl_module)
         features, labels = training_features(trainer, pl_module)
         features, seed = pool_features(features, self.num_features), derive_seed(self.seed, trainer.current_epoch)
         self.areas = effective_areas(
             features, labels, split.num_classes, self.batch_size, seed=seed, bounded=self.bounded
         )
         self.num_passes += 1
-        frequencies = torch.bincount(labels, minlength=split.num_classes)
-        if split.frequencies is not None:
-            frequencies = split.frequencies.to(self.areas)
-        self.weights = normalize_weights(self.areas.reciprocal(), frequencies, self.normalization)
+        counts = torch.bincount(labels, minlength=split.num_classes)
+        self.weights = self._normalized(self.areas.reciprocal(), split.drawn(counts))
 
     def state_dict(self) -> dict[str, Any]:
         """Return areas, weights and the number of passes."""

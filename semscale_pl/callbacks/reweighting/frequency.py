@@ -10,7 +10,7 @@ from torch import Tensor
 
 from semscale_pl.callbacks.reweighting.slot import SlotReweighting
 from semscale_pl.callbacks.training_data import TrainingSplit
-from semscale_pl.imbalance import class_balanced_weights, inverse_weights, normalize_weights, sqrt_inverse_weights
+from semscale_pl.imbalance import class_balanced_weights, inverse_weights, sqrt_inverse_weights
 from semscale_pl.options import check
 
 Scheme = Literal["inverse", "sqrt_inverse", "class_balanced"]
@@ -24,9 +24,7 @@ class FrequencyReweighting(SlotReweighting):
     Args:
         scheme: ``inverse`` 1/n, ``sqrt_inverse`` 1/sqrt(n), ``class_balanced`` (1 - beta)/(1 - beta^n).
         beta: of ``class_balanced``, in [0, 1); 0 gives uniform weights, towards 1 it becomes ``inverse``.
-        normalization: see :func:`semscale_pl.imbalance.normalize_weights`.
-        start_epoch: first epoch with weights.
-        ramp_epochs: epochs until the weights have their full strength.
+        normalization, start_epoch, ramp_epochs: see :class:`~semscale_pl.callbacks.reweighting.slot.SlotReweighting`.
 
     Raises:
         ValueError: an argument is out of range.
@@ -57,14 +55,12 @@ class FrequencyReweighting(SlotReweighting):
         self._compute(trainer, pl_module)
 
     def _compute(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        split = TrainingSplit.of(trainer, pl_module, None, None)
+        split = TrainingSplit.of(trainer, pl_module)
         if split.counts is None:
             raise MisconfigurationException(
                 "Expected the datamodule to know `class_counts`, but found none. Give the datamodule that attribute."
             )
-        frequencies = split.counts if split.frequencies is None else split.frequencies
-        weights = normalize_weights(self._raw(split.counts), frequencies, self.normalization)
-        self.weights = weights.to(pl_module.device)
+        self.weights = self._normalized(self._raw(split.counts), split.drawn())
 
     def _raw(self, counts: Tensor) -> Tensor:
         if self.scheme == "inverse":

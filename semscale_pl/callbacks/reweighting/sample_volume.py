@@ -7,16 +7,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from semscale_pl.callbacks.reweighting.slot import SlotReweighting
+from semscale_pl.callbacks.reweighting.slot import ScaleReweighting
 from semscale_pl.callbacks.training_data import TrainingSplit, check_training_pass, training_images
 from semscale_pl.distributed import gather_rows
 from semscale_pl.geometry import sample_volumes
-from semscale_pl.imbalance import weigh_scales
 from semscale_pl.options import check
 from semscale_pl.weighting import WeightingReport
 
 
-class SampleVolumeReweighting(SlotReweighting):
+class SampleVolumeReweighting(ScaleReweighting):
     """Weight each class by ``volume^-power``, the volume of its resized pixels; computed once, before training.
 
     The images are those of the training split under the evaluation transform, its normalization undone. A resumed run
@@ -25,11 +24,8 @@ class SampleVolumeReweighting(SlotReweighting):
     Args:
         image_size: side of the resized images in pixels.
         power: exponent of the volumes.
-        floor: smallest volume, as a share of the largest; decides the weight of a class of one image.
-        max_ratio: cap on the largest over the smallest weight.
-        normalization: see :func:`semscale_pl.imbalance.normalize_weights`.
-        start_epoch: first epoch with weights.
-        ramp_epochs: epochs until the weights have their full strength.
+        floor, max_ratio: see :class:`~semscale_pl.callbacks.reweighting.slot.ScaleReweighting`.
+        normalization, start_epoch, ramp_epochs: see :class:`~semscale_pl.callbacks.reweighting.slot.SlotReweighting`.
 
     Attributes:
         volumes: (C,) sample volumes in bits, NaN for an absent class; None before the fit.
@@ -50,38 +46,28 @@ class SampleVolumeReweighting(SlotReweighting):
         start_epoch: float = 0,
         ramp_epochs: int = 0,
     ) -> None:
-        super().__init__(start_epoch, ramp_epochs, normalization)
-        check(image_size=image_size, power=power, floor=floor, max_ratio=max_ratio)
-        one = torch.ones(1)
-        weigh_scales(one, one, normalization, power, floor, max_ratio)  # refuses wrong settings now, not in the fit
-        self.image_size, self.power, self.floor, self.max_ratio = image_size, power, floor, max_ratio
+        super().__init__(power, floor, max_ratio, start_epoch, ramp_epochs, normalization)
+        check(image_size=image_size)
+        self.image_size = image_size
         self.volumes: Tensor | None = None
-        self._num_floored = self._num_capped = 0
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def _begin(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse a datamodule that cannot show all training images."""
-        super().setup(trainer, pl_module, stage)
-        if stage == "fit":
-            check_training_pass(trainer, type(self).__name__)
+        check_training_pass(trainer, type(self).__name__)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compute the weights, once, and fill the slot."""
-        split = TrainingSplit.of(trainer, pl_module, None, None)
+        split = TrainingSplit.of(trainer, pl_module)
         images, labels = self._small_images(trainer, pl_module)
         self.volumes = sample_volumes(images, labels, split.num_classes, self.image_size)
-        frequencies = torch.bincount(labels, minlength=split.num_classes)
-        if split.frequencies is not None:
-            frequencies = split.frequencies.to(self.volumes)
-        result = weigh_scales(self.volumes, frequencies, self.normalization, self.power, self.floor, self.max_ratio)
-        self.weights, self._num_floored, self._num_capped = result.weights, result.num_floored, result.num_capped
+        self._weigh(self.volumes, split.drawn(torch.bincount(labels, minlength=split.num_classes)))
         super().on_fit_start(trainer, pl_module)
 
     def report(self) -> WeightingReport:
         """Return the volumes, the weights in force, and how many classes the floor and the cap touched."""
         base = super().report()
-        clipped = {"num_floored": float(self._num_floored), "num_capped": float(self._num_capped)}
         values = {} if self.volumes is None else {"volume": self.volumes}
-        return WeightingReport({**values, **base.per_class}, {**base.scalars, **clipped})
+        return WeightingReport({**values, **base.per_class}, base.scalars)
 
     def _small_images(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> tuple[Tensor, Tensor]:
         """Resize batch by batch, since all images in full size need not fit into memory."""

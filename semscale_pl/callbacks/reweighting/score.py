@@ -46,12 +46,10 @@ class ScoreReweighting(SlotReweighting):
         self.momentum, self.initial_score = momentum, initial_score
         self.scores: Tensor | None = None
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def _begin(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin with equal scores."""
-        super().setup(trainer, pl_module, stage)
-        if stage == "fit":
-            num_classes = TrainingSplit.of(trainer, pl_module, None, None).num_classes
-            self.scores = torch.full((num_classes,), self.initial_score, dtype=torch.float64)
+        num_classes = TrainingSplit.of(trainer, pl_module).num_classes
+        self.scores = torch.full((num_classes,), self.initial_score, dtype=torch.float64)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Move the scores to the module's device and fill the slot."""

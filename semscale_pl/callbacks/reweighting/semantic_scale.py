@@ -9,17 +9,16 @@ import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from semscale_pl.callbacks.reweighting.slot import SlotReweighting
-from semscale_pl.callbacks.training_data import TrainingSplit
+from semscale_pl.callbacks.reweighting.slot import ScaleReweighting
+from semscale_pl.callbacks.training_data import TrainingSplit, evaluating
 from semscale_pl.distributed import gather_rows
 from semscale_pl.geometry import ClassGeometry, pool_features
-from semscale_pl.imbalance import weigh_scales
 from semscale_pl.options import check
 from semscale_pl.pool import FeaturePool
 from semscale_pl.weighting import StepInputs, StepTerms, WeightingReport
 
 
-class SemanticScaleReweighting(SlotReweighting):
+class SemanticScaleReweighting(ScaleReweighting):
     """Weight each class by the inverse of its semantic scale imbalance, recomputed in every training step.
 
     Stage 1 (first epoch) fills the pool, stage 2 keeps it fresh, stage 3 (from ``start_epoch`` on) re-weights with
@@ -33,9 +32,7 @@ class SemanticScaleReweighting(SlotReweighting):
         interclass: whether the inter-class weight W enters at all; without it S is S' over its maximum.
         pool: ``indexed`` keeps the newest feature of every image, ``fifo`` is the paper's queue.
         num_features: wider features are averaged down to this many before they enter the pool.
-        normalization: ``sample``, ``class`` or ``none``, see :func:`semscale_pl.imbalance.normalize_weights`.
-        floor: smallest scale, as a share of the largest; decides the weight of a class of one image.
-        max_ratio: cap on the largest over the smallest weight.
+        floor, max_ratio: see :class:`~semscale_pl.callbacks.reweighting.slot.ScaleReweighting`.
         estimator: ``plain`` or ``shrunk`` (OAS) covariance.
         ratio: ``dim`` for the paper's d/m, a float r for r/m.
         feature_norm: ``l2`` divides each feature by its length before it is pooled; ``rms`` measures in units of the
@@ -46,7 +43,7 @@ class SemanticScaleReweighting(SlotReweighting):
         update_every_n_steps: steps between two computations of the weights; features enter in every step.
         num_classes: taken from the datamodule or the module unless given.
         capacity: number of training images; taken from the datamodule unless given.
-        ramp_epochs: epochs until the weights have their full strength; 0 as in the paper.
+        normalization, ramp_epochs: see :class:`~semscale_pl.callbacks.reweighting.slot.SlotReweighting`.
 
     Attributes:
         pool: the :class:`~semscale_pl.pool.FeaturePool`; None until the width of the features is known.
@@ -86,40 +83,33 @@ class SemanticScaleReweighting(SlotReweighting):
         capacity: int | None = None,
         ramp_epochs: int = 0,
     ) -> None:
-        super().__init__(start_epoch, ramp_epochs, normalization)
-        check("reweighting", alpha=alpha, power=power, interclass=interclass, pool=pool, num_features=num_features)
-        check("reweighting", floor=floor, max_ratio=max_ratio, estimator=estimator, ratio=ratio, mixed=mixed)
-        check("reweighting", feature_norm=feature_norm, storage_dtype=storage_dtype, capacity=capacity)
-        check("reweighting", update_every_n_steps=update_every_n_steps, num_classes=num_classes)
-        self.alpha, self.power, self.interclass = alpha, power, interclass
+        super().__init__(power, floor, max_ratio, start_epoch, ramp_epochs, normalization)
+        check("reweighting", alpha=alpha, interclass=interclass, pool=pool, num_features=num_features, ratio=ratio)
+        check("reweighting", estimator=estimator, mixed=mixed, feature_norm=feature_norm, storage_dtype=storage_dtype)
+        check("reweighting", update_every_n_steps=update_every_n_steps, num_classes=num_classes, capacity=capacity)
+        self.alpha, self.interclass = alpha, interclass
         self.mode, self.num_features, self.storage_dtype = pool, num_features, storage_dtype
-        self.floor, self.max_ratio = floor, max_ratio
         self.estimator, self.ratio, self.feature_norm, self.mixed = estimator, ratio, feature_norm, mixed
         self.update_every_n_steps, self.num_classes, self.capacity = update_every_n_steps, num_classes, capacity
         self.pool: FeaturePool | None = None
         self._split: TrainingSplit | None = None
-        self._steps = self._num_floored = self._num_capped = self._clean_rows = 0
+        self._steps = self._clean_rows = 0
         self._pending_state: dict[str, Tensor] | None = None
 
     @property
     def scales(self) -> Tensor | None:
         """(C,) semantic scales S' of the pool, in bits."""
-        return (
-            None
-            if self.pool is None
-            else self.pool.scales(estimator=self.estimator, ratio=self.ratio, unit=self._unit())
-        )
+        if self.pool is None:
+            return None
+        return self.pool.scales(estimator=self.estimator, ratio=self.ratio, unit=self._unit())
 
     @property
     def extra_passes(self) -> float:
         """Forward passes of clean images (``mixed=clean``) so far, in passes over the training images."""
         return self._clean_rows / self._split.size if self._split is not None else 0.0
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def _begin(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Check the run and make the pool, in this process and not in the one that built the callback."""
-        super().setup(trainer, pl_module, stage)
-        if stage != "fit":
-            return
         mixing = getattr(pl_module, "mixing", None)
         if self.mixed == "skip" and mixing is not None and mixing.probability >= 1.0:
             raise MisconfigurationException(
@@ -127,7 +117,7 @@ class SemanticScaleReweighting(SlotReweighting):
                 "Use `mixed=dominant` or `mixed=clean`, or lower the mixing's probability."
             )
         self._split = TrainingSplit.of(trainer, pl_module, self.num_classes, self.capacity)
-        self.pool, self.weights, self._steps, self._clean_rows = None, None, 0, 0
+        self.pool, self._steps, self._clean_rows = None, 0, 0
         width = getattr(pl_module, "num_features", None)
         if width is not None:
             self._make_pool(int(width))
@@ -136,8 +126,6 @@ class SemanticScaleReweighting(SlotReweighting):
         """Move the pool to the module's device and fill the slot."""
         if self.pool is not None:
             self.pool.to(pl_module.device)
-        if self.weights is not None:
-            self.weights = self.weights.to(pl_module.device)
         super().on_fit_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -169,10 +157,8 @@ class SemanticScaleReweighting(SlotReweighting):
     def report(self) -> WeightingReport:
         """Return S', W, S and the weights in force, and how many classes the floor and the cap touched."""
         base = super().report()
-        scalars = {**base.scalars, "num_floored": float(self._num_floored)}
-        scalars["num_capped"] = float(self._num_capped)
-        if self.mixed == "clean":
-            scalars["extra_passes"] = self.extra_passes
+        passes = {"extra_passes": self.extra_passes} if self.mixed == "clean" else {}
+        scalars = {**base.scalars, **passes}
         if self.pool is None:
             return WeightingReport(base.per_class, scalars)
         found = self._geometry(self.pool)
@@ -210,12 +196,8 @@ class SemanticScaleReweighting(SlotReweighting):
 
     def _clean_features(self, inputs: StepInputs) -> Tensor:
         assert self._module is not None
-        was_training = self._module.training
-        self._module.eval()  # the running statistics of the batch norms must not see these images a second time
-        try:
+        with evaluating(self._module):  # the running statistics of the batch norms must not see these images twice
             return self._module.features(inputs.images)  # type: ignore[operator]
-        finally:
-            self._module.train(was_training)
 
     def _reduce(self, features: Tensor) -> Tensor:
         if self.feature_norm == "l2":
@@ -250,11 +232,7 @@ class SemanticScaleReweighting(SlotReweighting):
         assert self.pool is not None
         assert self._split is not None
         found = self._geometry(self.pool)
-        frequencies = found.counts if self._split.frequencies is None else self._split.frequencies
-        result = weigh_scales(
-            found.imbalance, frequencies.to(found.imbalance), self.normalization, self.power, self.floor, self.max_ratio
-        )
-        self.weights, self._num_floored, self._num_capped = result.weights, result.num_floored, result.num_capped
+        self._weigh(found.imbalance, self._split.drawn(found.counts))
 
 
 class ScalePriorReweighting(SemanticScaleReweighting):

@@ -1,4 +1,4 @@
-"""What every re-weighting callback shares: filling the module's slot, its schedule, and what it refuses."""
+"""What the re-weighting callbacks share: the module's slot, the schedule, what is refused, and weights from scales."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
+from semscale_pl.imbalance import normalize_weights, weigh_scales
 from semscale_pl.options import check
 from semscale_pl.weighting import StepInputs, StepTerms, WeightingReport
 
@@ -67,6 +68,8 @@ class SlotReweighting(pl.Callback):
             self._refuse_impossible(trainer, pl_module)
             # Weight averaging runs one more epoch, for the batch norms alone; it must change nothing here.
             self._last_epoch = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
+            self.weights = None
+            self._begin(trainer, pl_module)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Fill the slot; not earlier, since weight averaging copies the module in its set-up."""
@@ -76,6 +79,8 @@ class SlotReweighting(pl.Callback):
             )
         self._module = pl_module
         self._epoch = trainer.current_epoch
+        if self.weights is not None:
+            self.weights = self.weights.to(pl_module.device)
         pl_module.weighting = self  # type: ignore[assignment]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -103,8 +108,15 @@ class SlotReweighting(pl.Callback):
         scalars = {"stage": float(self.stage), "strength": self.strength}
         return WeightingReport({"weight": self._in_force()} if self.weights is not None else {}, scalars)
 
+    def _begin(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Check what this re-weighting needs of a run, and forget an earlier fit; a checkpoint is read afterwards."""
+
     def _observe(self, inputs: StepInputs) -> None:
         """Take notice of a training step; fixed weights need none."""
+
+    def _normalized(self, raw: Tensor, frequencies: Tensor) -> Tensor:
+        weights = normalize_weights(raw, frequencies.to(raw), self.normalization)
+        return weights if self._module is None else weights.to(self._module.device)
 
     def _in_force(self) -> Tensor:
         assert self.weights is not None
@@ -137,6 +149,35 @@ class SlotReweighting(pl.Callback):
                 f"Expected `start_epoch` to be below `max_epochs`, but got {self.start_epoch} with {limit} epochs: "
                 "the weights would never be used. Lower `start_epoch` or train longer."
             )
+
+
+class ScaleReweighting(SlotReweighting):
+    """Weight each class by ``S^-power`` of a scale S that a subclass measures.
+
+    Args:
+        power: exponent of the scales.
+        floor: smallest scale, as a share of the largest; decides the weight of a class of one image.
+        max_ratio: cap on the largest over the smallest weight.
+        start_epoch, ramp_epochs, normalization: see :class:`SlotReweighting`.
+    """
+
+    def __init__(
+        self, power: float, floor: float, max_ratio: float, start_epoch: float, ramp_epochs: int, normalization: str
+    ) -> None:
+        super().__init__(start_epoch, ramp_epochs, normalization)
+        check("reweighting", power=power, floor=floor, max_ratio=max_ratio)
+        self.power, self.floor, self.max_ratio = power, floor, max_ratio
+        self._num_floored = self._num_capped = 0
+
+    def report(self) -> WeightingReport:
+        """Return the weights in force, the stage, and how many classes the floor and the cap touched."""
+        base = super().report()
+        clipped = {"num_floored": float(self._num_floored), "num_capped": float(self._num_capped)}
+        return WeightingReport(base.per_class, {**base.scalars, **clipped})
+
+    def _weigh(self, scales: Tensor, frequencies: Tensor) -> None:
+        settings = (self.normalization, self.power, self.floor, self.max_ratio)
+        self.weights, self._num_floored, self._num_capped = weigh_scales(scales, frequencies.to(scales), *settings)
 
 
 def _epoch_at(share: float, epochs: int | None) -> int:

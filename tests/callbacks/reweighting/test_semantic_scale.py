@@ -211,6 +211,20 @@ def test_mixed_batches(mixed: str, digits: Build, classifier: Build, trainer: Bu
     assert callback.report().scalars.get("extra_passes", 0.0) == callback.extra_passes
 
 
+def test_a_clean_pass_leaves_frozen_parts_in_evaluation_mode(digits: Build, classifier: Build, trainer: Build) -> None:
+    module = classifier(mixing=Mixing(mixup_alpha=1.0), dropout=0.5)
+    seen: list[bool] = []
+
+    class Frozen(Watched):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            seen.append(pl_module.backbone.layer.training)
+            pl_module.backbone.layer.eval()
+
+    trainer(Frozen(start_epoch=0, mixed="clean"), max_epochs=1).fit(module, datamodule=digits())
+    assert seen[0]
+    assert not any(seen[1:])
+
+
 def test_dominant_features_take_the_slot_of_the_dominant_image() -> None:
     callback = SemanticScaleReweighting()
     inputs = StepInputs(

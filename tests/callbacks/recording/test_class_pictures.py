@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from semscale_pl.callbacks.recording.class_panel import class_heatmap
+from semscale_pl.callbacks.recording.class_pictures import class_heatmap
 from semscale_pl.figures.style import as_pixels
 
 

@@ -1,0 +1,116 @@
+"""One epoch's values class by class as pictures: bars, and a heat map of each quantity over the epochs so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+
+from semscale_pl.callbacks.recording.class_panel import ClassPanel
+from semscale_pl.callbacks.recording.scale_table import ScaleTable
+from semscale_pl.figures.per_class import per_class_bars
+from semscale_pl.figures.style import (
+    COLOUR_MAP,
+    MISSING,
+    as_pixels,
+    finite,
+    label_classes,
+    new_figure,
+    save_figure,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LABELS = {
+    "scale": "semantic scale S' (bits)",
+    "interclass": "inter-class weight W",
+    "imbalance": "imbalance S",
+    "weight": "class weight",
+    "train_accuracy": "training accuracy",
+    "val_accuracy": "validation accuracy",
+}
+
+
+def send_pictures(
+    loggers: Iterable[Any], table: ScaleTable, panel: ClassPanel, epoch: int, step: int, folder: Path
+) -> None:
+    """Draw the epoch's bars and the heat map of each quantity so far; keep them as files and send them to the loggers.
+
+    Args:
+        loggers: those of the trainer.
+        table: the run so far.
+        panel: the last epoch.
+        epoch: of the panel.
+        step: optimizer steps so far.
+        folder: for the files, overwritten each time.
+    """
+    for name, figure in _pictures(table, panel, epoch):
+        save_figure(figure, folder / f"{name}.png")
+        pixels = as_pixels(figure)
+        for logger in loggers:
+            if isinstance(logger, WandbLogger):
+                import wandb
+
+                picture = wandb.Image(pixels, caption=f"epoch {epoch}")
+                logger.experiment.log({f"classes/{name}": picture, "epoch": epoch, "trainer/global_step": step})
+            elif isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image(f"classes/{name}", pixels, global_step=step, dataformats="HWC")
+
+
+def _pictures(table: ScaleTable, panel: ClassPanel, epoch: int) -> Iterable[tuple[str, Figure]]:
+    panels: dict[str, Sequence[Any]] = {LABELS.get(name, name): values for name, values in panel.values.items()}
+    if any(count is not None for count in panel.counts):
+        panels = {"images n": panel.counts, **panels}
+    if panels:
+        yield "bars", per_class_bars(panel.names, panels, title=f"epoch {epoch}", log=("images n",))
+    for name in panel.values:
+        epochs, history = table.history(name)
+        yield f"heatmap_{name}", class_heatmap(history, epochs, panel.names, LABELS.get(name, name))
+
+
+def class_heatmap(
+    values: Any, epochs: Sequence[int], class_names: Sequence[str], quantity: str, *, title: str = ""
+) -> Figure:
+    """Draw epochs from left to right and classes from top to bottom, the quantity as colour.
+
+    Args:
+        values: (E, C); None or NaN is drawn grey.
+        epochs: E epoch numbers.
+        class_names: C names.
+        quantity: name of the values, with their unit.
+        title: of the figure.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: the shape of the values does not fit.
+    """
+    table = finite(values)
+    if table.shape != (len(epochs), len(class_names)) or not len(epochs):
+        raise ValueError(f"Expected `values` of shape ({len(epochs)}, {len(class_names)}), but got {table.shape}.")
+    import matplotlib
+
+    height = min(9.0, max(2.5, 0.2 * len(class_names) + 1.2))
+    figure, (ax,) = new_figure(6.0, height)
+    ax.grid(False)
+    colours = matplotlib.colormaps[COLOUR_MAP].with_extremes(bad=MISSING)
+    picture = ax.imshow(np.ma.masked_invalid(table.T), aspect="auto", interpolation="nearest", cmap=colours)
+    _label_epochs(ax, epochs)
+    label_classes(ax, class_names, axis="y")
+    bar = figure.colorbar(picture, ax=ax)
+    bar.set_label(quantity, fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    if title:
+        ax.set_title(title, fontsize=10)
+    return figure
+
+
+def _label_epochs(ax: Any, epochs: Sequence[int]) -> None:
+    step = max(1, -(-len(epochs) // 10))
+    ax.set_xticks(range(0, len(epochs), step), [str(epoch) for epoch in epochs[::step]])
+    ax.set_xlabel("epoch", fontsize=9)
