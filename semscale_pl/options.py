@@ -252,8 +252,13 @@ RULES: dict[str, Rule] = {
     ),
     "check_val_every_n_epoch": integer(1),
     "log_every_n_steps": integer(1),
-    # Commands that run many trainings
+    # Commands
     "jobs": integer(1, 1024),
+    "publish": SWITCH,
+    "decode": SWITCH,
+    "pretrained": SWITCH,
+    "report": SWITCH,
+    "figures": SWITCH,
 }
 
 

@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from semscale_pl.cli import advise, data, study, table
-from semscale_pl.cli import measure as measure_call
-from semscale_pl.cli.figure import stored_figures
+from semscale_pl.cli import advise, data, demo, measure, study, table
 from semscale_pl.cli.main import COMMANDS, DIRECT_COMMANDS
 from semscale_pl.config.checks import check_train
 from semscale_pl.config.composing import config_dir, experiments_dir
 from semscale_pl.config.sweeps import check_sweep, is_sweep
 from semscale_pl.studies.description import find_study, load_study
+from semscale_pl.studies.stored import stored_figures
 from semscale_pl.tables.schema import load_table
 
 ROOT = Path(__file__).parent.parent
@@ -55,18 +54,18 @@ def try_train(words: list[str]) -> None:
 
 
 def try_table(words: list[str]) -> None:
-    call = table.parse(words[1:])
-    cells = load_table(table.find_table(words[0]), call.profile).cells()
+    call = table.with_cluster(table.COMMAND.parse(words))
+    cells = load_table(table.find_table(call.name), call.profile).cells()
     assert cells
 
 
 def try_study(words: list[str]) -> None:
-    call = study.parse(words[1:])
-    assert load_study(find_study(words[0]), call.profile, call.changes).arguments
+    call = study.COMMAND.parse(words)
+    assert load_study(find_study(call.name), call.profile, call.overrides).arguments
 
 
 def try_data(words: list[str]) -> None:
-    data.composed(data.parse(words)[0])
+    data.configured(data.COMMAND.parse(words))
 
 
 TRIED: dict[str, Callable[[list[str]], object]] = {
@@ -74,9 +73,9 @@ TRIED: dict[str, Callable[[list[str]], object]] = {
     "table": try_table,
     "study": try_study,
     "data": try_data,
-    "measure": measure_call.parse,
-    "advise": advise.parse,
-    "demo": table.parse,
+    "measure": lambda words: measure.checked(measure.COMMAND.parse(words)),
+    "advise": lambda words: advise.checked(advise.COMMAND.parse(words)),
+    "demo": lambda words: table.with_cluster(demo.COMMAND.parse(words)),
 }
 
 

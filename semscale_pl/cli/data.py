@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from semscale_pl.cli.command import Call, Command, Setting
 from semscale_pl.config.checks import composed
 from semscale_pl.config.composing import config_dir
-from semscale_pl.config.errors import (
-    FAILED,
-    INTERRUPTED,
-    OK,
-    WRONG_CALL,
-    WrongCallError,
-    complain,
-    did_you_mean,
-    message_of,
-)
+from semscale_pl.config.errors import FAILED, OK, WrongCallError, did_you_mean
 from semscale_pl.progress import Progress
 
 if TYPE_CHECKING:
     from semscale_pl.data.verification import Report
 
-USAGE = """usage: semscale data verify dataset=NAME [KEY=VALUE ...]
-
-  dataset=NAME            one of conf/dataset, for example cifar100, imagenet_lt, image_folder
-  dataset.root=FOLDER     where the data is; SEMSCALE_DATA unless given
-  dataset.download=true   fetch what torchvision can fetch
-  decode=false            check that the images are there without opening them
-  KEY=VALUE               any other override of `semscale train`
-
-Exit code 0: all is there and right; 1: something is missing or wrong; 2: wrong call.
-"""
+COMMAND = Command(
+    name="data",
+    usage=["verify dataset=NAME [KEY=VALUE ...]"],
+    settings={
+        "": [
+            ("dataset=NAME", "one of conf/dataset, for example cifar100, imagenet_lt, image_folder"),
+            ("dataset.root=FOLDER", "where the data is; SEMSCALE_DATA unless given"),
+            ("dataset.download=true", "fetch what torchvision can fetch"),
+            Setting("decode", "check that the images are there without opening them", True, shown="false"),
+            ("KEY=VALUE", "any other override of `semscale train`"),
+        ]
+    },
+    notes="Exit code 0: all is there and right; 1: something is missing or wrong; 2: wrong call.",
+    argument="verify",
+    takes_overrides=True,
+)
 SHOWN_IMAGES = 50
 _MARKS = {True: "[green]ok[/]", False: "[red]wrong[/]", None: "[yellow]note[/]"}
 
@@ -46,52 +43,24 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         0 all right, 1 something missing or wrong, 2 wrong call, 130 interrupted.
     """
-    if not argv or argv[0] in ("--help", "-h", "help") or {"--help", "-h"} & set(argv):
-        (sys.stdout if argv else sys.stderr).write(USAGE)
-        return OK if argv else WRONG_CALL
-    try:
-        overrides, decode = parse(argv)
-        cfg = composed(overrides)
-        return _verify(cfg, decode)
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted.\n")
-        return INTERRUPTED
-    except Exception as error:
-        message = message_of(error, "train")
-        if message is None:
-            raise
-        return complain(message)
+    return COMMAND.run(argv, lambda call: _verify(configured(call), call.decode))
 
 
-def parse(argv: Sequence[str]) -> tuple[list[str], bool]:
-    """Split a call into Hydra overrides and whether to decode.
-
-    Args:
-        argv: "verify" and overrides.
+def configured(call: Call) -> Any:
+    """Compose the configuration that a call asks for.
 
     Raises:
-        WrongCallError: another action, no dataset, or an argument that is not KEY=VALUE.
+        WrongCallError: another action, no dataset, or a wrong setting.
     """
-    if argv[0] != "verify":
+    if call.name != "verify":
         raise WrongCallError(
-            f"Unknown action `{argv[0]}` of `semscale data`.{did_you_mean(argv[0], ['verify'])} "
+            f"Unknown action `{call.name}` of `semscale data`.{did_you_mean(call.name, ['verify'])} "
             "Use `semscale data verify dataset=NAME`."
         )
-    overrides, decode = [], True
-    for argument in argv[1:]:
-        key, sign, value = argument.partition("=")
-        if not sign:
-            raise WrongCallError(f"Expected KEY=VALUE, but got {argument!r}. See `semscale data --help`.")
-        if key == "decode":
-            if value.lower() not in ("true", "false"):
-                raise WrongCallError(f"Expected `decode` to be true or false, but got {value!r}.")
-            decode = value.lower() == "true"
-        else:
-            overrides.append(argument)
-    if not any(override.startswith("dataset=") for override in overrides):
+    if not any(override.startswith("dataset=") for override in call.overrides):
         names = sorted(path.stem for path in (config_dir() / "dataset").glob("*.yaml") if path.stem != "base")
         raise WrongCallError(f"Expected a dataset. Pass dataset=NAME, one of {', '.join(names)}.")
-    return overrides, decode
+    return composed(call.overrides)
 
 
 def _verify(cfg: Any, decode: bool) -> int:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from semscale_pl.cli import table
+from semscale_pl.cli.command import Call, Command
 from semscale_pl.config.composing import experiments_dir
-from semscale_pl.config.errors import INTERRUPTED, OK, complain
 
-USAGE = """usage: semscale demo [KEY=VALUE ...]
-
-  Trains eight methods on long-tailed digits over five seeds, on the CPU, and leaves table and figure in runs/demo/.
-  Takes the settings of `semscale table`.
-"""
 SHOWN = ("CE", "DSB-CE", "Balanced Softmax")
+COMMAND = Command(
+    name="demo",
+    usage=["[KEY=VALUE ...]"],
+    settings={
+        "Trains eight methods on long-tailed digits over five seeds, on the CPU, and leaves table and figure in\n"
+        "runs/demo/. Takes the settings of `semscale table`.": table.SETTINGS
+    },
+    takes_overrides=True,
+    may_be_bare=True,
+    interrupted=table.INTERRUPTED,
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -28,15 +32,17 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         0 done, 1 a cell failed, 2 wrong call, 130 interrupted.
     """
-    if argv and argv[0] in ("--help", "-h", "help"):
-        sys.stdout.write(USAGE)
-        return OK
-    try:
-        call = table.parse(argv)
-        call = call if call.out else replace(call, out=Path("runs/demo"))
-        return table.execute(experiments_dir() / "demo.yaml", call, figure="demo.png", shown=SHOWN)
-    except ValueError as error:
-        return complain(str(error))
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. Finished cells are kept; the same command goes on from there.\n")
-        return INTERRUPTED
+    return COMMAND.run(argv, execute)
+
+
+def execute(call: Call) -> int:
+    """Run the demo's table.
+
+    Args:
+        call: the settings.
+
+    Returns:
+        0, or 1 where a cell failed.
+    """
+    call.out = call.out or Path("runs/demo")
+    return table.execute(experiments_dir() / "demo.yaml", call, figure="demo.png", shown=SHOWN)

@@ -5,22 +5,41 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from semscale_pl.cli.command import Call, Command, Setting, existing_folder
 from semscale_pl.config.composing import experiments_dir
-from semscale_pl.config.errors import INTERRUPTED, OK, complain, did_you_mean
+from semscale_pl.config.errors import OK, did_you_mean
+from semscale_pl.studies.stored import draw_stored, stored_figures
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-USAGE = """usage: semscale figure NAME [out=FILE] [results=FOLDER]
-
-  NAME                    a stored result; NAME-classes draws n, S and accuracy of a table's classes; list: all names
-  out=FILE                .png, .pdf or .svg; NAME.png unless given
-  results=FOLDER          of results; experiments/results unless given
-"""
 ENDINGS = (".png", ".pdf", ".svg")
-CLASSES = "-classes"
+
+
+def picture(key: str, text: str) -> Path:
+    """Read the path of a picture to write.
+
+    Raises:
+        ValueError: its ending is not one of a picture.
+    """
+    path = Path(text)
+    if path.suffix not in ENDINGS:
+        raise ValueError(f"Expected `{key}` to end in .png, .pdf or .svg, but got {text!r}.")
+    return path
+
+
+COMMAND = Command(
+    name="figure",
+    usage=["NAME [out=FILE] [results=FOLDER]"],
+    settings={
+        "": [
+            ("NAME", "a stored result; NAME-classes draws n, S and accuracy of a table's classes; list: all names"),
+            Setting("out", ".png, .pdf or .svg; NAME.png unless given", shown="FILE", read=picture),
+            Setting("results", "of results; experiments/results unless given", shown="FOLDER", read=existing_folder),
+        ]
+    },
+    argument="NAME",
+    may_be_bare=True,
+    told=(OSError,),
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -32,74 +51,31 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         0 done, 2 wrong call or damaged result, 130 interrupted.
     """
-    if argv and argv[0] in ("--help", "-h", "help"):
-        sys.stdout.write(USAGE)
-        return OK
-    try:
-        name, out, results = parse(argv)
-        names = stored_figures(results)
-        if name == "list":
-            sys.stdout.write("".join(f"{known}\n" for known in names))
-            return OK
-        if name not in names:
-            hint = did_you_mean(name, names)
-            raise ValueError(f"Expected a stored figure, but got {name!r}.{hint} See `semscale figure list`.")
-        from semscale_pl.figures.style import save_figure
-
-        sys.stdout.write(f"Saved {save_figure(draw_stored(name, results), out)}\n")
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted.\n")
-        return INTERRUPTED
-    except (ValueError, OSError) as error:
-        return complain(str(error))
-    return OK
+    return COMMAND.run(argv, execute)
 
 
-def parse(argv: Sequence[str]) -> tuple[str, Path, Path]:
-    """Split a call into the figure's name (``list`` without one), the file to write and the folder of results.
-
-    Raises:
-        ValueError: a setting is unknown, there are two names, or the file's ending is not one of a picture.
-    """
-    names = [argument for argument in argv if "=" not in argument]
-    settings = dict(argument.split("=", 1) for argument in argv if "=" in argument)
-    if len(names) > 1:
-        raise ValueError(f"Expected one name, but got {' '.join(names)!r}. See `semscale figure --help`.")
-    for key in settings:
-        if key not in ("out", "results"):
-            raise ValueError(f"Expected out= or results=, but got {key!r}.{did_you_mean(key, ('out', 'results'))}")
-    name = names[0] if names else "list"
-    out = Path(settings.get("out", f"{name}.png"))
-    if out.suffix not in ENDINGS:
-        raise ValueError(f"Expected `out` to end in .png, .pdf or .svg, but got {str(out)!r}.")
-    results = Path(settings["results"]) if "results" in settings else experiments_dir() / "results"
-    if not results.is_dir():
-        raise ValueError(f"Expected `results` to be a folder, but got {str(results)!r}.")
-    return name, out, results
-
-
-def stored_figures(results: Path) -> list[str]:
-    """Return the names of what can be drawn from a folder of results."""
-    studies = [path.parent.name for path in results.glob("*/result.json")]
-    tables = [path.parent.name for path in results.glob("*/table.json")]
-    classes = [f"{name}{CLASSES}" for name in tables if (results / name / "cells.json").is_file()]
-    return sorted([*studies, *tables, *classes])
-
-
-def draw_stored(name: str, results: Path) -> Figure:
-    """Draw a stored result.
+def execute(call: Call) -> int:
+    """Draw a stored result, or list the names of all.
 
     Args:
-        name: one of :func:`stored_figures`.
-        results: folder of results.
+        call: its name, ``list`` or nothing, and the settings.
+
+    Returns:
+        0.
 
     Raises:
-        ValueError: its file is damaged.
+        ValueError: there is no such result, or its file is damaged.
     """
-    from semscale_pl.studies.running import RESULT, draw, read_result
-    from semscale_pl.tables.pictures import draw_classes, draw_table
+    results = call.results or experiments_dir() / "results"
+    names = stored_figures(results)
+    if call.name in ("", "list"):
+        sys.stdout.write("".join(f"{known}\n" for known in names))
+        return OK
+    if call.name not in names:
+        hint = did_you_mean(call.name, names)
+        raise ValueError(f"Expected a stored figure, but got {call.name!r}.{hint} See `semscale figure list`.")
+    from semscale_pl.figures.style import save_figure
 
-    if (results / name / RESULT).is_file():
-        record = read_result(results / name / RESULT)
-        return draw(record["figure"], record["result"])
-    return draw_table(results / name) if (results / name).is_dir() else draw_classes(results / name[: -len(CLASSES)])
+    out = call.out or Path(f"{call.name}.png")
+    sys.stdout.write(f"Saved {save_figure(draw_stored(call.name, results), out)}\n")
+    return OK

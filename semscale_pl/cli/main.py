@@ -9,7 +9,8 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
-from semscale_pl.config.errors import FAILED, INTERRUPTED, OK, WRONG_CALL, complain, did_you_mean, leftovers, message_of
+from semscale_pl import __version__
+from semscale_pl.config.errors import OK, WRONG_CALL, complain, did_you_mean, exit_code, leftovers
 from semscale_pl.config.sweeps import FLAGS, check_sweep, is_sweep, runnable
 
 # Command to the module that has `CONFIG` (a file of conf/, without .yaml), `check(cfg)` and `run(cfg)`; and what
@@ -53,12 +54,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command in ("help", "--help", "-h"):
         sys.stdout.write(usage())
         return OK
+    if command in ("--version", "-V"):
+        sys.stdout.write(f"semscale {__version__}\n")
+        return OK
     if command in DIRECT_COMMANDS:
         return int(import_module(DIRECT_COMMANDS[command][0]).main(overrides))
     if command not in COMMANDS:
         known = [*COMMANDS, *DIRECT_COMMANDS]
         return complain(f"Unknown command `{command}`.{did_you_mean(command, known)} See `semscale help`.")
-    return _guarded(command, overrides)
+    before = sys.argv
+    try:
+        return exit_code(lambda: _run(command, overrides), config_name=command)
+    finally:
+        sys.argv = before
 
 
 def usage() -> str:
@@ -67,25 +75,7 @@ def usage() -> str:
     width = max(map(len, commands))
     lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in commands.items()]
     lines.append(f"  {'help':<{width}}  this text; `semscale COMMAND --help` shows a command's options")
-    return "\n".join(["usage: semscale COMMAND [KEY=VALUE ...]", "", *lines, ""])
-
-
-def _guarded(command: str, overrides: list[str]) -> int:
-    before = sys.argv
-    try:
-        return _run(command, overrides)
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted.\n")
-        return INTERRUPTED
-    except SystemExit as end:
-        return _code_of(end)
-    except Exception as error:
-        message = message_of(error, command)
-        if message is None:
-            raise
-        return complain(message)
-    finally:
-        sys.argv = before
+    return "\n".join(["usage: semscale COMMAND [KEY=VALUE ...]", "       semscale --version", "", *lines, ""])
 
 
 def _run(command: str, overrides: list[str]) -> int:
@@ -116,12 +106,6 @@ def _quieten() -> None:
     """Keep to what the user can act on: no list of absent devices, tips, or warnings within Lightning's own code."""
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)", FutureWarning)
-
-
-def _code_of(end: SystemExit) -> int:
-    if end.code is None:
-        return OK
-    return end.code if isinstance(end.code, int) else FAILED
 
 
 def _take_command_out_of_completion() -> None:

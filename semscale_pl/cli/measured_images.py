@@ -139,7 +139,7 @@ def _of_checkpoint(call: Any) -> MeasuredImages:
 def _of_published(call: Any) -> MeasuredImages:
     from semscale_pl.config.checks import composed
 
-    cfg = composed(call.training_overrides())
+    cfg = composed(call.training_overrides)
     if "pretrained" not in cfg.backbone:
         raise WrongCallError(f"Expected a backbone with published weights, but {call.backbone} has none. Try resnet50.")
     channels = int(cfg.dataset.channels or 3)
@@ -176,7 +176,7 @@ def _images(call: Any, model_input: dict[str, Any] | None) -> tuple[IndexedDatas
 
     from semscale_pl.config.checks import composed
 
-    cfg = composed(call.training_overrides())
+    cfg = composed(call.training_overrides)
     _set_input(cfg, model_input)
     data = instantiate(cfg.dataset)
     data.prepare_data()

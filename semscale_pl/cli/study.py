@@ -5,36 +5,40 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from semscale_pl.config.errors import FAILED, INTERRUPTED, OK, WRONG_CALL, complain, message_of
-from semscale_pl.config.settings import new_folder
+from semscale_pl.cli.command import Call, Command, Setting, new_folder, read_text
+from semscale_pl.config.errors import FAILED, OK, complain
 from semscale_pl.studies.description import find_study, known_studies, load_study
 
-USAGE = """usage: semscale study NAME [KEY=VALUE ...]
-
-  NAME                    a study of experiments/, or its YAML file
-  profile=NAME            one of the file's profiles
-  jobs=1                  worker processes of studies that train, one thread each
-  out=FOLDER              where result.json and figure.png go; runs/studies/NAME unless given
-  publish=true            also copy them to experiments/results/NAME/ and docs/images/NAME.png
-  KEY=VALUE               any of the study's own arguments, as in its file
-
-studies: {studies}
-"""
-_OWN = ("profile", "jobs", "out", "publish")
-
-
-@dataclass(frozen=True)
-class StudyCall:
-    """A checked call."""
-
-    profile: str | None = None
-    jobs: int = 1
-    out: Path | None = None
-    publish: bool = False
-    changes: tuple[str, ...] = ()
+COMMAND = Command(
+    name="study",
+    usage=["NAME [KEY=VALUE ...]"],
+    settings={
+        "": [
+            ("NAME", "a study of experiments/, or its YAML file"),
+            Setting("profile", "one of the file's profiles", shown="NAME", read=read_text),
+            Setting("jobs", "worker processes of studies that train, one thread each", 1),
+            Setting(
+                "out",
+                "where result.json and figure.png go; runs/studies/NAME unless given",
+                shown="FOLDER",
+                read=new_folder,
+            ),
+            Setting(
+                "publish",
+                "also copy them to experiments/results/NAME/ and docs/images/NAME.png",
+                False,
+                shown="true",
+            ),
+            ("KEY=VALUE", "any of the study's own arguments, as in its file"),
+        ]
+    },
+    notes=lambda: f"studies: {', '.join(known_studies())}",
+    argument="NAME",
+    takes_overrides=True,
+    interrupted="Interrupted. Finished trainings are kept; the same command goes on from there.",
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -46,27 +50,14 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         0 done, 1 the study failed, 2 wrong call, 130 interrupted.
     """
-    if not argv or argv[0] in ("--help", "-h", "help"):
-        (sys.stdout if argv else sys.stderr).write(USAGE.format(studies=", ".join(known_studies())))
-        return OK if argv else WRONG_CALL
-    try:
-        return execute(argv[0], parse(argv[1:]))
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. Finished trainings are kept; the same command goes on from there.\n")
-        return INTERRUPTED
-    except Exception as error:
-        message = str(error) if isinstance(error, ValueError) else message_of(error, "train")
-        if message is None:
-            raise
-        return complain(message)
+    return COMMAND.run(argv, execute)
 
 
-def execute(name: str, call: StudyCall) -> int:
+def execute(call: Call) -> int:
     """Run a study, say where its files are, and publish them where that is asked for.
 
     Args:
-        name: of the study, or its file.
-        call: the settings.
+        call: name and settings; what is no setting changes an argument of the study.
 
     Returns:
         0, or 1 where a training failed.
@@ -74,7 +65,7 @@ def execute(name: str, call: StudyCall) -> int:
     Raises:
         ValueError: the study or a setting is wrong.
     """
-    study = load_study(find_study(name), call.profile, call.changes)
+    study = load_study(find_study(call.name), call.profile, call.overrides)
     from semscale_pl.studies.running import StudyFailedError, publish_study, run_study
 
     started = time.monotonic()
@@ -93,28 +84,3 @@ def execute(name: str, call: StudyCall) -> int:
         record, picture = publish_study(study, folder, Path("experiments/results"), Path("docs/images"))
         sys.stdout.write(f"Published as {record} and {picture}\n")
     return OK
-
-
-def parse(arguments: Sequence[str]) -> StudyCall:
-    """Split a call into the runner's settings and the study's arguments.
-
-    Raises:
-        ValueError: an argument is not KEY=VALUE, or a value is out of range.
-    """
-    own: dict[str, str] = {}
-    changes = []
-    for argument in arguments:
-        key, sign, value = argument.partition("=")
-        if not sign:
-            raise ValueError(f"Expected KEY=VALUE, but got {argument!r}. See `semscale study --help`.")
-        if key in _OWN:
-            own[key] = value
-        else:
-            changes.append(argument)
-    jobs, publish = own.get("jobs", "1"), own.get("publish", "false").lower()
-    if not jobs.isascii() or not jobs.isdigit() or not 1 <= int(jobs) <= 1024:
-        raise ValueError(f"Expected `jobs` to be a number from 1 to 1024, but got {jobs!r}.")
-    if publish not in ("true", "false"):
-        raise ValueError(f"Expected `publish` to be true or false, but got {own['publish']!r}.")
-    out = new_folder("out", own["out"]) if own.get("out") else None
-    return StudyCall(own.get("profile"), int(jobs), out, publish == "true", tuple(changes))

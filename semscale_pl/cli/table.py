@@ -4,49 +4,66 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from semscale_pl.cli.command import Call, Command, Setting, read_text
 from semscale_pl.config.composing import experiments_dir
-from semscale_pl.config.errors import FAILED, INTERRUPTED, OK, WRONG_CALL, complain
+from semscale_pl.config.errors import FAILED, OK
 
 if TYPE_CHECKING:
     from semscale_pl.tables.engine import TableResult
     from semscale_pl.tables.jobs import Cluster
 
-USAGE = """usage: semscale table FILE [KEY=VALUE ...]
-
-  FILE                    a table's YAML, or the name of one in experiments/
-  profile=NAME            one of the file's profiles
-  jobs=2                  worker processes, one thread each; with submitit, jobs at a time
-  seeds=0,1,2             instead of the file's
-  submitit=local|slurm    run each cell as a job; submitit.KEY=VALUE says what a job asks for: partition, timeout
-                          (minutes), gpus, cpus, mem_gb, or any other option of Slurm
-  runs=runs/tables        where cells are kept; finished ones are not run again
-  out=FOLDER              where the table goes; runs/tables/NAME unless given
-  publish=true            also copy table and cells to experiments/results/
-  KEY=VALUE               any other override of `semscale train`, for every cell; logger=wandb sends each to W&B
-
-Exit code 0: done, also where a dataset is absent and the table says so; 1: a cell failed; 2: wrong call;
-130: interrupted, the same command goes on.
-"""
-_OWN = ("profile", "jobs", "seeds", "runs", "out", "publish", "submitit")
-_MOST_JOBS = 1024
+# What a cluster's queue takes at a time unless jobs= says otherwise; this machine's processes share its cores.
+MOST_JOBS = 1024
 
 
-@dataclass(frozen=True)
-class TableCall:
-    """A checked call."""
+def read_path(key: str, text: str) -> Path:
+    """Take a path as it was typed."""
+    return Path(text)
 
-    profile: str | None = None
-    jobs: int = 2
-    seeds: tuple[int, ...] = ()
-    runs: Path = Path("runs/tables")
-    out: Path | None = None
-    publish: bool = False
-    overrides: tuple[str, ...] = ()
-    cluster: Cluster | None = None
+
+def read_seeds(key: str, text: str) -> tuple[int, ...]:
+    """Read seeds between commas.
+
+    Raises:
+        ValueError: they are not numbers.
+    """
+    parts = [part.strip() for part in text.strip("[]").split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise ValueError(f"Expected `{key}` to be numbers such as 0,1,2, but got {text!r}.")
+    return tuple(int(part) for part in parts)
+
+
+SETTINGS: list[Setting | tuple[str, str]] = [
+    Setting("profile", "one of the file's profiles", shown="NAME", read=read_text),
+    Setting("jobs", "worker processes, one thread each; with submitit, jobs at a time", 2),
+    Setting("seeds", "instead of the file's", (), shown="0,1,2", read=read_seeds),
+    Setting(
+        "submitit",
+        "run each cell as a job; submitit.KEY=VALUE says what a job asks for: partition, timeout\n"
+        "(minutes), gpus, cpus, mem_gb, or any other option of Slurm",
+        shown="local|slurm",
+        read=read_text,
+    ),
+    Setting("runs", "where cells are kept; finished ones are not run again", Path("runs/tables"), read=read_path),
+    Setting("out", "where the table goes; runs/tables/NAME unless given", shown="FOLDER", read=read_path),
+    Setting("publish", "also copy table and cells to experiments/results/", False, shown="true"),
+    ("KEY=VALUE", "any other override of `semscale train`, for every cell; logger=wandb sends each to W&B"),
+]
+INTERRUPTED = "Interrupted. Finished cells are kept; the same command goes on from there."
+COMMAND = Command(
+    name="table",
+    usage=["FILE [KEY=VALUE ...]"],
+    settings={"": [("FILE", "a table's YAML, or the name of one in experiments/"), *SETTINGS]},
+    notes="Exit code 0: done, also where a dataset is absent and the table says so; 1: a cell failed; 2: wrong call;\n"
+    "130: interrupted, the same command goes on.",
+    argument="FILE",
+    takes_overrides=True,
+    interrupted=INTERRUPTED,
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -58,20 +75,10 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         0 done, 1 a cell failed, 2 wrong call, 130 interrupted.
     """
-    if not argv or argv[0] in ("--help", "-h", "help"):
-        (sys.stdout if argv else sys.stderr).write(USAGE)
-        return OK if argv else WRONG_CALL
-    try:
-        call = parse(argv[1:])
-        return execute(find_table(argv[0]), call)
-    except ValueError as error:
-        return complain(str(error))
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. Finished cells are kept; the same command goes on from there.\n")
-        return INTERRUPTED
+    return COMMAND.run(argv, lambda call: execute(find_table(call.name), call))
 
 
-def execute(file: Path, call: TableCall, figure: str = "figure.png", shown: Sequence[str] = ()) -> int:
+def execute(file: Path, call: Call, figure: str = "figure.png", shown: Sequence[str] = ()) -> int:
     """Run a table's missing cells, print the table beside the published one and save it.
 
     Args:
@@ -90,6 +97,7 @@ def execute(file: Path, call: TableCall, figure: str = "figure.png", shown: Sequ
     from semscale_pl.tables.publishing import RESULTS, find_published, with_published
     from semscale_pl.tables.schema import checked_seeds, load_table
 
+    call = with_cluster(call)
     table = load_table(file, call.profile)
     if call.seeds:
         table = replace(table, seeds=checked_seeds(call.seeds))
@@ -137,68 +145,29 @@ def find_table(name: str) -> Path:
     return bundled if not path.is_file() and bundled.is_file() else path
 
 
-def parse(arguments: Sequence[str]) -> TableCall:
-    """Split a call into the engine's settings and the overrides of ``train``.
+def with_cluster(call: Call) -> Call:
+    """Return a call with ``cluster``, and with ``overrides`` that are for the trainings alone.
 
     Raises:
-        ValueError: an argument is not KEY=VALUE, or a value is out of range.
+        ValueError: jobs cannot be submitted there, or one seed was given instead of seeds.
     """
-    own: dict[str, str] = {}
-    settings: dict[str, str] = {}
-    overrides = []
-    for argument in arguments:
-        key, sign, value = argument.partition("=")
-        if not sign:
-            raise ValueError(f"Expected KEY=VALUE, but got {argument!r}. See `semscale table --help`.")
-        if key in ("seed", "+seed"):
-            raise ValueError("Expected the seeds of a table as seeds=0,1,2, but got seed=.")
-        if key.startswith("submitit."):
-            settings[key.removeprefix("submitit.")] = value
-        elif key in _OWN:
-            own[key] = value
-        else:
-            overrides.append(argument)
-    cluster = _cluster(own.get("submitit"), settings)
-    # A cluster's queue takes what it can; this machine's processes share its cores.
-    jobs = str(_MOST_JOBS) if cluster is not None and cluster.kind == "slurm" else "2"
-    return TableCall(
-        profile=own.get("profile"),
-        jobs=_jobs(own.get("jobs", jobs)),
-        seeds=_seeds(own.get("seeds", "")),
-        runs=Path(own.get("runs", "runs/tables")),
-        out=Path(own["out"]) if "out" in own else None,
-        publish=_flag(own.get("publish", "false")),
-        overrides=tuple(overrides),
-        cluster=cluster,
-    )
+    if any(entry.lstrip("+").startswith("seed=") for entry in call.overrides):
+        raise ValueError("Expected the seeds of a table as seeds=0,1,2, but got seed=.")
+    pairs = [entry.partition("=") for entry in call.overrides if entry.startswith("submitit.")]
+    settings = {key.removeprefix("submitit."): int(text) if text.isdigit() else text for key, _, text in pairs}
+    overrides = tuple(entry for entry in call.overrides if not entry.startswith("submitit."))
+    cluster = _cluster(call.submitit, settings)
+    jobs = MOST_JOBS if call.submitit == "slurm" and "jobs" not in call.given else call.jobs
+    return Call(**{**vars(call), "cluster": cluster, "overrides": overrides, "jobs": jobs})
 
 
-def _cluster(kind: str | None, settings: dict[str, str]) -> Cluster | None:
+def _cluster(kind: str | None, settings: dict[str, int | str]) -> Cluster | None:
     from semscale_pl.tables.jobs import Cluster, check_cluster
 
     if kind is None:
         if settings:
             raise ValueError(f"Expected submitit=local or slurm beside submitit.{next(iter(settings))}=.")
         return None
-    cluster = Cluster(kind, {key: int(text) if text.isdigit() else text for key, text in settings.items()})
+    cluster = Cluster(kind, settings)
     check_cluster(cluster)
     return cluster
-
-
-def _jobs(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _MOST_JOBS:
-        raise ValueError(f"Expected `jobs` to be a number from 1 to {_MOST_JOBS}, but got {text!r}.")
-    return int(text)
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    parts = [part.strip() for part in text.strip("[]").split(",")] if text else []
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        raise ValueError(f"Expected `seeds` to be numbers such as 0,1,2, but got {text!r}.")
-    return tuple(int(part) for part in parts)
-
-
-def _flag(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise ValueError(f"Expected `publish` to be true or false, but got {text!r}.")
-    return text.lower() == "true"

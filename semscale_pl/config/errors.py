@@ -17,6 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 from semscale_pl.config.composing import config_dir
 from semscale_pl.files import CannotWriteError
 
+OK, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
+
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Return " Did you mean `x`?", or nothing where no choice is near.
@@ -108,17 +110,48 @@ class Leftovers:
 leftovers = Leftovers()
 
 
-OK, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
-
-
 class WrongCallError(ValueError):
     """A configuration that cannot work, found before anything heavy is imported."""
 
 
 def complain(message: str) -> int:
     """Write one line to stderr and return the exit code of a wrong call."""
-    sys.stderr.write(f"semscale: {_one_line(message)}\n")
+    sys.stderr.write(f"semscale: {' '.join(message.split())}\n")
     return WRONG_CALL
+
+
+def exit_code(
+    task: Callable[[], int | None],
+    *,
+    config_name: str = "train",
+    interrupted: str = "Interrupted.",
+    told: tuple[type[Exception], ...] = (),
+) -> int:
+    """Run a task and turn every ending into an exit code, and what the user can mend into one line.
+
+    Args:
+        task: returns its exit code, or None for 0.
+        config_name: see :func:`message_of`.
+        interrupted: what to say where the user stops it.
+        told: further errors whose message is for the user; others keep their traceback.
+
+    Returns:
+        0 done, 1 failed, 2 wrong call, 130 interrupted.
+    """
+    try:
+        return task() or OK
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{interrupted}\n")
+        return INTERRUPTED
+    except SystemExit as end:
+        return OK if end.code is None else end.code if isinstance(end.code, int) else FAILED
+    except Exception as error:
+        message = message_of(error, config_name)
+        if message is None and isinstance(error, told):
+            message = str(error)
+        if message is None:
+            raise
+        return complain(message)
 
 
 def answers_in_one_line(task: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -132,7 +165,7 @@ def answers_in_one_line(task: Callable[[Any], Any]) -> Callable[[Any], Any]:
         try:
             return task(cfg)
         except Exception as error:
-            message = message_of(error, "train")
+            message = message_of(error)
             if message is None:
                 raise
             _clear_run_folder()
@@ -149,7 +182,7 @@ def _clear_run_folder() -> None:
         leftovers.clear(Path(HydraConfig.get().runtime.output_dir))
 
 
-def message_of(error: BaseException, config_name: str) -> str | None:
+def message_of(error: BaseException, config_name: str = "train") -> str | None:
     """Return what to tell the user, or None where the error is not about the call.
 
     Args:
@@ -230,7 +263,3 @@ def _instantiation(error: InstantiationException) -> str:
     cause = error.__cause__
     what = str(cause) if cause is not None and str(cause) else str(error).split("\n")[0]
     return f"`{place.group(1)}`: {what}" if place else what
-
-
-def _one_line(message: str) -> str:
-    return " ".join(message.split())

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semscale_pl.cli.advise import AdviseCall, main, parse
+from semscale_pl.cli.advise import COMMAND, checked, main
 from semscale_pl.cli.main import main as semscale
 
 SETTINGS = ["batch=10", "threshold=0.02"]
@@ -76,8 +76,12 @@ def test_the_pixels_of_a_dataset_are_features(file: Path) -> None:
 
 
 def test_a_call_is_read() -> None:
-    call = parse([f"features={__file__}", "batch=5", "threshold=3%", "budget=7", "num_features=4", "seed=2"])
-    assert call == AdviseCall(5, 0.03, Path(__file__), budget=7, num_features=4, seed=2)
+    call = checked(
+        COMMAND.parse([f"features={__file__}", "batch=5", "threshold=3%", "budget=7", "num_features=4", "seed=2"])
+    )
+    assert (call.batch, call.threshold, call.features) == (5, 0.03, Path(__file__))
+    assert (call.budget, call.num_features, call.seed) == (7, 4, 2)
+    assert (call.labels, call.orders, call.feature_norm, call.out, call.overrides) == (None, 20, "none", None, ())
 
 
 @pytest.mark.parametrize(
@@ -95,14 +99,14 @@ def test_a_call_is_read() -> None:
         (["features=x.npz", "labels=none.npy", *SETTINGS], "Expected `labels` to be a file"),
         (["features=x.npz", "x.npz", *SETTINGS], "Expected KEY=VALUE, but got 'x.npz'"),
         (["features=x.npz", "treshold=1", *SETTINGS], "Unknown setting `treshold`. Did you mean `threshold`?"),
-        (["features=x.npz", "batch=0", "threshold=0.1"], "Expected `batch` to be a whole number of at least 1"),
-        (["features=x.npz", "batch=2.5", "threshold=0.1"], "but got '2.5'"),
+        (["features=x.npz", "batch=0", "threshold=0.1"], "Expected `batch` to be an integer of at least 1"),
+        (["features=x.npz", "batch=2.5", "threshold=0.1"], "but got 2.5"),
         (["features=x.npz", "batch=5", "threshold=0"], "Expected `threshold` to be a share above 0"),
         (["features=x.npz", "batch=5", "threshold=2"], "such as 0.02 or 2%, but got '2'"),
         (["features=x.npz", "batch=5", "threshold=nan"], "Expected `threshold` to be a share above 0"),
         (["features=x.npz", "batch=5", "threshold=little"], "but got 'little'"),
-        (["features=x.npz", *SETTINGS, "budget=-1"], "Expected `budget` to be a whole number of at least 0"),
-        (["features=x.npz", *SETTINGS, "orders=1"], "Expected `orders` to be a whole number of at least 2"),
+        (["features=x.npz", *SETTINGS, "budget=-1"], "Expected `budget` to be an integer of at least 0"),
+        (["features=x.npz", *SETTINGS, "orders=1"], "Expected `orders` to be an integer of at least 2"),
         (["features=x.npz", *SETTINGS, "feature_norm=l3"], "Expected `feature_norm` to be one of none, l2, rms"),
         (["features=x.npz", *SETTINGS, "num_features=0"], "Expected `num_features`"),
     ],

@@ -12,9 +12,10 @@ import pytest
 
 from semscale_pl.cli import figure
 from semscale_pl.config.composing import experiments_dir
+from semscale_pl.studies.stored import draw_stored, stored_figures
 
 RESULTS = experiments_dir() / "results"
-NAMES = figure.stored_figures(RESULTS)
+NAMES = stored_figures(RESULTS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -31,7 +32,7 @@ def test_every_study_has_its_picture_in_the_documentation(name: str) -> None:
 
 def test_a_table_draws_the_stored_means_with_the_baseline_on_top() -> None:
     content = json.loads((RESULTS / "digits_study" / "table.json").read_text())
-    (axes,) = figure.draw_stored("digits_study", RESULTS).axes
+    (axes,) = draw_stored("digits_study", RESULTS).axes
     means = {e["row"]: e["mean"] for e in content["entries"] if e["measure"] == "balanced accuracy"}
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names[0] == content["baseline"]
@@ -42,7 +43,7 @@ def test_the_classes_show_the_baselines_means_over_its_seeds() -> None:
     content = json.loads((RESULTS / "digits_study" / "cells.json").read_text())
     baseline = json.loads((RESULTS / "digits_study" / "table.json").read_text())["baseline"]
     records = [cell["record"] for cell in content["cells"] if cell["row"] == baseline]
-    accuracy, images, imbalance = figure.draw_stored("digits_study-classes", RESULTS).axes
+    accuracy, images, imbalance = draw_stored("digits_study-classes", RESULTS).axes
     expected = np.mean([record["results"]["last"]["per_class"]["accuracy"] for record in records], axis=0)
     np.testing.assert_allclose([bar.get_height() for bar in accuracy.patches], expected)
     np.testing.assert_allclose([bar.get_height() for bar in images.patches], content["shared"]["class_counts"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
 
+import semscale_pl
 from semscale_pl.cli import main as console
 
 
@@ -21,6 +23,13 @@ def test_help_names_every_command(word: str, capsys: pytest.CaptureFixture[str])
     assert console.main([word]) == 0
     text = capsys.readouterr().out
     assert all(f"  {command}" in text for command in console.COMMANDS)
+
+
+@pytest.mark.parametrize("word", ["--version", "-V"])
+def test_says_its_version_without_torch(word: str) -> None:
+    code = "import sys; from semscale_pl.cli.main import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, word], capture_output=True, text=True, check=True)
+    assert done.stdout == f"semscale {semscale_pl.__version__}\n"
 
 
 @pytest.mark.parametrize(

@@ -100,11 +100,13 @@ def test_a_failed_cell_exits_with_1_and_is_not_published(file: Path, capsys: pyt
 
 def test_a_cluster_has_settings_and_takes_many_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: name)
-    call = table.parse(["submitit=slurm", "submitit.timeout=5", "submitit.partition=gpu", "loss=focal"])
+    call = table.with_cluster(
+        table.COMMAND.parse(["submitit=slurm", "submitit.timeout=5", "submitit.partition=gpu", "loss=focal"])
+    )
     assert call.cluster is not None
     assert call.cluster.parameters() == {"timeout_min": 5, "slurm_partition": "gpu"}
     assert (call.jobs, call.overrides) == (1024, ("loss=focal",))
-    assert table.parse(["submitit=local"]).jobs == 2
+    assert table.with_cluster(table.COMMAND.parse(["submitit=local"])).jobs == 2
 
 
 @pytest.mark.parametrize(

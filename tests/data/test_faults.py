@@ -158,7 +158,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "several things missing": (several_things_missing, ("a.txt, ", "b.txt, ", "images were not found")),
     "more means than channels": (digits(channels=1, mean=(0.1, 0.2)), ("`mean`", "each of 1 channels", "[0.1, 0.2]")),
     "no spread": (digits(std=(0.0,)), ("`std` to be above 0", "[0.0]")),
-    "two channels": (digits(channels=2), ("`channels` to be 1, 3 or null", "got 2")),
+    "two channels": (digits(channels=2), ("`channels` to be 1 (grey) or 3 (colour) or null", "got 2")),
     "no pixels": (digits(image_size=0), ("`image_size` to be an integer of at least 1", "got 0")),
     "an unknown order of the classes": (digits(class_order="size"), ("label, reversed, permuted", "'size'")),
     "no whole batch": (

@@ -1,0 +1,256 @@
+"""What a command takes after its name, declared once: read, checked and explained from one declaration."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from semscale_pl.config.errors import OK, WRONG_CALL, did_you_mean, exit_code
+from semscale_pl.options import Rule, rule_of
+
+HELP = ("--help", "-h", "help")
+# Columns of the help's left side, `KEY=VALUE`.
+_LEFT = 24
+
+Reader = Callable[[str, str], Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One ``KEY=VALUE`` of a command.
+
+    Args:
+        key: its name.
+        text: what the help says of it.
+        default: its value where it is not given.
+        shown: what stands after ``KEY=`` in the help, where that is not the default.
+        read: turns key and text into a value, or raises ValueError; None: the option's rule does.
+    """
+
+    key: str
+    text: str
+    default: Any = None
+    shown: str = ""
+    read: Reader | None = None
+
+    def value_of(self, text: str, command: str) -> Any:
+        """Read what was typed.
+
+        Raises:
+            ValueError: it is not allowed; the line says what is.
+        """
+        if self.read is not None:
+            return self.read(self.key, text)
+        rule = rule_of(self.key, command)
+        assert rule is not None, f"no rule for {self.key}"
+        return read_by(rule)(self.key, text)
+
+    @property
+    def left(self) -> str:
+        """The left side of its line in the help."""
+        return f"{self.key}={self.shown or _shown(self.default)}"
+
+
+class Call(SimpleNamespace):
+    """A checked call: an attribute for each setting of the command.
+
+    Attributes:
+        name: the argument without a key, such as a table's file; empty where there was none.
+        given: keys of the settings that were typed.
+        overrides: what was typed besides, for the configuration of `semscale train`.
+    """
+
+    name: str
+    given: frozenset[str]
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """The declaration of a command that takes its own settings.
+
+    Args:
+        name: of the command.
+        usage: what may follow the name, a line each.
+        settings: by the title of their section; a pair stands for a line of the help that is no setting of its own.
+        notes: the help's last lines, or what finds them when they are wanted.
+        argument: what the argument without a key is called; empty where there is none.
+        takes_overrides: whether other keys are kept for the configuration of `semscale train`.
+        takes_anything: whether arguments are passed on as they are.
+        may_be_bare: whether a call without arguments runs instead of printing the usage.
+        interrupted: what an interruption leaves behind.
+        told: errors whose message is for the user, besides ValueError and FileNotFoundError.
+    """
+
+    name: str
+    usage: Sequence[str]
+    settings: Mapping[str, Sequence[Setting | tuple[str, str]]]
+    notes: str | Callable[[], str] = ""
+    argument: str = ""
+    takes_overrides: bool = False
+    takes_anything: bool = False
+    may_be_bare: bool = False
+    interrupted: str = "Interrupted."
+    told: tuple[type[Exception], ...] = ()
+
+    @property
+    def keys(self) -> dict[str, Setting]:
+        """Its settings by key."""
+        lines = [line for section in self.settings.values() for line in section]
+        return {line.key: line for line in lines if isinstance(line, Setting)}
+
+    def run(self, argv: Sequence[str], execute: Callable[[Any], int]) -> int:
+        """Answer a call: the help where it is asked for, otherwise whatever the command does.
+
+        Args:
+            argv: what was typed after the command's name.
+            execute: does it, given the checked call (or the arguments as they are) and returns the exit code.
+
+        Returns:
+            The exit code.
+        """
+        asked = argv[:1] if self.takes_anything else argv
+        if set(HELP) & set(asked):
+            sys.stdout.write(self.help())
+            return OK
+        if not argv and not self.may_be_bare:
+            sys.stderr.write(self.help())
+            return WRONG_CALL
+
+        def answer() -> int:
+            if self.takes_anything:
+                return execute(list(argv))
+            call = self.parse(argv)
+            if self.argument and not call.name and not self.may_be_bare:
+                raise ValueError(f"Expected {self.argument}. {self.see}")
+            return execute(call)
+
+        return exit_code(
+            answer,
+            interrupted=self.interrupted,
+            told=(ValueError, FileNotFoundError, *self.told),
+        )
+
+    def parse(self, argv: Sequence[str]) -> Call:
+        """Check a call one setting at a time, before anything heavy is imported.
+
+        Args:
+            argv: what was typed after the command's name; a key without a value counts as not given.
+
+        Raises:
+            ValueError: an argument is unknown, comes twice or is out of range; one line says which.
+        """
+        keys, own, overrides, name = self.keys, dict[str, str](), list[str](), ""
+        for argument in argv:
+            key, sign, text = argument.partition("=")
+            if self.argument and not name and (not sign or Path(argument).is_file()):
+                name = argument
+            elif not sign:
+                expected = "one name and KEY=VALUE" if self.argument else "KEY=VALUE"
+                raise ValueError(f"Expected {expected}, but got {argument!r}. {self.see}")
+            elif key in own:
+                raise ValueError(f"Expected `{key}` once, but got it twice.")
+            elif key in keys:
+                own[key] = text
+            elif self.takes_overrides:
+                overrides.append(argument)
+            else:
+                raise self.unknown(key)
+        given = {key: keys[key].value_of(text, self.name) for key, text in own.items() if text}
+        values = {key: given.get(key, setting.default) for key, setting in keys.items()}
+        return Call(**values, name=name, given=frozenset(given), overrides=tuple(overrides))
+
+    @property
+    def see(self) -> str:
+        """The last words of a refusal."""
+        return f"See `semscale {self.name} --help`."
+
+    def unknown(self, key: str, others: Sequence[str] = ()) -> ValueError:
+        """Return the refusal of a key, with the nearest one that there is; ``others`` are known too."""
+        return ValueError(f"Unknown setting `{key}`.{did_you_mean(key, (*self.keys, *others))} {self.see}")
+
+    def help(self) -> str:
+        """Return the text of `semscale COMMAND --help`."""
+        heads = ["usage:", *[" " * 6] * (len(self.usage) - 1)]
+        lines = [f"{head} semscale {self.name} {line}" for head, line in zip(heads, self.usage, strict=True)]
+        for title, section in self.settings.items():
+            lines += ["", *([title] if title else [])]
+            for line in section:
+                left, text = (line.left, line.text) if isinstance(line, Setting) else line
+                lines.append(f"  {left:<{_LEFT}}{text}".replace("\n", "\n" + " " * (_LEFT + 2)).rstrip())
+        notes = self.notes if isinstance(self.notes, str) else self.notes()
+        return "\n".join([*lines, *(["", notes] if notes else []), ""])
+
+
+def read_by(rule: Rule) -> Reader:
+    """Return what reads a value and holds it against a rule."""
+
+    def read(key: str, text: str) -> Any:
+        value = rule.read(text)
+        rule.check(key, value)
+        return value
+
+    return read
+
+
+def read_list(rule: Rule) -> Reader:
+    """Return what reads values between commas, each held against a rule, as a tuple."""
+
+    def read(key: str, text: str) -> Any:
+        parts = [part.strip() for part in text.strip("[]").split(",")]
+        return tuple(read_by(rule)(key, part) for part in parts if part)
+
+    return read
+
+
+def read_text(key: str, text: str) -> str:
+    """Take a text as it was typed."""
+    return text
+
+
+def existing_file(key: str, text: str) -> Path:
+    """Read the path of a file.
+
+    Raises:
+        ValueError: there is none.
+    """
+    path = Path(text)
+    if not path.is_file():
+        raise ValueError(f"Expected `{key}` to be a file, but there is no {text!r}.")
+    return path
+
+
+def existing_folder(key: str, text: str) -> Path:
+    """Read the path of a folder.
+
+    Raises:
+        ValueError: there is none.
+    """
+    path = Path(text)
+    if not path.is_dir():
+        raise ValueError(f"Expected `{key}` to be a folder, but there is none at {text!r}.")
+    return path
+
+
+def new_folder(key: str, text: str) -> Path:
+    """Read the path of a folder to write in, which need not be there yet.
+
+    Raises:
+        ValueError: a file stands in its place or in that of a folder above it, or nothing may be written there.
+    """
+    path = Path(text)
+    there = next(parent for parent in (path, *path.absolute().parents) if parent.exists() or parent.is_symlink())
+    if not there.is_dir():
+        raise ValueError(f"Expected `{key}` to be a folder, but {str(there)!r} is a file. Name another one.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"Expected to write in `{key}`, but {str(there)!r} does not allow it. Name another one.")
+    return path
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
