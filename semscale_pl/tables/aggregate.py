@@ -10,7 +10,7 @@ from semscale_pl.tables.derived import Metrics, compute, value_at
 from semscale_pl.tables.schema import Cell, Measure, Reference, Table, Variant
 
 Values = Mapping[int, float]
-Place = tuple[str, str]
+RowColumn = tuple[str, str]
 Finished = Mapping[tuple[str, str, int], Metrics]
 
 
@@ -42,6 +42,11 @@ class Entry:
     state: str = ""
     published: Interval | None = None
 
+    @property
+    def has_value(self) -> bool:
+        """Whether there is an interval, of this table's cells or of the published ones."""
+        return self.interval is not None or self.published is not None
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -58,7 +63,7 @@ class Summary:
 
 
 def summarize(
-    table: Table, results: Iterable[tuple[Cell, Metrics | None]], states: Mapping[Place, str] | None = None
+    table: Table, results: Iterable[tuple[Cell, Metrics | None]], states: Mapping[RowColumn, str] | None = None
 ) -> Summary:
     """Compute the statistics of a table.
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from semscale_pl.files import write_json, write_text
 from semscale_pl.tables import rendering
-from semscale_pl.tables.aggregate import Place, Summary, summarize
+from semscale_pl.tables.aggregate import RowColumn, Summary, summarize
 from semscale_pl.tables.cache import CellRun, locate
 from semscale_pl.tables.cell_training import Outcome
 from semscale_pl.tables.jobs import Cluster, check_cluster, run_jobs
 from semscale_pl.tables.progress import TableProgress
 from semscale_pl.tables.schema import Table
+from semscale_pl.tables.sentences import conditions
 from semscale_pl.tables.workers import run_cells
 
 DATA_ABSENT, FAILED = "data absent", "failed"
@@ -63,7 +64,7 @@ def run_table(
     runs = locate(table, table.cells(overrides), root)
     missing = [run for run in runs if run.metrics() is None]
     problems = {DATA_ABSENT: dict[str, str](), FAILED: dict[str, str]()}
-    states: dict[Place, str] = {}
+    states: dict[RowColumn, str] = {}
     progress = TableProgress(len(runs), len(missing), jobs)
     try:
         for outcome in _outcomes(table, missing, jobs, cluster):
@@ -112,7 +113,7 @@ def print_table(result: TableResult) -> None:
     # A pipe has no width; cutting numbers there would be worse than a long line.
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
     console.print(rendering.terminal(result.summary))
-    for sentence in rendering.conditions(result.summary):
+    for sentence in conditions(result.summary):
         console.print(sentence, markup=False)
     for text, labels in _by_text(result.absent).items():
         more = len(labels) - 1

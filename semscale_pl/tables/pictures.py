@@ -12,14 +12,114 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semscale_pl.figures.style import COLOUR_MAP, MISSING, label_classes, new_figure
+from semscale_pl.tables.derived import Metrics
 from semscale_pl.tables.engine import TableResult
 from semscale_pl.tables.publishing import CELLS
+from semscale_pl.tables.rendering import EntryRow, as_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-
+TABLE = "table.json"
+# Up to so many classes the percentages are written into the confusion matrix.
 MOST_NUMBERED = 20
+
+
+def save_figure_of(result: TableResult, path: Path, shown: Sequence[str] = ()) -> Path | None:
+    """Draw the focus measure of the first column, with class accuracies beside n and S where the records have them.
+
+    Args:
+        result: of a table.
+        path: of the picture.
+        shown: rows whose class accuracies are drawn, averaged over the seeds; the baseline's S stands below them.
+
+    Returns:
+        The path; None where no row has a value yet.
+    """
+    from semscale_pl.figures.style import save_figure
+
+    table = result.summary.table
+    wanted = (table.columns[0].name, table.focus.name)
+    entries = [e for e in as_json(result.summary, {})["entries"] if (e["column"], e["measure"]) == wanted]
+    if all(entry["mean"] is None for entry in entries):
+        return None
+    return save_figure(_comparison(entries, table.baseline, table.title, **_classes(result, shown)), path)
+
+
+def draw_table(folder: Path) -> Figure:
+    """Draw the first measure of the first column: every row's mean with its interval, the baseline on top.
+
+    Args:
+        folder: with the table's ``table.json``.
+
+    Raises:
+        ValueError: the file is damaged, or no row has a value.
+    """
+    content = _content(folder / TABLE)
+    valued = [entry for entry in content["entries"] if entry.get("mean") is not None]
+    if not valued:
+        raise ValueError(f"Expected {folder / TABLE} to hold a value, but no row has one. Run `semscale table` again.")
+    wanted = (valued[0]["column"], valued[0]["measure"])
+    rows = [entry for entry in valued if (entry["column"], entry["measure"]) == wanted]
+    return _comparison(rows, content["baseline"], content["title"])
+
+
+def draw_classes(folder: Path) -> Figure:
+    """Draw accuracy, n and S of each class for the baseline, each the mean over the seeds (Figure 3 of the paper).
+
+    Args:
+        folder: with the table's ``table.json`` and ``cells.json``.
+
+    Raises:
+        ValueError: a file is damaged, or the baseline has no class accuracies.
+
+    Reference: Ma et al. (ICLR 2023), Figure 3.
+    """
+    from semscale_pl.figures.per_class import accuracy_beside_scale
+    from semscale_pl.tables.publishing import read_cells
+
+    baseline = _content(folder / TABLE)["baseline"]
+    cells = [(cell, record) for cell, record in read_cells(folder / CELLS) if cell.row == baseline]
+    records = [record for cell, record in cells if cell.column == cells[0][0].column and "scales" in record]
+    if not records:
+        raise ValueError(f"Expected {folder / CELLS} to hold classes of {baseline!r}, but there are none.")
+    return accuracy_beside_scale(
+        records[0]["class_names"],
+        records[0]["class_counts"],
+        seed_mean([record["scales"]["S"] for record in records]),
+        _mean_accuracy(records),
+        title=f"{baseline}: mean of {len(records)} seeds",
+    )
+
+
+def save_confusions(result: TableResult, folder: Path) -> list[Path]:
+    """Draw each row's and column's confusion matrix, the mean over the seeds of the shares of a class.
+
+    Args:
+        result: of a table.
+        folder: for ``confusion_ROW[_COLUMN].png``.
+
+    Returns:
+        The files.
+    """
+    from semscale_pl.figures.style import save_figure
+
+    found = []
+    for row, column in itertools.product(result.summary.table.rows, result.summary.table.columns):
+        records = [
+            record["results"]["last"]
+            for run in result.runs
+            if (run.cell.row, run.cell.column) == (row.name, column.name) and (record := run.metrics()) is not None
+        ]
+        reports = [report for report in records if report and "confusion_matrix" in report]
+        if not reports:
+            continue
+        label = " · ".join(name for name in (row.name, column.name) if name)
+        title = f"{label}, mean of {len(reports)} runs" if len(reports) > 1 else label
+        drawn = confusion_matrix([r["confusion_matrix"] for r in reports], reports[0]["class_names"], title=title)
+        name = re.sub(r"[^A-Za-z0-9]+", "_", label).strip("_")
+        found.append(save_figure(drawn, folder / f"confusion_{name}.png"))
+    return found
 
 
 def confusion_matrix(matrices: Any, class_names: Sequence[str], *, title: str = "") -> Figure:
@@ -71,149 +171,6 @@ def _write_numbers(ax: Any, shares: np.ndarray) -> None:
             ax.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7, color=colour)
 
 
-def save_figure_of(result: TableResult, path: Path, shown: Sequence[str] = ()) -> Path | None:
-    """Draw the focus measure of the first column, with class accuracies beside n and S where the records have them.
-
-    Args:
-        result: of a table.
-        path: of the picture.
-        shown: rows whose class accuracies are drawn, averaged over the seeds; the baseline's S stands below them.
-
-    Returns:
-        The path; None where no row has a value yet.
-    """
-    from semscale_pl.figures.comparison import method_comparison
-    from semscale_pl.figures.style import save_figure
-
-    table = result.summary.table
-    entries = [e for e in result.summary.entries if (e.column, e.measure) == (table.columns[0].name, table.focus)]
-    entries.sort(key=lambda entry: entry.row != table.baseline)
-    rows = [
-        {"method": entry.row, "mean": entry.interval.mean, "half_width": entry.interval.half_width}
-        for entry in entries
-        if entry.interval is not None
-    ]
-    if not rows:
-        return None
-    label = f"{table.focus.name}{f' ({table.focus.unit.strip()})' if table.focus.unit.strip() else ''}"
-    return save_figure(method_comparison(rows, metric=label, title=table.title, **_classes(result, shown)), path)
-
-
-def save_confusions(result: TableResult, folder: Path) -> list[Path]:
-    """Draw each row's and column's confusion matrix, the mean over the seeds of the shares of a class.
-
-    Args:
-        result: of a table.
-        folder: for ``confusion_ROW[_COLUMN].png``.
-
-    Returns:
-        The files.
-    """
-    from semscale_pl.figures.style import save_figure
-
-    found = []
-    for row, column in itertools.product(result.summary.table.rows, result.summary.table.columns):
-        records = [
-            record["results"]["last"]
-            for run in result.runs
-            if (run.cell.row, run.cell.column) == (row.name, column.name) and (record := run.metrics()) is not None
-        ]
-        reports = [report for report in records if report and "confusion_matrix" in report]
-        if not reports:
-            continue
-        label = " · ".join(name for name in (row.name, column.name) if name)
-        title = f"{label}, mean of {len(reports)} runs" if len(reports) > 1 else label
-        drawn = confusion_matrix([r["confusion_matrix"] for r in reports], reports[0]["class_names"], title=title)
-        name = re.sub(r"[^A-Za-z0-9]+", "_", label).strip("_")
-        found.append(save_figure(drawn, folder / f"confusion_{name}.png"))
-    return found
-
-
-def _classes(result: TableResult, shown: Sequence[str]) -> dict[str, Any]:
-    table = result.summary.table
-    records = {row: _records(result, row) for row in (table.baseline, *shown)}
-    baseline = records[table.baseline]
-    if not shown or not all(records.values()):
-        return {}
-    return {
-        "class_names": baseline[0]["class_names"],
-        "counts": baseline[0]["class_counts"],
-        "imbalance": _mean([record["scales"]["S"] for record in baseline]),
-        "accuracy": {
-            row: _mean([record["results"]["last"]["per_class"]["accuracy"] for record in records[row]]) for row in shown
-        },
-    }
-
-
-def _records(result: TableResult, row: str) -> list[dict[str, Any]]:
-    column = result.summary.table.columns[0].name
-    found = [run.metrics() for run in result.runs if (run.cell.row, run.cell.column) == (row, column)]
-    return [record for record in found if record is not None and "class_names" in record and "scales" in record]
-
-
-def _mean(lists: Sequence[Sequence[float | None]]) -> list[float | None]:
-    """Average lists of C values entry by entry; an entry that is undefined anywhere is undefined."""
-    return [
-        None if any(value is None for value in values) else sum(value or 0.0 for value in values) / len(values)
-        for values in zip(*lists, strict=True)
-    ]
-
-
-TABLE = "table.json"
-
-
-def draw_table(folder: Path) -> Figure:
-    """Draw the first measure of the first column: every row's mean with its interval, the baseline on top.
-
-    Args:
-        folder: with the table's ``table.json``.
-
-    Raises:
-        ValueError: the file is damaged, or no row has a value.
-    """
-    from semscale_pl.figures.comparison import method_comparison
-
-    content = _content(folder / TABLE)
-    valued = [entry for entry in content["entries"] if entry.get("mean") is not None]
-    if not valued:
-        raise ValueError(f"Expected {folder / TABLE} to hold a value, but no row has one. Run `semscale table` again.")
-    column, measure = valued[0]["column"], valued[0]["measure"]
-    rows = [entry for entry in valued if (entry["column"], entry["measure"]) == (column, measure)]
-    rows.sort(key=lambda entry: entry["row"] != content["baseline"])
-    unit = f" ({rows[0]['unit'].strip()})" if (rows[0].get("unit") or "").strip() else ""
-    methods = [{"method": row["row"], "mean": row["mean"], "half_width": row.get("half_width")} for row in rows]
-    return method_comparison(methods, metric=f"{measure}{unit}", title=content["title"])
-
-
-def draw_classes(folder: Path) -> Figure:
-    """Draw accuracy, n and S of each class for the baseline, each the mean over the seeds (Figure 3 of the paper).
-
-    Args:
-        folder: with the table's ``table.json`` and ``cells.json``.
-
-    Raises:
-        ValueError: a file is damaged, or the baseline has no class accuracies.
-
-    Reference: Ma et al. (ICLR 2023), Figure 3.
-    """
-    from semscale_pl.figures.per_class import accuracy_beside_scale
-    from semscale_pl.tables.publishing import read_cells
-
-    baseline = _content(folder / TABLE)["baseline"]
-    cells = [(cell, record) for cell, record in read_cells(folder / CELLS) if cell.row == baseline]
-    records = [record for cell, record in cells if cell.column == cells[0][0].column and "scales" in record]
-    if not records:
-        raise ValueError(f"Expected {folder / CELLS} to hold classes of {baseline!r}, but there are none.")
-    accuracies = [record["results"]["last"]["per_class"]["accuracy"] for record in records]
-    return accuracy_beside_scale(
-        records[0]["class_names"],
-        records[0]["class_counts"],
-        seed_mean([record["scales"]["S"] for record in records]),
-        seed_mean(accuracies),
-        title=f"{baseline}: mean of {len(records)} seeds",
-    )
-
-
 def seed_mean(lists: Sequence[Sequence[float | None]]) -> list[float | None]:
     """Average lists of C values entry by entry; an entry that is undefined anywhere is undefined.
 
@@ -225,6 +182,40 @@ def seed_mean(lists: Sequence[Sequence[float | None]]) -> list[float | None]:
         None if any(value is None for value in values) else sum(value or 0.0 for value in values) / len(values)
         for values in zip(*lists, strict=True)
     ]
+
+
+def _comparison(entries: Sequence[EntryRow], baseline: str, title: str, **classes: Any) -> Figure:
+    from semscale_pl.figures.comparison import method_comparison
+
+    rows = sorted((e for e in entries if e["mean"] is not None), key=lambda entry: entry["row"] != baseline)
+    unit = (rows[0].get("unit") or "").strip()
+    metric = f"{rows[0]['measure']} ({unit})" if unit else rows[0]["measure"]
+    methods = [{"method": row["row"], "mean": row["mean"], "half_width": row.get("half_width")} for row in rows]
+    return method_comparison(methods, metric=metric, title=title, **classes)
+
+
+def _classes(result: TableResult, shown: Sequence[str]) -> dict[str, Any]:
+    table = result.summary.table
+    records = {row: _records(result, row) for row in (table.baseline, *shown)}
+    baseline = records[table.baseline]
+    if not shown or not all(records.values()):
+        return {}
+    return {
+        "class_names": baseline[0]["class_names"],
+        "counts": baseline[0]["class_counts"],
+        "imbalance": seed_mean([record["scales"]["S"] for record in baseline]),
+        "accuracy": {row: _mean_accuracy(records[row]) for row in shown},
+    }
+
+
+def _mean_accuracy(records: Sequence[Metrics]) -> list[float | None]:
+    return seed_mean([record["results"]["last"]["per_class"]["accuracy"] for record in records])
+
+
+def _records(result: TableResult, row: str) -> list[Metrics]:
+    column = result.summary.table.columns[0].name
+    found = [run.metrics() for run in result.runs if (run.cell.row, run.cell.column) == (row, column)]
+    return [record for record in found if record is not None and "class_names" in record and "scales" in record]
 
 
 def _content(path: Path) -> dict[str, Any]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
 from semscale_pl.files import csv_text, strict, write_json, write_text
 from semscale_pl.geometry import class_geometry, pool_features
 from semscale_pl.imbalance import effective_numbers
+from semscale_pl.metrics.report import Report
 from semscale_pl.statistics import pearson, spearman
 from semscale_pl.training.provenance import commit, device_name, peak_memory, versions
 
@@ -20,9 +21,62 @@ SCALES = ("S'", "W", "S")
 PER_CLASS = ("accuracy", "precision", "average_precision")
 Column = Sequence[float | int | None]
 
+# S' in bits, W and S to C values each; None for a class without images.
+Scales = dict[str, Column]
+# "last": the last epoch's model on the test set; "selected": that of the epoch which a validation part selected.
+Results = dict[str, Report | None]
+
+
+class EffectiveNumbers(TypedDict):
+    """E_n of each class, and its beta."""
+
+    beta: float
+    E_n: Column
+
+
+class Provenance(TypedDict):
+    """What computed a result."""
+
+    versions: dict[str, str | None]
+    commit: str | None
+    device: str
+
+
+class Cost(TypedDict, total=False):
+    """Seconds of the run, most memory in bytes, and passes over the training images besides training."""
+
+    seconds: float | None
+    peak_memory: dict[str, int | None]
+    extra_passes: float
+
+
+class Record(TypedDict):
+    """The content of ``metrics.json``, whose presence means that the run ended.
+
+    ``correlations`` has, for each of the results, quantity to method (``pearson``, ``spearman``) to value, low and
+    high (95 %) and n.
+    """
+
+    seed: int | None
+    subset_seed: int | None
+    index_hash: str | None
+    num_classes: int
+    class_names: list[str]
+    class_counts: list[int]
+    train_size: int
+    completed_epochs: int | None
+    interrupted: bool
+    results: Results
+    scales: Scales
+    effective_numbers: EffectiveNumbers
+    correlations: dict[str, dict[str, dict[str, dict[str, float | None]]]]
+    provenance: Provenance
+    cost: Cost
+    config: dict[str, Any]
+
 
 @torch.no_grad()
-def diagnose(module: Any, datamodule: Any) -> dict[str, list[float | None]]:
+def diagnose(module: Any, datamodule: Any) -> Scales:
     """Measure the last model's S', W and S in one evaluation-mode pass over the training subset.
 
     Every method is measured alike, whatever its re-weighting kept while it trained: the classifier's input, pooled to
@@ -48,24 +102,23 @@ def diagnose(module: Any, datamodule: Any) -> dict[str, list[float | None]]:
         module.train(was_training)
     features, labels = (torch.cat(part) for part in zip(*rows, strict=True))
     found = class_geometry(features, labels, datamodule.num_classes)
-    columns = (found.scales, found.interclass_weights, found.imbalance)
-    return {name: strict(values) for name, values in zip(SCALES, columns, strict=True)}
+    return {"S'": strict(found.scales), "W": strict(found.interclass_weights), "S": strict(found.imbalance)}
 
 
 def write_record(
     run_dir: str | os.PathLike[str],
     *,
     config: Mapping[str, Any],
-    results: Mapping[str, Mapping[str, Any] | None],
+    results: Mapping[str, Report | None],
     datamodule: Any,
     module: Any,
-    scales: Mapping[str, Column] | None = None,
+    scales: Scales | None = None,
     seconds: float | None = None,
     completed_epochs: int | None = None,
     interrupted: bool = False,
     further_cost: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+) -> Record:
     """Write ``per_class.csv`` and, last and in one step, ``metrics.json``.
 
     Args:
@@ -88,7 +141,7 @@ def write_record(
     counts = [int(count) for count in datamodule.class_counts]
     beta = 1.0 - 1.0 / sum(counts) if sum(counts) else 0.0
     columns: dict[str, Column] = {"n": counts, "E_n": strict(effective_numbers(torch.tensor(counts), beta))}
-    columns |= {name: (scales or {}).get(name) or [None] * len(counts) for name in SCALES}
+    columns |= {name: scales[name] if scales else [None] * len(counts) for name in SCALES}
     record = {
         **_identity(config, datamodule, counts),
         "completed_epochs": completed_epochs,
@@ -102,13 +155,13 @@ def write_record(
         **(extra or {}),
         "config": config,
     }
-    plain: dict[str, Any] = strict(record)
+    plain: Record = strict(record)
     write_text(Path(run_dir) / "per_class.csv", per_class_text(datamodule.class_names, columns, results.get("last")))
     write_json(Path(run_dir) / "metrics.json", plain)
     return plain
 
 
-def correlate(report: Mapping[str, Any], columns: Mapping[str, Column]) -> dict[str, Any]:
+def correlate(report: Report, columns: Mapping[str, Column]) -> dict[str, Any]:
     """Correlate the class accuracies of a report with each per-class quantity.
 
     Args:
@@ -128,7 +181,7 @@ def correlate(report: Mapping[str, Any], columns: Mapping[str, Column]) -> dict[
     }
 
 
-def per_class_text(names: Sequence[str], columns: Mapping[str, Column], report: Mapping[str, Any] | None) -> str:
+def per_class_text(names: Sequence[str], columns: Mapping[str, Column], report: Report | None) -> str:
     """Return the table of classes as CSV; an undefined value is an empty cell.
 
     Args:
@@ -136,8 +189,8 @@ def per_class_text(names: Sequence[str], columns: Mapping[str, Column], report: 
         columns: quantity to its C values.
         report: the last epoch's, with ``per_class`` lists; None leaves them empty.
     """
-    found = report["per_class"] if report else {}
-    table = {**columns, **{name: found.get(name) or [None] * len(names) for name in PER_CLASS}}
+    found = report["per_class"] if report else dict.fromkeys(PER_CLASS, [None] * len(names))
+    table = {**columns, **{name: found[name] for name in PER_CLASS}}  # type: ignore[literal-required]
     rows = zip(range(len(names)), names, *(strict(list(values)) for values in table.values()), strict=True)
     return csv_text([["class_index", "class_name", *table], *rows])
 

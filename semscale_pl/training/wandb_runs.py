@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from pytorch_lightning.loggers import Logger, WandbLogger
 
-Record = Mapping[str, Any]
+from semscale_pl.training.record import Record
 
 
 @contextmanager
@@ -74,14 +74,14 @@ def class_rows(record: Record) -> tuple[list[str], list[list[Any]]]:
     Args:
         record: the content of ``metrics.json``.
     """
-    report = record["results"]["last"] or {}
+    report = record["results"]["last"]
     columns: dict[str, Sequence[Any]] = {
         "class_index": range(record["num_classes"]),
         "class_name": record["class_names"],
         "n": record["class_counts"],
         "E_n": record["effective_numbers"]["E_n"],
         **record["scales"],
-        "accuracy": report.get("per_class", {}).get("accuracy") or [None] * record["num_classes"],
+        "accuracy": report["per_class"]["accuracy"] if report else [None] * record["num_classes"],
     }
     return list(columns), [list(row) for row in zip(*columns.values(), strict=True)]
 

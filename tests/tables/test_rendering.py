@@ -10,8 +10,8 @@ import pytest
 from semscale_pl.files import strict
 from semscale_pl.tables import rendering
 from semscale_pl.tables.aggregate import Summary, summarize
-from semscale_pl.tables.rendering import p_text, verdict
 from semscale_pl.tables.schema import parse_table
+from semscale_pl.tables.sentences import p_text, verdict
 
 LEVELS = {"A": (0.50, 0.52, 0.49), "B_1": (0.60, 0.63, 0.59), "C": (0.50, 0.53, 0.48)}
 

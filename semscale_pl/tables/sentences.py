@@ -1,0 +1,144 @@
+"""What stands below a table in words: how its numbers are made, against the paper, and who wins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from semscale_pl.statistics import Interval, PairedDifference
+from semscale_pl.tables.aggregate import Difference, Entry, Summary, difference
+from semscale_pl.tables.schema import LAST, SELECTED, Measure
+
+LEVEL = 0.05
+ABSENT = "n/a"
+
+
+def conditions(summary: Summary) -> list[str]:
+    """Return the sentences below a table: what the numbers are, the verdict, the note."""
+    table = summary.table
+    profile = f", profile {table.profile}" if table.profile else ""
+    how = (
+        f"Mean ± half width of the 95 % Student interval over {len(table.seeds)} seeds{profile}. "
+        f"Differences to {table.baseline} are paired by seed, with their 95 % interval; "
+        "p is Holm-adjusted within a measure."
+    )
+    if len(table.seeds) == 1:
+        how = f"One seed{profile}, so without an interval. Differences to {table.baseline} are of the same seed."
+    settings = f"Settings of all cells: `{' '.join(table.base)}`." if table.base else ""
+    texts = (how, _epoch(summary), _paper(summary), settings, *verdict(summary), *summary.remarks, table.note)
+    return [text for text in texts if text]
+
+
+def verdict(summary: Summary) -> list[str]:
+    """Say for each column what the paired differences show, and what they do not.
+
+    Args:
+        summary: of a table.
+
+    Returns:
+        Sentences; the judgement "better" or "worse" needs a Holm-adjusted p below 5 %.
+    """
+    sentences = []
+    for column in summary.table.columns:
+        entries = [e for e in summary.entries if e.column == column.name and e.measure == summary.table.focus]
+        found = [entry for entry in entries if entry.interval is not None]
+        if len(found) > 1:
+            prefix = f"{column.name}: " if column.name else ""
+            sentences += [prefix + _leader(found), *_against_baseline(found, summary.table.baseline)]
+    return sentences + [_contrast(found, summary.table.focus) for found in summary.contrasts]
+
+
+def interval_text(interval: Interval | None, measure: Measure) -> str:
+    """Return a mean with the half width of its interval, such as ``38.3 ± 0.8``."""
+    if interval is None:
+        return ABSENT
+    digits, (mean, half_width) = measure.digits, interval[:2]
+    return f"{mean:.{digits}f}" if half_width is None else f"{mean:.{digits}f} ± {half_width:.{digits}f}"
+
+
+def difference_text(paired: PairedDifference, measure: Measure) -> str:
+    """Return a difference with its interval, such as ``+1.20 [+0.30, +2.10]``."""
+    mean, digits = f"{paired.mean:+.{measure.digits}f}", measure.digits
+    if paired.low is None or paired.high is None:
+        return mean
+    return f"{mean} [{paired.low:+.{digits}f}, {paired.high:+.{digits}f}]"
+
+
+def p_text(value: float | None) -> str:
+    """Return a p-value for people."""
+    if value is None:
+        return ABSENT
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def against_paper(entry: Entry) -> str:
+    """Return ``inside``, ``below`` or ``above`` the range that the paper states, ``n/a`` where there is none."""
+    if entry.paper is None or entry.interval is None or not entry.paper.is_range:
+        return ABSENT
+    return entry.paper.judge(entry.interval.mean)
+
+
+def _epoch(summary: Summary) -> str:
+    """Say which epoch's model the values are of."""
+    if not any(measure.key.startswith((LAST, SELECTED)) for measure in summary.table.measures):
+        return ""
+    last = "Values are of the last epoch's model on the test set"
+    selected = [entry for entry in summary.entries if entry.measure.key.startswith(SELECTED)]
+    if any(entry.has_value for entry in selected):
+        return f"{last}; where the selected epoch is named, of the one that the validation part selected."
+    return f"{last}; no cell has a validation part, so none was selected." if selected else f"{last}."
+
+
+def _paper(summary: Summary) -> str:
+    """Say what the difference to the paper is, and which rows lie in the ranges that it gives."""
+    compared = [entry for entry in summary.entries if entry.paper is not None]
+    if not compared:
+        return ""
+    ranges = [e for e in compared if e.paper is not None and e.paper.is_range and e.interval is not None]
+    found = [f"{e.row}{f' ({e.column})' if e.column else ''} {against_paper(e)}" for e in ranges]
+    outside = " For a range the difference is how far the mean lies outside." if ranges else ""
+    listed = f" Against the ranges: {'; '.join(found)}." if found else ""
+    return f"Paper: the figure that it states.{outside}{listed}"
+
+
+def _leader(entries: Sequence[Entry]) -> str:
+    measure = entries[0].measure
+    first, second, *_ = sorted(entries, key=_mean, reverse=measure.higher_is_better)
+    lead = difference(first.row, second.row, first.column, first.values, second.values)
+    kind = "highest" if measure.higher_is_better else "lowest"
+    unit = f" {measure.unit.strip()}" if measure.unit.strip() else ""
+    text = f"{first.row} has the {kind} mean {measure.name} ({_mean(first):.{measure.digits}f}{unit})"
+    if lead is None or lead.paired.p_value is None:
+        return f"{text}; there are too few seeds to compare it with {second.row}."
+    distinct = "is told apart from 0" if lead.paired.p_value < LEVEL else "is not told apart from 0"
+    return f"{text}; its lead over {second.row}, {difference_text(lead.paired, measure)}, {distinct} (unadjusted)."
+
+
+def _against_baseline(entries: Sequence[Entry], baseline: str) -> list[str]:
+    groups: dict[str, list[str]] = {"better": [], "worse": [], "not told apart": []}
+    for entry in entries:
+        if entry.difference is not None and entry.difference.p_holm is not None:
+            groups[_judge(entry.difference, entry.measure)].append(entry.row)
+    if not any(groups.values()):
+        return []
+    listed = "; ".join(f"{name}: {', '.join(rows) or 'none'}" for name, rows in groups.items())
+    return [f"Against {baseline} (paired by seed, Holm-adjusted p < {LEVEL}): {listed}."]
+
+
+def _contrast(found: Difference, measure: Measure) -> str:
+    column, numbers = f" ({found.column})" if found.column else "", difference_text(found.paired, measure)
+    if found.paired.p_value is None:
+        return f"There are too few seeds to compare {found.row} with {found.reference}{column} ({numbers})."
+    words = {"better": "better than", "worse": "worse than", "not told apart": "not told apart from"}
+    p = f"p = {p_text(found.p_holm)}".replace("= <", "<")
+    return f"{found.row} is {words[_judge(found, measure)]} {found.reference}{column}: {numbers}, {p}."
+
+
+def _judge(found: Difference, measure: Measure) -> str:
+    """Return ``better``, ``worse`` or ``not told apart``."""
+    if found.p_holm is None or found.p_holm >= LEVEL:
+        return "not told apart"
+    return "better" if (found.paired.mean > 0) == measure.higher_is_better else "worse"
+
+
+def _mean(entry: Entry) -> float:
+    return entry.interval.mean if entry.interval is not None else float("nan")
