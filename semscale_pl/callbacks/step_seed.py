@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 
 from semscale_pl.distributed import rank
+from semscale_pl.options import check
 from semscale_pl.seeding import derive_seed
 
 
@@ -22,6 +23,7 @@ class StepSeed(pl.Callback):
     """
 
     def __init__(self, seed: int) -> None:
+        check(seed=seed)
         self.seed = seed
 
     def on_train_batch_start(

@@ -116,6 +116,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
         super().__init__()
         check_subset(imbalance_factor, imbalance, imbalance_samples, imbalance_file)
         check("dataset", download=download, num_classes=num_classes, class_order=class_order, subset_rule=subset_rule)
+        check(imbalance_samples=imbalance_samples)
         check(batch_size=batch_size, eval_batch_size=eval_batch_size, check_images=check_images)
         check(num_workers=num_workers, prefetch_factor=prefetch_factor, seed=seed, subset_seed=subset_seed)
         _check_validation(validation_per_class, validation_fraction)
