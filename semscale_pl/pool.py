@@ -151,9 +151,7 @@ class FeaturePool(nn.Module):
 
         Args:
             alpha: of W, at least 1; None leaves the distances out.
-            estimator: see :meth:`scales`.
-            ratio: see :meth:`scales`.
-            unit: see :meth:`scales`.
+            estimator, ratio, unit: see :meth:`scales`.
         """
         return ClassGeometry.of(self.class_counts(), self.scales(estimator, ratio, unit), self.centres(), alpha)
 

@@ -184,15 +184,9 @@ def spearman(x: Sequence[float], y: Sequence[float], level: float = 0.95) -> Cor
     """Return Spearman's rank correlation with the interval of Bonett and Wright.
 
     Args:
-        x: (n,) numbers; pairs with NaN or infinity are dropped. Ties share their mean rank.
+        x: (n,) numbers; ties share their mean rank. This and all else as in :func:`pearson`.
         y: (n,) numbers.
         level: of confidence, in (0, 1).
-
-    Returns:
-        coefficient and interval.
-
-    Raises:
-        ValueError: different lengths, or a level outside (0, 1).
 
     Example:
         >>> round(spearman([1, 2, 3, 4], [1, 4, 9, 16]).value, 6)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 ArrayLike = Tensor | np.ndarray | Sequence[Any]
+# From here on numbers are rather names than class numbers: a class for each one below would take all memory.
 _MOST_GAPS = 2**20
 
 
@@ -145,20 +146,15 @@ def check_labels(labels: Tensor, num_rows: int, num_classes: int | None = None) 
         return num_classes
     low, high = torch.stack(labels.aminmax()).tolist()
     if num_classes is None:
-        num_classes = _found_classes(high, num_rows)
+        if high >= max(_MOST_GAPS, 2 * num_rows):
+            raise ValueError(
+                f"Expected class numbers from 0, but got {high} among {num_rows} labels. Map them to 0..C-1, as "
+                "torch.unique(labels, return_inverse=True) does, or give `num_classes`."
+            )
+        num_classes = max(1, high + 1)
     if low < 0 or high >= num_classes:
         raise ValueError(
             f"Expected `labels` in [0, {num_classes}), but got values from {low} to {high}. "
             "Raise `num_classes` or map the labels to 0..C-1."
         )
     return num_classes
-
-
-def _found_classes(largest: int, num_rows: int) -> int:
-    # Such numbers are rather names: a class for each number below them would take all memory.
-    if largest >= max(_MOST_GAPS, 2 * num_rows):
-        raise ValueError(
-            f"Expected class numbers from 0, but got {largest} among {num_rows} labels. Map them to 0..C-1, as "
-            "torch.unique(labels, return_inverse=True) does, or give `num_classes`."
-        )
-    return largest + 1

@@ -185,7 +185,11 @@ X = [[0.0], [1.0]]
         (lambda: ss.measure(X, ["a", None]), ValueError, "Python objects, among them None"),
         (lambda: ss.scales_to_weights(["a"], [1]), TypeError, "`scales` to be real numbers, but got words"),
         (lambda: ss.interclass_weights([1.0]), ValueError, "`centres` of shape (classes, features)"),
-        (lambda: ss.class_geometry(X, [0, 1], alpha=0.5), ValueError, "`alpha` to be a finite number of at least 1"),
+        (
+            lambda: ss.class_geometry(X, [0, 1], alpha=0.5),
+            ValueError,
+            "`alpha` to be a number of at least 1, but got 0.5",
+        ),
     ],
 )
 def test_bad_input_is_refused_in_one_line(call: Callable[[], object], error: type[Exception], text: str) -> None:

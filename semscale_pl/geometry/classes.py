@@ -84,9 +84,7 @@ def class_geometry(
         labels: (N,) class numbers or words, see :func:`semantic_scales`.
         num_classes: C; found in the labels where it is not given.
         alpha: of W, at least 1; None leaves the distances out: W is 1 for present classes.
-        unit: see :func:`semscale_pl.geometry.volumes.volume`.
-        ratio: see :func:`semscale_pl.geometry.volumes.volume`.
-        estimator: see :func:`semscale_pl.geometry.volumes.volume`.
+        unit, ratio, estimator: see :func:`semscale_pl.geometry.volumes.volume`.
 
     Returns:
         All of them, NaN for absent classes.
@@ -124,9 +122,7 @@ def semantic_scales(
         features: (N, d), in any order: a tensor, an array or nested lists.
         labels: (N,) class numbers in [0, C), or words, whose classes are numbered in the sorted order of the names.
         num_classes: C; where it is not given, the largest number plus 1, or the number of different words.
-        unit: see :func:`semscale_pl.geometry.volumes.volume`.
-        ratio: see :func:`semscale_pl.geometry.volumes.volume`.
-        estimator: see :func:`semscale_pl.geometry.volumes.volume`.
+        unit, ratio, estimator: see :func:`semscale_pl.geometry.volumes.volume`.
 
     Returns:
         (C,) bits; NaN for an absent class, 0 for a single sample.
@@ -279,9 +275,7 @@ def scales_from_moments(
     Args:
         counts: (K,) samples of each class.
         scatter: (K, d, d) float64 sums of the outer products of the centred samples.
-        unit: see :func:`semscale_pl.geometry.volumes.volume`.
-        ratio: see :func:`semscale_pl.geometry.volumes.volume`.
-        estimator: see :func:`semscale_pl.geometry.volumes.volume`.
+        unit, ratio, estimator: see :func:`semscale_pl.geometry.volumes.volume`.
 
     Returns:
         (K,) bits; NaN where a count is 0, 0 where it is 1.

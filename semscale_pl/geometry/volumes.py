@@ -59,9 +59,7 @@ def semantic_scale(features: ArrayLike, *, unit: float = 1.0, ratio: Ratio = "di
 
     Args:
         features: (m, d), one sample a row, m >= 1.
-        unit: see :func:`volume`.
-        ratio: see :func:`volume`.
-        estimator: see :func:`volume`.
+        unit, ratio, estimator: see :func:`volume`.
 
     Returns:
         () bits; 0 for a single sample or identical ones, above 0 otherwise.
