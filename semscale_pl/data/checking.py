@@ -20,6 +20,12 @@ from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
 from semscale_pl.files import replacing
 from semscale_pl.progress import Progress
 
+ImageCheck = Literal["decode", "exist", "none"]
+SHOWN = 3
+# Fewer images are decoded again sooner than a file is worth it.
+REMEMBERED_FROM = 256
+Fingerprints = NDArray[np.uint64]
+
 
 def check_splits(splits: Mapping[str, ImageSet | None], files: bool = True) -> None:
     """Check that every class can be learnt, no test image is trained on, all files are there, and there is a choice.
@@ -100,53 +106,6 @@ def check_files(images: ImageSet) -> None:
         )
 
 
-def missing_files(paths: Iterable[str]) -> list[str]:
-    """Return the paths at which there is nothing; each folder is read once, no file is opened.
-
-    Args:
-        paths: of files.
-    """
-    folders: dict[str, set[str]] = {}
-    missing = []
-    for path in paths:
-        folder, name = os.path.split(path)
-        if folder not in folders:
-            folders[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
-        if name not in folders[folder]:
-            missing.append(path)
-    return missing
-
-
-def paths_of(images: ImageSet) -> list[str]:
-    """Return the files of the images, none where they are in memory.
-
-    Args:
-        images: of any split.
-    """
-    return list(getattr(images.images, "paths", ()))
-
-
-ImageCheck = Literal["decode", "exist", "none"]
-SHOWN = 3
-# Fewer images are decoded again sooner than a file is worth it.
-REMEMBERED_FROM = 256
-
-Fingerprints = NDArray[np.uint64]
-
-
-def used_files(*datasets: IndexedDataset | None) -> list[str]:
-    """Return the files of the images that datasets show; none of those in memory.
-
-    Args:
-        datasets: of all parts; None for a part that there is not.
-    """
-    found: list[str] = []
-    for dataset in datasets:
-        if dataset is not None and getattr(dataset.images, "paths", None):
-            found += [dataset.images.paths[row] for row in dataset.rows.tolist()]  # type: ignore[union-attr]
-    return found
-
-
 def check_decodable(paths: Sequence[str], memory: Path | None = None) -> None:
     """Raise DataError where image files cannot be decoded, with their number and the first ones.
 
@@ -176,6 +135,45 @@ def check_decodable(paths: Sequence[str], memory: Path | None = None) -> None:
             f"{', ...' if len(problems) > SHOWN else ''}. Replace or remove them; `semscale data verify` lists all, "
             "dataset.check_images=exist starts without looking into the files."
         )
+
+
+def missing_files(paths: Iterable[str]) -> list[str]:
+    """Return the paths at which there is nothing; each folder is read once, no file is opened.
+
+    Args:
+        paths: of files.
+    """
+    folders: dict[str, set[str]] = {}
+    missing = []
+    for path in paths:
+        folder, name = os.path.split(path)
+        if folder not in folders:
+            folders[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+        if name not in folders[folder]:
+            missing.append(path)
+    return missing
+
+
+def paths_of(images: ImageSet) -> list[str]:
+    """Return the files of the images, none where they are in memory.
+
+    Args:
+        images: of any split.
+    """
+    return list(getattr(images.images, "paths", ()))
+
+
+def used_files(*datasets: IndexedDataset | None) -> list[str]:
+    """Return the files of the images that datasets show; none of those in memory.
+
+    Args:
+        datasets: of all parts; None for a part that there is not.
+    """
+    found: list[str] = []
+    for dataset in datasets:
+        if dataset is not None and getattr(dataset.images, "paths", None):
+            found += [dataset.images.paths[row] for row in dataset.rows.tolist()]  # type: ignore[union-attr]
+    return found
 
 
 def fingerprints(paths: Sequence[str]) -> Fingerprints:

@@ -30,7 +30,7 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def is_hidden(name: str) -> bool:
-    """Tell whether a file or folder is not for the user's eyes, as `.ipynb_checkpoints`."""
+    """Return whether a file or folder is not for the user's eyes, as `.ipynb_checkpoints`."""
     return name.startswith(".")
 
 

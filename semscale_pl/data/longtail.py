@@ -17,171 +17,11 @@ from semscale_pl.imbalance import long_tail_counts
 from semscale_pl.options import RULES, check, check_choice
 from semscale_pl.seeding import derive_seed
 
-PROFILES = ("none", "exponential", "step")
-
+NONE, EXPONENTIAL, STEP, PER_CLASS, LISTED = "none", "exponential", "step", "per_class", "listed"
+# Those that a factor describes.
+PROFILES = (NONE, EXPONENTIAL, STEP)
 # Separate streams of one seed, so that the choice of images, of classes and of validation images are independent.
 _SUBSET, _ORDER, _CARVE, _SPLIT = 1, 2, 3, 4
-
-
-def index_hash(indices: Tensor) -> str:
-    """Name a choice of images by 16 hexadecimal digits: SHA-256 over the indices as little-endian int64.
-
-    Args:
-        indices: (N,) positions in the full dataset; their order matters.
-
-    Example:
-        >>> index_hash(torch.tensor([0, 1, 2]))
-        'ab25350e3e65efeb'
-    """
-    return hashlib.sha256(indices.cpu().numpy().astype("<i8").tobytes()).hexdigest()[:16]
-
-
-def long_tail_indices(
-    labels: Tensor,
-    num_classes: int,
-    factor: float,
-    profile: str = "exponential",
-    *,
-    seed: int = 0,
-    class_order: str = "label",
-    subset_rule: str = "seeded",
-) -> Tensor:
-    """Choose a long-tailed subset: class i keeps int(size_i * factor^(-i / (C-1))) of its own images, at least one.
-
-    Args:
-        labels: (N,) class of each image, in 0..C-1.
-        num_classes: C.
-        factor: largest over smallest class, at least 1, for classes of equal size.
-        profile: "exponential", "step" (the second half of the classes divided by `factor`) or "none".
-        seed: chooses the images (rule "seeded") and the order of the classes (order "permuted").
-        class_order: "label": class 0 is the head; "reversed": the last class is; "permuted": a seeded order.
-        subset_rule: "seeded"; "first": the first images of each class; "cao_seed0": the choice of LDAM-DRW, that is
-            numpy's legacy generator with seed 0, shuffled class by class.
-
-    Returns:
-        (M,) positions, ascending.
-
-    Raises:
-        ValueError: for an unknown name, a factor below 1, or a factor other than 1 with profile "none".
-
-    Reference: Cao et al. (NeurIPS 2019), section 4.1; for classes of unequal size Ma et al. (ICLR 2023), section 5.
-    """
-    check_imbalance(factor, profile)
-    check(class_order=class_order, subset_rule=subset_rule)
-    sizes = torch.bincount(labels, minlength=num_classes)
-    order = torch.arange(num_classes)
-    if class_order == "reversed":
-        order = order.flip(0)
-    if class_order == "permuted":
-        order = torch.randperm(num_classes, generator=_generator(seed, _ORDER))
-    kept = long_tail_counts(sizes[order].tolist(), factor, profile)
-    counts = torch.zeros(num_classes, dtype=torch.int64)
-    counts[order] = torch.tensor(kept, dtype=torch.int64)
-    return choose_counts(labels, torch.minimum(counts, sizes).tolist(), seed, subset_rule)
-
-
-def long_tail(dataset: Dataset[Any], labels: Tensor, factor: float, **options: Any) -> Subset[Any]:
-    """Make any labelled dataset long-tailed.
-
-    Args:
-        dataset: N samples.
-        labels: (N,) class of each sample.
-        factor: largest over smallest class, at least 1.
-        options: as of `long_tail_indices`.
-
-    Returns:
-        The dataset's subset; its `indices` are positions in the dataset.
-    """
-    return Subset(dataset, long_tail_indices(labels, int(labels.max()) + 1, factor, **options).tolist())
-
-
-def carve_validation(
-    labels: Tensor, num_classes: int, *, per_class: int = 0, fraction: float = 0.0, seed: int = 0
-) -> tuple[Tensor, Tensor]:
-    """Take a validation part out of each class, leaving at least one sample of every class for training.
-
-    Args:
-        labels: (N,) class of each training sample.
-        num_classes: C.
-        per_class: samples to take of each class; or
-        fraction: share of each class to take, rounded to the nearest sample.
-        seed: chooses the samples.
-
-    Returns:
-        Positions of the training part and of the validation part, each ascending.
-    """
-    sizes = torch.bincount(labels, minlength=num_classes).tolist()
-    wanted = [per_class if per_class else round(size * fraction) for size in sizes]
-    taken = [max(0, min(want, size - 1)) for want, size in zip(wanted, sizes, strict=True)]
-    validation = choose_counts(labels, taken, derive_seed(seed, _CARVE), "seeded")
-    return _complement(validation, len(labels)), validation
-
-
-def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Split each class in two parts.
-
-    Args:
-        labels: (N,) class of each sample.
-        fraction: share of each class in the first part, rounded to the nearest sample, at least one.
-        seed: chooses the samples.
-
-    Returns:
-        Positions of the first and of the second part, each ascending.
-
-    Raises:
-        DataError: nothing is left for the second part.
-    """
-    sizes = torch.bincount(labels).tolist()
-    kept = [max(1, round(size * fraction)) for size in sizes]
-    first = choose_counts(labels, kept, derive_seed(seed, _SPLIT), "seeded")
-    if len(first) == len(labels):
-        raise DataError(
-            f"Expected `train_fraction` to leave images for the test part, but {fraction:g} of classes of at most "
-            f"{max(sizes)} images leaves none. Lower it."
-        )
-    return first, _complement(first, len(labels))
-
-
-def check_imbalance(factor: float, profile: str) -> None:
-    """Raise ValueError for a profile and a factor that do not fit together."""
-    check_choice(profile, PROFILES, "imbalance")
-    check(imbalance_factor=factor)
-    if profile == "none" and factor != 1:
-        raise ValueError(
-            f"Expected `imbalance_factor` to be 1 with imbalance=none, but got {factor}. "
-            "Set imbalance=exponential or imbalance=step, or leave the factor at 1."
-        )
-
-
-def choose_counts(labels: Tensor, counts: list[int], seed: int, rule: str) -> Tensor:
-    """Take the given number of images of each class, by a ``subset_rule``; positions, ascending."""
-    check(subset_rule=rule)
-    legacy = np.random.RandomState(0)
-    chosen = []
-    for label, count in enumerate(counts):
-        members = torch.nonzero(labels == label).flatten()
-        if rule == "seeded":
-            members = members[torch.randperm(len(members), generator=_generator(seed, _SUBSET, label))]
-        elif rule == "cao_seed0":
-            shuffled = members.numpy().copy()
-            legacy.shuffle(shuffled)
-            members = torch.from_numpy(shuffled)
-        chosen.append(members[:count])
-    return torch.cat(chosen).sort().values
-
-
-def _complement(rows: Tensor, size: int) -> Tensor:
-    kept = torch.ones(size, dtype=torch.bool)
-    kept[rows] = False
-    return torch.nonzero(kept).flatten()
-
-
-def _generator(*parts: int) -> torch.Generator:
-    return torch.Generator().manual_seed(derive_seed(*parts))
-
-
-# Beside the long-tailed profiles.
-PER_CLASS, LISTED = "per_class", "listed"
 
 
 def training_subset(
@@ -222,13 +62,11 @@ def training_subset(
     return long_tail_indices(labels, num_classes, factor, profile, seed=seed, **options)
 
 
-def check_subset(factor: float, profile: str, samples: int | None, file: str | Path | None) -> None:
-    """Raise ValueError for a profile and settings that do not fit together."""
-    if profile in PROFILES:
-        check_imbalance(factor, profile)
-        return
+def check_subset(factor: float, profile: str, samples: int | None = None, file: str | Path | None = None) -> None:
+    """Raise ValueError for a profile and settings that do not fit together, see :func:`training_subset`."""
     check(imbalance=profile)
-    if factor != 1:
+    check(imbalance_factor=factor)
+    if profile not in (EXPONENTIAL, STEP) and factor != 1:
         raise ValueError(
             f"Expected `imbalance_factor` to be 1 with imbalance={profile}, but got {factor}. "
             "Set imbalance=exponential or imbalance=step, or leave the factor at 1."
@@ -237,6 +75,51 @@ def check_subset(factor: float, profile: str, samples: int | None, file: str | P
         RULES["imbalance.samples"].check("imbalance.samples", samples)
     if profile == LISTED and file is None:
         raise ValueError("Expected `imbalance.file` with imbalance=listed, but got none. It is a JSON list.")
+
+
+def long_tail_indices(
+    labels: Tensor,
+    num_classes: int,
+    factor: float,
+    profile: str = "exponential",
+    *,
+    seed: int = 0,
+    class_order: str = "label",
+    subset_rule: str = "seeded",
+) -> Tensor:
+    """Choose a long-tailed subset: class i keeps int(size_i * factor^(-i / (C-1))) of its own images, at least one.
+
+    Args:
+        labels: (N,) class of each image, in 0..C-1.
+        num_classes: C.
+        factor: largest over smallest class, at least 1, for classes of equal size.
+        profile: "exponential", "step" (the second half of the classes divided by `factor`) or "none".
+        seed: chooses the images (rule "seeded") and the order of the classes (order "permuted").
+        class_order: "label": class 0 is the head; "reversed": the last class is; "permuted": a seeded order.
+        subset_rule: "seeded"; "first": the first images of each class; "cao_seed0": the choice of LDAM-DRW, that is
+            numpy's legacy generator with seed 0, shuffled class by class.
+
+    Returns:
+        (M,) positions, ascending.
+
+    Raises:
+        ValueError: for an unknown name, a factor below 1, or a factor other than 1 with profile "none".
+
+    Reference: Cao et al. (NeurIPS 2019), section 4.1; for classes of unequal size Ma et al. (ICLR 2023), section 5.
+    """
+    check_choice(profile, PROFILES, "imbalance")
+    check_subset(factor, profile)
+    check(class_order=class_order, subset_rule=subset_rule)
+    sizes = torch.bincount(labels, minlength=num_classes)
+    order = torch.arange(num_classes)
+    if class_order == "reversed":
+        order = order.flip(0)
+    if class_order == "permuted":
+        order = torch.randperm(num_classes, generator=_generator(seed, _ORDER))
+    kept = long_tail_counts(sizes[order].tolist(), factor, profile)
+    counts = torch.zeros(num_classes, dtype=torch.int64)
+    counts[order] = torch.tensor(kept, dtype=torch.int64)
+    return choose_counts(labels, torch.minimum(counts, sizes).tolist(), seed, subset_rule)
 
 
 def per_class_indices(
@@ -304,6 +187,108 @@ def listed_indices(file: Path, labels: Tensor, num_classes: int) -> Tensor:
             f"class {int(counts.argmin())}. Add an image of each."
         )
     return chosen
+
+
+def long_tail(dataset: Dataset[Any], labels: Tensor, factor: float, **options: Any) -> Subset[Any]:
+    """Make any labelled dataset long-tailed.
+
+    Args:
+        dataset: N samples.
+        labels: (N,) class of each sample.
+        factor: largest over smallest class, at least 1.
+        options: as of `long_tail_indices`.
+
+    Returns:
+        The dataset's subset; its `indices` are positions in the dataset.
+    """
+    return Subset(dataset, long_tail_indices(labels, int(labels.max()) + 1, factor, **options).tolist())
+
+
+def carve_validation(
+    labels: Tensor, num_classes: int, *, per_class: int = 0, fraction: float = 0.0, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Take a validation part out of each class, leaving at least one sample of every class for training.
+
+    Args:
+        labels: (N,) class of each training sample.
+        num_classes: C.
+        per_class: samples to take of each class; or
+        fraction: share of each class to take, rounded to the nearest sample.
+        seed: chooses the samples.
+
+    Returns:
+        Positions of the training part and of the validation part, each ascending.
+    """
+    sizes = torch.bincount(labels, minlength=num_classes).tolist()
+    wanted = [per_class if per_class else round(size * fraction) for size in sizes]
+    taken = [max(0, min(want, size - 1)) for want, size in zip(wanted, sizes, strict=True)]
+    validation = choose_counts(labels, taken, derive_seed(seed, _CARVE), "seeded")
+    return _complement(validation, len(labels)), validation
+
+
+def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Split each class in two parts.
+
+    Args:
+        labels: (N,) class of each sample.
+        fraction: share of each class in the first part, rounded to the nearest sample, at least one.
+        seed: chooses the samples.
+
+    Returns:
+        Positions of the first and of the second part, each ascending.
+
+    Raises:
+        DataError: nothing is left for the second part.
+    """
+    sizes = torch.bincount(labels).tolist()
+    kept = [max(1, round(size * fraction)) for size in sizes]
+    first = choose_counts(labels, kept, derive_seed(seed, _SPLIT), "seeded")
+    if len(first) == len(labels):
+        raise DataError(
+            f"Expected `train_fraction` to leave images for the test part, but {fraction:g} of classes of at most "
+            f"{max(sizes)} images leaves none. Lower it."
+        )
+    return first, _complement(first, len(labels))
+
+
+def choose_counts(labels: Tensor, counts: list[int], seed: int, rule: str) -> Tensor:
+    """Take the given number of images of each class, by a ``subset_rule``; positions, ascending."""
+    check(subset_rule=rule)
+    legacy = np.random.RandomState(0)
+    chosen = []
+    for label, count in enumerate(counts):
+        members = torch.nonzero(labels == label).flatten()
+        if rule == "seeded":
+            members = members[torch.randperm(len(members), generator=_generator(seed, _SUBSET, label))]
+        elif rule == "cao_seed0":
+            shuffled = members.numpy().copy()
+            legacy.shuffle(shuffled)
+            members = torch.from_numpy(shuffled)
+        chosen.append(members[:count])
+    return torch.cat(chosen).sort().values
+
+
+def index_hash(indices: Tensor) -> str:
+    """Name a choice of images by 16 hexadecimal digits: SHA-256 over the indices as little-endian int64.
+
+    Args:
+        indices: (N,) positions in the full dataset; their order matters.
+
+    Example:
+        >>> index_hash(torch.tensor([0, 1, 2]))
+        'ab25350e3e65efeb'
+    """
+    return hashlib.sha256(indices.cpu().numpy().astype("<i8").tobytes()).hexdigest()[:16]
+
+
+def _complement(rows: Tensor, size: int) -> Tensor:
+    kept = torch.ones(size, dtype=torch.bool)
+    kept[rows] = False
+    return torch.nonzero(kept).flatten()
+
+
+def _generator(*parts: int) -> torch.Generator:
+    return torch.Generator().manual_seed(derive_seed(*parts))
 
 
 def _positions(file: Path) -> list[int]:

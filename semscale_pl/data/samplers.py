@@ -107,24 +107,8 @@ class ProgressiveSampling:
         return _draw(labels, counts, self.class_frequencies(counts, epoch), _generator(seed, epoch))
 
 
-def _normalised(values: Tensor) -> Tensor:
-    return values / values.sum()
-
-
-def _draw(labels: Tensor, counts: Tensor, frequencies: Tensor, generator: torch.Generator) -> Tensor:
-    probabilities = (frequencies / counts.clamp(min=1))[labels]
-    # Inverse of the cumulative distribution: torch.multinomial stops at 2^24 samples.
-    edges = probabilities.cumsum(0)
-    draws = torch.rand(len(labels), generator=generator, dtype=torch.float64) * edges[-1]
-    return torch.searchsorted(edges, draws, right=True).clamp(max=len(labels) - 1)
-
-
-def _generator(seed: int, epoch: int) -> torch.Generator:
-    return torch.Generator().manual_seed(derive_seed(seed, epoch))
-
-
 class EpochSampler(Sampler[int]):
-    """The order of one epoch, as a function of seed and epoch; Lightning tells the epoch through `set_epoch`.
+    """The order of one epoch, as a function of seed and epoch; Lightning sets the epoch through `set_epoch`.
 
     Args:
         sampling: the rule.
@@ -243,3 +227,19 @@ def loader_generator(seed: int) -> torch.Generator:
         seed: any integer in [0, 2^63).
     """
     return torch.Generator().manual_seed(seed)
+
+
+def _normalised(values: Tensor) -> Tensor:
+    return values / values.sum()
+
+
+def _draw(labels: Tensor, counts: Tensor, frequencies: Tensor, generator: torch.Generator) -> Tensor:
+    probabilities = (frequencies / counts.clamp(min=1))[labels]
+    # Inverse of the cumulative distribution: torch.multinomial stops at 2^24 samples.
+    edges = probabilities.cumsum(0)
+    draws = torch.rand(len(labels), generator=generator, dtype=torch.float64) * edges[-1]
+    return torch.searchsorted(edges, draws, right=True).clamp(max=len(labels) - 1)
+
+
+def _generator(seed: int, epoch: int) -> torch.Generator:
+    return torch.Generator().manual_seed(derive_seed(seed, epoch))

@@ -138,14 +138,14 @@ class PaddedCrop:
 
             image = pil_to_tensor(image)
         padded = torch.nn.functional.pad(image, [self.padding] * 4)
-        rooms = [side - self.image_size for side in padded.shape[-2:]]
-        if min(rooms) < 0:
+        margins = [side - self.image_size for side in padded.shape[-2:]]
+        if min(margins) < 0:
             raise DataError(
                 f"Expected an image of at least {self.image_size - 2 * self.padding} pixels a side, but got "
                 f"{tuple(image.shape[-2:])}. Lower dataset.image_size, or choose another augmentation."
             )
         draws = torch.rand(3).tolist()
-        top, left = (int(draw * (room + 1)) for draw, room in zip(draws, rooms, strict=False))
+        top, left = (int(draw * (margin + 1)) for draw, margin in zip(draws, margins, strict=False))
         cropped = padded[:, top : top + self.image_size, left : left + self.image_size]
         return cropped.flip(-1) if self.flip and draws[2] < 0.5 else cropped
 

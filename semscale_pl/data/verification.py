@@ -18,6 +18,9 @@ from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
 from semscale_pl.data.vision import Vision
 from semscale_pl.data.wrapped import Balanced
 
+SPLITS = ("train", "val", "test")
+Progress = Callable[[Iterable[Any], int], Iterable[Any]]
+
 
 @dataclass(frozen=True)
 class Expectation:
@@ -98,10 +101,6 @@ def expectation_of(name: str) -> Expectation | None:
         True
     """
     return EXPECTED.get(name) or EXPECTED.get(name.removesuffix("_lt1").removesuffix("_lt2").removesuffix("_lt"))
-
-
-SPLITS = ("train", "val", "test")
-Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 
 
 class Finding(NamedTuple):

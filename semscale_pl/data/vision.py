@@ -20,6 +20,12 @@ _WHERE = {
     "CIFAR10": ("cifar-10-batches-py/", "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"),
     "CIFAR100": ("cifar-100-python/", "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"),
 }
+# All that the official files hold beside lists, strings and numbers.
+_ALLOWED = {
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+}
 
 
 class Vision:
@@ -95,14 +101,6 @@ class Digits:
         train, test = stratified_split(labels, self.train_fraction, seed)
         rows = train if split == "train" else test
         return ImageSet(images[rows], labels[rows], [str(digit) for digit in range(10)])
-
-
-# All that the official files hold beside lists, strings and numbers.
-_ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-}
 
 
 def cifar100_superclasses(root: Path) -> tuple[Tensor, list[str]]:

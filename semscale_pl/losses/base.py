@@ -19,7 +19,7 @@ class PerSampleLoss(nn.Module):
         class_frequencies: (C,) float64 with sum 1, the probability that the sampler draws each class, or its share of
             the training images (`from_counts`); None before `setup`. It travels in the state dict, so that a checkpoint
             evaluates without the training data.
-        from_counts: whether `setup` has to be told the classes' counts. False is for a prior that undoes what the
+        from_counts: whether `setup` takes the classes' counts instead. False is for a prior that undoes what the
             sampler shows; True for a measure of how rare a class is, which a sampler does not change.
     """
 

@@ -56,7 +56,7 @@ def seesaw(logits: Tensor, labels: Tensor, counts: Tensor, p: float = 0.8, q: fl
 class Seesaw(PerSampleLoss):
     """Seesaw loss with class counts accumulated while training.
 
-    `setup` only tells it how many classes there are: the counts are those of the labels drawn so far, whatever the
+    `setup` only gives the number of classes: the counts are those of the labels drawn so far, whatever the
     sampler. Before the first `update` all are equal and nothing is mitigated. A repeated `setup` keeps the counts.
 
     Args:

@@ -62,7 +62,7 @@ class CosineClassifier(nn.Module):
     The classes' vectors start uniform on the unit sphere; their length never matters to the logits. With the default
     ``scale=1`` the logits are cosines, which LDAM expects: it multiplies by its own scale after taking off the margin.
     A loss without a scale of its own needs one here (NormSoftmax: 20; 16 to 32 with cross-entropy), because cosines in
-    [-1, 1] alone cannot tell many classes apart.
+    [-1, 1] alone cannot separate many classes.
 
     Args:
         num_features: D, width of the backbone's output.

@@ -97,16 +97,16 @@ def fit_stem(
     replace_module(trunk, conv, new)
 
 
-def replace_module(root: nn.Module, path: str, module: nn.Module) -> None:
+def replace_module(network: nn.Module, path: str, module: nn.Module) -> None:
     """Put a module at a dotted path of another one, in place.
 
     Args:
-        root: the module to change.
+        network: the module to change.
         path: for example "features.conv0".
         module: what shall stand there.
     """
     parent, _, name = path.rpartition(".")
-    setattr(root.get_submodule(parent), name, module)
+    setattr(network.get_submodule(parent), name, module)
 
 
 def _shape(conv: nn.Conv2d) -> tuple[int, int]:

@@ -31,7 +31,7 @@ class ImbalancedClassifier(pl.LightningModule):
         scheduler: called with the optimizer; stepped once an epoch.
         num_classes: C.
         class_counts: (C,) images of each class in training, for the loss and the many/medium/few groups; a datamodule
-            that knows better is asked at set-up. Needed here for weight averaging (EMA, SWA).
+            replaces them at set-up. Needed here for weight averaging (EMA, SWA).
         class_names: taken from the datamodule where it has them.
         mixing: mixup and CutMix, or None.
         config: plain dict from which the module can be built again; kept in every checkpoint.
@@ -98,12 +98,12 @@ class ImbalancedClassifier(pl.LightningModule):
         self.class_names = getattr(datamodule, "class_names", self.class_names)
         if stage == "fit" or self.loss.class_frequencies is None:
             # Otherwise the loss has those of its training, which a progressive sampler does not repeat in a test.
-            self._tell_loss_the_frequencies()
+            self._set_up_loss()
         self._make_reports()
 
     def on_train_epoch_start(self) -> None:
-        """Tell the loss of class frequencies that change with the epoch (progressive sampling)."""
-        self._tell_loss_the_frequencies()
+        """Give the loss the class frequencies, which a progressive sampler changes with the epoch."""
+        self._set_up_loss()
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return the loss of a batch of (images, labels, indices), with the logits for the recorder."""
@@ -178,7 +178,7 @@ class ImbalancedClassifier(pl.LightningModule):
             return weighted_mean(first, inputs.labels, terms)
         return mixed_mean(first, self.loss(logits, inputs.mixed_labels), inputs, terms)
 
-    def _tell_loss_the_frequencies(self) -> None:
+    def _set_up_loss(self) -> None:
         name = "class_counts" if getattr(self.loss, "from_counts", False) else "class_frequencies"
         frequencies = getattr(getattr(self.trainer, "datamodule", None), name, None)
         if frequencies is not None:
