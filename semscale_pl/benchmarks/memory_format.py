@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from semscale_pl.benchmarks import now, parse_options, print_figures
 from semscale_pl.models.classifiers import LinearClassifier
 from semscale_pl.models.resnet_cifar import ResNetCifar
 from semscale_pl.models.small_cnn import SmallCNN
@@ -46,9 +45,9 @@ def compare(name: str, batch_size: int = 128, steps: int = 8, device: str = "cpu
     for _ in range(steps + 1):
         for last, network in networks.items():
             given = images.to(memory_format=torch.channels_last) if last else images
-            started = _now(device)
+            started = now(device, time.process_time)
             nn.functional.cross_entropy(head(network(given)), targets).backward()
-            times[last].append(_now(device) - started)
+            times[last].append(now(device, time.process_time) - started)
     plain, channels_last = (1e3 * statistics.median(times[last][1:]) for last in (False, True))
     return {
         "network": name,
@@ -56,13 +55,6 @@ def compare(name: str, batch_size: int = 128, steps: int = 8, device: str = "cpu
         "channels_last_ms": channels_last,
         "faster_by": plain / channels_last,
     }
-
-
-def _now(device: str) -> float:
-    if device == "cpu":
-        return time.process_time()
-    torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,19 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
+    options, as_json = parse_options(str(__doc__), arguments, {"device": "cpu", "steps": 8})
     for name in NETWORKS:
-        found = compare(name, steps=options.steps, device=options.device)
-        words = (
+        found = compare(name, steps=options["steps"], device=options["device"])
+        text = (
             f"{name}: {found['contiguous_ms']:.0f} ms contiguous, {found['channels_last_ms']:.0f} ms channels-last, "
+            f"{found['faster_by']:.2f} times as fast"
         )
-        print(json.dumps(found) if options.json else f"{words}{found['faster_by']:.2f} times as fast")
+        print_figures(found, text, as_json)
     return 0
 
 

@@ -1,15 +1,13 @@
-"""Time one step of the feature pool against recomputing all scales from its contents."""
+"""Time a step of the feature pool against recomputing all scales from its contents."""
 
 from __future__ import annotations
 
-import argparse
-import json
+import inspect
 import platform
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -17,9 +15,10 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from semscale_pl.benchmarks import parse_options, print_figures
 from semscale_pl.geometry import class_centres, interclass_weights, semantic_scale, semantic_scales
 from semscale_pl.geometry.moments import ClassMoments
-from semscale_pl.pool import FeaturePool
+from semscale_pl.pool import FeaturePool, Mode
 
 _STEPS_A_ROUND = 5
 
@@ -104,7 +103,7 @@ def run(
 def long_tail_labels(num_samples: int, num_classes: int, largest: int, smallest: int) -> Tensor:
     """Return sorted labels of a long tail from ``largest`` to ``smallest``, as steep as ``num_samples`` asks for.
 
-    Class i has ``smallest (largest / smallest)^(t^p)`` samples, t falling from 1 to 0. With p = 1, the exponential
+    Class i has ``smallest (largest / smallest)^(t^p)`` samples, t decreasing from 1 to 0. With p = 1, the exponential
     profile, 1,000 classes from 1,280 to 5 would number 229,976, twice as many as ImageNet-LT has; p is chosen to fit.
     """
     positions = np.linspace(1.0, 0.0, num_classes)
@@ -187,8 +186,8 @@ def _timed(function: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the benchmark from the command line and print its result.
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the figures of one pool.
 
     Args:
         arguments: of the command line.
@@ -196,21 +195,11 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0.
     """
-    parser = argparse.ArgumentParser(description="Time a step of the feature pool against full recomputations.")
-    for name, default in (("num-samples", 115_846), ("num-classes", 1000), ("largest", 1280), ("smallest", 5)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    for name, default in (("batch-size", 512), ("num-features", 64), ("rounds", 7), ("seed", 0)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--mode", choices=("indexed", "fifo"), default="indexed")
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch and of numpy")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = vars(parser.parse_args(arguments))
-    as_json = options.pop("json")
-    threads = options.pop("threads")
-    torch.set_num_threads(threads)
-    with threadpool_limits(threads):
-        result = run(**options)
-    sys.stdout.write((json.dumps(result, indent=2) if as_json else render(result)) + "\n")
+    defaults = {name: value.default for name, value in inspect.signature(run).parameters.items()}
+    options, as_json = parse_options(str(__doc__), arguments, defaults, {"mode": get_args(Mode)})
+    with threadpool_limits(options.pop("threads")):
+        found = run(**options)
+    print_figures(found, render(found), as_json)
     return 0
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from semscale_pl.benchmarks import now, parse_options, print_figures
 from semscale_pl.callbacks.reweighting.semantic_scale import SemanticScaleReweighting
 from semscale_pl.callbacks.training_data import TrainingSplit
 from semscale_pl.imbalance import long_tail_counts
@@ -46,17 +44,17 @@ def run(
     for _ in range(steps + 2):
         indices = torch.randperm(len(labels))[:batch_size]
         images, targets = torch.randn(batch_size, 3, 32, 32, device=device), labels[indices].to(device)
-        started = _now(device)
+        started = now(device)
         features = backbone(images)
         logits = head(features)
-        before = _now(device)
+        before = now(device)
         terms = callback(StepInputs(features.detach(), logits.detach(), targets, indices.to(device)))
-        share.append(_now(device) - before)
+        share.append(now(device) - before)
         loss = weighted_mean(nn.functional.cross_entropy(logits, targets, reduction="none"), targets, terms)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        whole.append(_now(device) - started)
+        whole.append(now(device) - started)
     step, own = statistics.median(whole[2:]), statistics.median(share[2:])
     return {
         "batch_size": batch_size,
@@ -80,12 +78,6 @@ def _callback(counts: torch.Tensor, labels: torch.Tensor, device: str) -> Semant
     return callback
 
 
-def _now(device: str) -> float:
-    if device != "cpu":
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the figures for two batch sizes.
 
@@ -95,20 +87,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(arguments)
+    options, as_json = parse_options(str(__doc__), arguments, {"device": "cpu", "steps": 12})
     for batch_size in (64, 128):
-        result = run(batch_size, options.steps, device=options.device)
-        if options.json:
-            print(json.dumps(result))
-        else:
-            print(
-                f"batch {batch_size}: callback {result['callback_ms']:.1f} ms of a step of {result['step_ms']:.0f} ms, "
-                f"{100 * result['share']:.2f} %"
-            )
+        found = run(batch_size, options["steps"], device=options["device"])
+        text = (
+            f"batch {batch_size}: callback {found['callback_ms']:.1f} ms of a step of {found['step_ms']:.0f} ms, "
+            f"{100 * found['share']:.2f} %"
+        )
+        print_figures(found, text, as_json)
     return 0
 
 
