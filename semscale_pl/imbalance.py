@@ -9,10 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from semscale_pl.options import check, check_choice
+from semscale_pl.options import PROFILES, check, check_choice
 from semscale_pl.validation import ArrayLike, as_tensor
-
-PROFILES = ("none", "exponential", "step")
 
 
 class ScaleWeights(NamedTuple):

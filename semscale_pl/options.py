@@ -126,7 +126,9 @@ def one_of(*choices: str) -> Rule:
 
 
 SWITCH = Rule("true or false", lambda value: isinstance(value, bool), read=read_value)
-_PROFILE = one_of("none", "exponential", "step", "per_class", "listed")
+# Profiles of class sizes that an imbalance factor makes, and those that leave it at 1.
+PROFILES = ("none", "exponential", "step")
+_PROFILE = one_of(*PROFILES, "per_class", "listed")
 CONTROLLED = ("matched", "oas", "ledoit_wolf", "extrapolated")
 # Eigenvalues of a class that a measurement keeps at most.
 MOST_EIGENVALUES = 64
@@ -152,6 +154,8 @@ RULES: dict[str, Rule] = {
     "eval_batch_size": integer(1, optional=True),
     "validation_per_class": integer(0),
     "validation_fraction": within("[0, 1)"),
+    "train_fraction": within("(0, 1)"),
+    "Folder.train_fraction": within("(0, 1)", optional=True),
     "num_workers": integer(0),
     "prefetch_factor": integer(1, optional=True),
     "download": SWITCH,

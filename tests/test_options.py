@@ -113,6 +113,15 @@ def test_a_configuration_repeats_the_defaults_of_the_signature(group: str, optio
     assert different == VARIANTS.get((group, option), set())
 
 
+def test_arguments_of_other_peoples_classes_are_their_own_affair() -> None:
+    erasing = {"_target_": "torchvision.transforms.v2.RandomErasing", "scale": [0.02, 0.3], "ratio": [0.3, 3.0]}
+    check_values(OmegaConf.create({"augmentation": {"transform": erasing}}))
+    check_values(OmegaConf.create({"seed": 1, "again": {"seed": "${seed}"}}))
+    mine = {"_target_": "mine.Focal", "gamma": -1}
+    with pytest.raises(WrongCallError, match=r"`loss\.gamma`"):
+        check_values(OmegaConf.create({"loss": mine}))
+
+
 def test_every_rule_refuses_something_and_accepts_something() -> None:
     for key, rule in RULES.items():
         words = rule.expected.removeprefix("one of ").split(", ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,12 +89,19 @@ def _class_name(cfg: DictConfig, group: str) -> str:
 
 
 _ABSENT = object()
+# Groups whose keys mean the same whatever class they build.
+_GROUPS = (
+    "dataset", "imbalance", "sampler", "mixing", "loss", "classifier", "reweighting",
+    "optimizer", "scheduler", "trainer", "early_stopping",
+)  # fmt: skip
+# The value of another key, such as ${seed}; ${oc.env:SEED} is none.
+_TAKEN_OVER = re.compile(r"\$\{[\w.]+\}")
 # Keys of a training run that are not groups.
 _PLAIN_KEYS = ("seed", "subset_seed", "imbalance_factor", "lr_reference_batch", "compile", "ckpt_path")
 
 
 def check_values(cfg: DictConfig, command: str = "train") -> None:
-    """Hold every option that has a rule against it, what was written out before what is taken over from elsewhere.
+    """Hold every option that has a rule against it; one that takes over another's value leaves that to the other.
 
     Args:
         cfg: of a command.
@@ -104,22 +112,25 @@ def check_values(cfg: DictConfig, command: str = "train") -> None:
     """
     tree = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(tree, Mapping)
-    rules = list(_rules(tree, command))
-    for key, _, rule in sorted(rules, key=lambda entry: "${" in str(entry[1])):
+    for key, rule in _rules(tree, command):
         value = OmegaConf.select(cfg, key, default=_ABSENT)
         if value is not _ABSENT and not rule.accepts(value):
             raise WrongCallError(rule.refusal(key, value))
 
 
-def _rules(tree: Mapping[Any, Any], *owners: str, prefix: str = "") -> Iterator[tuple[str, Any, Rule]]:
-    """Yield key, value and rule of the options in nested groups; an object's class comes before its group."""
-    target = str(tree.get("_target_")).rpartition(".")[2]
+def _rules(tree: Mapping[Any, Any], *owners: str, prefix: str = "") -> Iterator[tuple[str, Rule]]:
+    """Yield key and rule of the options in nested groups; an object's class comes before its group.
+
+    An argument of a class of somebody else's may mean another thing by the same name, such as `scale` of a transform.
+    """
+    module, _, kind = str(tree.get("_target_")).rpartition(".")
+    known = not prefix or owners[0] in _GROUPS or module.startswith("semscale_pl.")
     for name, value in tree.items():
-        rule = rule_of(str(name), target, *owners)
+        rule = rule_of(str(name), kind, *owners) if known else None
         if isinstance(value, Mapping):
             yield from _rules(value, str(name), prefix=f"{prefix}{name}.")
-        elif rule is not None:
-            yield f"{prefix}{name}", value, rule
+        elif rule is not None and not _TAKEN_OVER.fullmatch(str(value)):
+            yield f"{prefix}{name}", rule
 
 
 def check_train(cfg: DictConfig) -> None:

@@ -11,6 +11,7 @@ import torch
 from semscale_pl.data.decoding import SUFFIXES, find_images, is_hidden, read_rgb, reason
 from semscale_pl.data.longtail import stratified_split
 from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
+from semscale_pl.options import check
 
 
 class ImageFiles(Sequence[Any]):
@@ -62,8 +63,7 @@ class Folder:
         val: str | None = "val",
         test: str = "test",
     ) -> None:
-        if train_fraction is not None and not 0 < train_fraction < 1:
-            raise ValueError(f"Expected `train_fraction` to be in (0, 1), but got {train_fraction}. Try 0.5, or null.")
+        check("Folder", train_fraction=train_fraction)
         self.folder, self.train_fraction, self.address = folder, train_fraction, address
         self.splits = {"train": train, "val": val, "test": test}
 

@@ -14,12 +14,10 @@ from torch.utils.data import Dataset, Subset
 
 from semscale_pl.data.source import DataError
 from semscale_pl.imbalance import long_tail_counts
-from semscale_pl.options import RULES, check, check_choice
+from semscale_pl.options import PROFILES, RULES, check, check_choice
 from semscale_pl.seeding import derive_seed
 
 NONE, EXPONENTIAL, STEP, PER_CLASS, LISTED = "none", "exponential", "step", "per_class", "listed"
-# Those that a factor describes.
-PROFILES = (NONE, EXPONENTIAL, STEP)
 # Separate streams of one seed, so that the choice of images, of classes and of validation images are independent.
 _SUBSET, _ORDER, _CARVE, _SPLIT = 1, 2, 3, 4
 

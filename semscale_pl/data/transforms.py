@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from semscale_pl.data.source import DataError
-from semscale_pl.options import check
+from semscale_pl.options import RULES, check
 
 Augmentation = Callable[[Any], Any]
 
@@ -76,10 +76,9 @@ def check_image_size(image_size: Any) -> None:
     Raises:
         ValueError: it is not an integer of at least 1.
     """
-    if not isinstance(image_size, int) or image_size < 1:
-        raise ValueError(
-            f"Expected `image_size` to be an integer of at least 1, but got {image_size}. Set dataset.image_size."
-        )
+    rule = RULES["image_size"]
+    if not rule.accepts(image_size):
+        raise ValueError(f"{rule.refusal('image_size', image_size)} Set dataset.image_size.")
 
 
 def _check_statistics(channels: int | None, mean: list[float], std: list[float]) -> None:

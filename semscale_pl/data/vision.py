@@ -12,6 +12,7 @@ from torch import Tensor
 
 from semscale_pl.data.longtail import stratified_split
 from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
+from semscale_pl.options import check
 
 # What must lie below the root, and where it comes from.
 _WHERE = {
@@ -82,8 +83,7 @@ class Digits:
     """
 
     def __init__(self, train_fraction: float = 0.6) -> None:
-        if not 0 < train_fraction < 1:
-            raise ValueError(f"Expected `train_fraction` to be in (0, 1), but got {train_fraction}. Try 0.6.")
+        check(train_fraction=train_fraction)
         self.train_fraction = train_fraction
 
     def prepare(self, root: Path, download: bool) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from semscale_pl.config.composing import experiments_dir
 from semscale_pl.figures.style import PALETTE, finite, new_figure
+from semscale_pl.options import RULES
 from semscale_pl.statistics import mean_interval, paired_difference, pearson, spearman
 from semscale_pl.studies.running import Report
 from semscale_pl.tables import publishing
@@ -45,8 +46,8 @@ def class_quantities(record: Mapping[str, Any], alphas: Sequence[float] = (1.0,)
 
     Reference: Ma et al. (ICLR 2023), section 3.4, Table 1.
     """
-    if not all(alpha >= 1.0 for alpha in alphas):
-        raise ValueError(f"Expected `alphas` of at least 1, but got {list(alphas)}.")
+    for alpha in alphas:
+        RULES["alpha"].check("alphas", alpha)
     scales, weights = (finite(record["scales"][name]) for name in ("S'", "W"))
     largest = np.nanmax(scales) if np.isfinite(scales).any() else math.nan
     relative = scales / largest if largest > 0 else scales
