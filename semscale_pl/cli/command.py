@@ -84,7 +84,7 @@ class Command:
         takes_anything: whether arguments are passed on as they are.
         may_be_bare: whether a call without arguments runs instead of printing the usage.
         interrupted: what an interruption leaves behind.
-        told: errors whose message is for the user, besides ValueError and FileNotFoundError.
+        reported: errors whose message is for the user, besides ValueError and FileNotFoundError.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Command:
     takes_anything: bool = False
     may_be_bare: bool = False
     interrupted: str = "Interrupted."
-    told: tuple[type[Exception], ...] = ()
+    reported: tuple[type[Exception], ...] = ()
 
     @property
     def keys(self) -> dict[str, Setting]:
@@ -133,7 +133,7 @@ class Command:
         return exit_code(
             answer,
             interrupted=self.interrupted,
-            told=(ValueError, FileNotFoundError, *self.told),
+            reported=(ValueError, FileNotFoundError, *self.reported),
         )
 
     def parse(self, argv: Sequence[str]) -> Call:

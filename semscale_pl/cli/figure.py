@@ -38,7 +38,7 @@ COMMAND = Command(
     },
     argument="NAME",
     may_be_bare=True,
-    told=(OSError,),
+    reported=(OSError,),
 )
 
 

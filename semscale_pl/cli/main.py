@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from semscale_pl import __version__
-from semscale_pl.config.errors import OK, WRONG_CALL, complain, did_you_mean, exit_code, leftovers
+from semscale_pl.config.errors import OK, WRONG_CALL, complain, did_you_mean, exit_code
+from semscale_pl.config.leftovers import leftovers
 from semscale_pl.config.sweeps import FLAGS, check_sweep, is_sweep, runnable
 
 # Command to the module that has `CONFIG` (a file of conf/, without .yaml), `check(cfg)` and `run(cfg)`; and what

@@ -15,6 +15,79 @@ from semscale_pl.config.moved import with_current_names
 from semscale_pl.options import Rule, rule_of
 
 _HOLD_OUT = "Hold one out with dataset.validation_per_class=N or dataset.validation_fraction=F."
+_ABSENT = object()
+# Groups whose keys mean the same whatever class they build.
+_GROUPS = (
+    "dataset", "imbalance", "sampler", "mixing", "loss", "classifier", "reweighting",
+    "optimizer", "scheduler", "trainer", "early_stopping",
+)  # fmt: skip
+# The value of another key, such as ${seed}; ${oc.env:SEED} is none.
+_TAKEN_OVER = re.compile(r"\$\{[\w.]+\}")
+# Keys of a training run that are not groups.
+_PLAIN_KEYS = ("seed", "subset_seed", "imbalance_factor", "lr_reference_batch", "compile", "ckpt_path")
+
+
+def composed(overrides: Sequence[str]) -> Any:
+    """Compose the configuration of a training run with a dataset, and check it.
+
+    Args:
+        overrides: of `semscale train`.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        cfg = with_current_names(compose("train", overrides=list(overrides)))
+    check_values(cfg)
+    return cfg
+
+
+def check_train(cfg: DictConfig) -> None:
+    """Check what a training run is made from.
+
+    Raises:
+        WrongCallError: naming what cannot work.
+    """
+    _check_top_level(cfg)
+    OmegaConf.resolve(cfg.copy())  # a broken interpolation or a missing value speaks up here
+    check_values(cfg)
+    _check_schedule(cfg)
+    _check_imbalance(cfg)
+    _check_mixing(cfg)
+    check_combinations(cfg)
+    _check_deterministic_precision(cfg)
+    check_file("ckpt_path", OmegaConf.select(cfg, "ckpt_path"))
+
+
+def check_evaluate(cfg: DictConfig) -> None:
+    """Check what an evaluation is made from.
+
+    Raises:
+        WrongCallError: naming what cannot work.
+    """
+    if OmegaConf.is_missing(cfg, "ckpt"):
+        raise WrongCallError("Expected a checkpoint to evaluate. Pass ckpt=RUN/checkpoints/last.ckpt")
+    check_values(cfg, "evaluate")
+    check_file("ckpt", cfg.ckpt, needed=True)
+
+
+def check_values(cfg: DictConfig, command: str = "train") -> None:
+    """Hold every option that has a rule against it; one that takes over another's value leaves that to the other.
+
+    Args:
+        cfg: of a command.
+        command: that it belongs to.
+
+    Raises:
+        WrongCallError: naming the first key whose value is not allowed.
+    """
+    tree = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(tree, Mapping)
+    for key, rule in _rules(tree, command):
+        value = OmegaConf.select(cfg, key, default=_ABSENT)
+        if value is not _ABSENT and not rule.accepts(value):
+            raise WrongCallError(rule.refusal(key, value))
 
 
 def check_combinations(cfg: DictConfig) -> None:
@@ -40,6 +113,18 @@ def check_combinations(cfg: DictConfig) -> None:
             raise WrongCallError(
                 f"Expected a validation part for `callbacks.{name}`, which watches {monitor}, but got none. {_HOLD_OUT}"
             )
+
+
+def check_file(key: str, path: Any, needed: bool = False) -> None:
+    """Check that a key names a file that is there.
+
+    Raises:
+        WrongCallError: there is no such file.
+    """
+    if path is None and not needed:
+        return
+    if path is None or not Path(str(path)).is_file():
+        raise WrongCallError(f"Expected `{key}` to be a checkpoint file, but there is none at {path!r}.")
 
 
 def may_have_validation(cfg: DictConfig) -> bool:
@@ -88,36 +173,6 @@ def _class_name(cfg: DictConfig, group: str) -> str:
     return str(OmegaConf.select(cfg, f"{group}._target_")).rpartition(".")[2]
 
 
-_ABSENT = object()
-# Groups whose keys mean the same whatever class they build.
-_GROUPS = (
-    "dataset", "imbalance", "sampler", "mixing", "loss", "classifier", "reweighting",
-    "optimizer", "scheduler", "trainer", "early_stopping",
-)  # fmt: skip
-# The value of another key, such as ${seed}; ${oc.env:SEED} is none.
-_TAKEN_OVER = re.compile(r"\$\{[\w.]+\}")
-# Keys of a training run that are not groups.
-_PLAIN_KEYS = ("seed", "subset_seed", "imbalance_factor", "lr_reference_batch", "compile", "ckpt_path")
-
-
-def check_values(cfg: DictConfig, command: str = "train") -> None:
-    """Hold every option that has a rule against it; one that takes over another's value leaves that to the other.
-
-    Args:
-        cfg: of a command.
-        command: that it belongs to.
-
-    Raises:
-        WrongCallError: naming the first key whose value is not allowed.
-    """
-    tree = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(tree, Mapping)
-    for key, rule in _rules(tree, command):
-        value = OmegaConf.select(cfg, key, default=_ABSENT)
-        if value is not _ABSENT and not rule.accepts(value):
-            raise WrongCallError(rule.refusal(key, value))
-
-
 def _rules(tree: Mapping[Any, Any], *owners: str, prefix: str = "") -> Iterator[tuple[str, Rule]]:
     """Yield key and rule of the options in nested groups; an object's class comes before its group.
 
@@ -131,47 +186,6 @@ def _rules(tree: Mapping[Any, Any], *owners: str, prefix: str = "") -> Iterator[
             yield from _rules(value, str(name), prefix=f"{prefix}{name}.")
         elif rule is not None and not _TAKEN_OVER.fullmatch(str(value)):
             yield f"{prefix}{name}", rule
-
-
-def check_train(cfg: DictConfig) -> None:
-    """Check what a training run is made from.
-
-    Raises:
-        WrongCallError: naming what cannot work.
-    """
-    _check_top_level(cfg)
-    OmegaConf.resolve(cfg.copy())  # a broken interpolation or a missing value speaks up here
-    check_values(cfg)
-    _check_schedule(cfg)
-    _check_imbalance(cfg)
-    _check_mixing(cfg)
-    check_combinations(cfg)
-    _check_deterministic_precision(cfg)
-    check_file("ckpt_path", OmegaConf.select(cfg, "ckpt_path"))
-
-
-def check_evaluate(cfg: DictConfig) -> None:
-    """Check what an evaluation is made from.
-
-    Raises:
-        WrongCallError: naming what cannot work.
-    """
-    if OmegaConf.is_missing(cfg, "ckpt"):
-        raise WrongCallError("Expected a checkpoint to evaluate. Pass ckpt=RUN/checkpoints/last.ckpt")
-    check_values(cfg, "evaluate")
-    check_file("ckpt", cfg.ckpt, needed=True)
-
-
-def check_file(key: str, path: Any, needed: bool = False) -> None:
-    """Check that a key names a file that is there.
-
-    Raises:
-        WrongCallError: there is no such file.
-    """
-    if path is None and not needed:
-        return
-    if path is None or not Path(str(path)).is_file():
-        raise WrongCallError(f"Expected `{key}` to be a checkpoint file, but there is none at {path!r}.")
 
 
 def _check_top_level(cfg: DictConfig) -> None:
@@ -223,19 +237,3 @@ def _check_deterministic_precision(cfg: DictConfig) -> None:
         raise WrongCallError(
             f"Expected `trainer.precision` to be one that a CPU has, but got {cfg.trainer.precision}. Use bf16-mixed."
         )
-
-
-def composed(overrides: Sequence[str]) -> Any:
-    """Compose the configuration of a training run with a dataset, and check it.
-
-    Args:
-        overrides: of `semscale train`.
-    """
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = with_current_names(compose("train", overrides=list(overrides)))
-    check_values(cfg)
-    return cfg

@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
@@ -15,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from semscale_pl.config.composing import config_dir
+from semscale_pl.config.leftovers import clear_run_folder
 from semscale_pl.files import CannotWriteError
 
 OK, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
@@ -59,57 +59,6 @@ def closest_key(name: str, keys: Iterable[str]) -> str:
     return f" Did you mean `{elsewhere[0]}`?" if elsewhere else ""
 
 
-HYDRA_FILES = {"config.yaml", "hydra.yaml", "overrides.yaml"}
-_FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
-
-
-class Leftovers:
-    """Knows whether the folder of the present call was there before it.
-
-    Attributes:
-        ours: whether the call makes its folder; False until `note` has seen its arguments.
-    """
-
-    def __init__(self) -> None:
-        self.ours = False
-
-    def note(self, overrides: Sequence[str]) -> None:
-        """Look, before Hydra makes the run folder, whether it is there.
-
-        The default folder carries the time to the microsecond and is new; one that was named is only ours where there
-        is none by that name, and not where the name has to be worked out first.
-
-        Args:
-            overrides: of the command line.
-        """
-        named = [value for key, _, value in (one.lstrip("+").partition("=") for one in overrides) if key in _FOLDERS]
-        self.ours = all("$" not in value and not Path(value.strip("\"'")).exists() for value in named)
-
-    def clear(self, folder: Path) -> bool:
-        """Remove the run folder where this call made it and it holds nothing but `.hydra`.
-
-        Args:
-            folder: of the run.
-
-        Returns:
-            Whether it was removed.
-        """
-        inner = folder / ".hydra"
-        if not (self.ours and inner.is_dir() and not folder.is_symlink() and not inner.is_symlink()):
-            return False
-        files = list(inner.iterdir())
-        if [path.name for path in folder.iterdir()] != [".hydra"] or {path.name for path in files} - HYDRA_FILES:
-            return False
-        for path in files:
-            path.unlink()
-        inner.rmdir()
-        folder.rmdir()
-        return True
-
-
-leftovers = Leftovers()
-
-
 class WrongCallError(ValueError):
     """A configuration that cannot work, found before anything heavy is imported."""
 
@@ -125,7 +74,7 @@ def exit_code(
     *,
     config_name: str = "train",
     interrupted: str = "Interrupted.",
-    told: tuple[type[Exception], ...] = (),
+    reported: tuple[type[Exception], ...] = (),
 ) -> int:
     """Run a task and turn every ending into an exit code, and what the user can mend into one line.
 
@@ -133,7 +82,7 @@ def exit_code(
         task: returns its exit code, or None for 0.
         config_name: see :func:`message_of`.
         interrupted: what to say where the user stops it.
-        told: further errors whose message is for the user; others keep their traceback.
+        reported: further errors whose message is for the user; others keep their traceback.
 
     Returns:
         0 done, 1 failed, 2 wrong call, 130 interrupted.
@@ -147,7 +96,7 @@ def exit_code(
         return OK if end.code is None else end.code if isinstance(end.code, int) else FAILED
     except Exception as error:
         message = message_of(error, config_name)
-        if message is None and isinstance(error, told):
+        if message is None and isinstance(error, reported):
             message = str(error)
         if message is None:
             raise
@@ -168,18 +117,10 @@ def answers_in_one_line(task: Callable[[Any], Any]) -> Callable[[Any], Any]:
             message = message_of(error)
             if message is None:
                 raise
-            _clear_run_folder()
+            clear_run_folder()
             raise SystemExit(complain(message)) from error
 
     return guarded
-
-
-def _clear_run_folder() -> None:
-    """Take away the folder that Hydra made for a run that did not begin."""
-    from hydra.core.hydra_config import HydraConfig
-
-    if HydraConfig.initialized():
-        leftovers.clear(Path(HydraConfig.get().runtime.output_dir))
 
 
 def message_of(error: BaseException, config_name: str = "train") -> str | None:

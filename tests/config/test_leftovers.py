@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from semscale_pl.cli.main import main
-from semscale_pl.config.errors import Leftovers
+from semscale_pl.config.leftovers import Leftovers
 
 
 @pytest.fixture(autouse=True)
