@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from watching import Build, Watching
 
 from semscale_pl.callbacks.reweighting.difficulty import DifficultyReweighting
-from semscale_pl.weighting import StepInputs, StepTerms
-
-Build = Callable[..., Any]
+from semscale_pl.weighting import StepTerms
 
 
-class Watched(DifficultyReweighting):
+class Watched(Watching, DifficultyReweighting):
     """Keeps each epoch's terms and validation results."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.seen: dict[int, list[StepTerms]] = {}
         self.results: dict[int, list[float]] = {}
-
-    def __call__(self, inputs: StepInputs) -> StepTerms:
-        terms = super().__call__(inputs)
-        self.seen.setdefault(self._epoch, []).append(terms)
-        return terms
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         super().on_validation_end(trainer, pl_module)

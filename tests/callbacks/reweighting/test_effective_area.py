@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,11 @@ from pytorch_lightning.callbacks import StochasticWeightAveraging
 from pytorch_lightning.demos.boring_classes import BoringModel
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
+from watching import Build, Watching
 
 from semscale_pl.callbacks.reweighting.effective_area import EffectiveAreaReweighting, effective_areas
 from semscale_pl.seeding import derive_seed
-from semscale_pl.weighting import StepInputs, StepTerms
-
-Build = Callable[..., Any]
+from semscale_pl.weighting import StepTerms
 
 
 def written_out(
@@ -70,12 +68,11 @@ def test_degenerate_features() -> None:
     assert effective_areas(opposite, labels, 1, batch_size=2, bounded=False).tolist() == [float("inf")]
 
 
-class Watched(EffectiveAreaReweighting):
+class Watched(Watching, EffectiveAreaReweighting):
     """Keeps each epoch's terms and the features from which its weights had to come."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.seen: dict[int, list[StepTerms]] = {}
         self.features: dict[int, np.ndarray] = {}
         self.modes: list[bool] = []
 
@@ -88,11 +85,6 @@ class Watched(EffectiveAreaReweighting):
         with torch.no_grad():
             self.features[trainer.current_epoch] = pl_module.features(images).double().numpy()
         pl_module.train()
-
-    def __call__(self, inputs: StepInputs) -> StepTerms:
-        terms = super().__call__(inputs)
-        self.seen.setdefault(self._epoch, []).append(terms)
-        return terms
 
 
 @pytest.mark.parametrize("normalization", ["sample", "class"])

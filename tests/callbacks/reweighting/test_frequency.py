@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from watching import Build, Watching
 
 from semscale_pl.callbacks.reweighting.frequency import FrequencyReweighting
 from semscale_pl.data.samplers import ProgressiveSampling
-from semscale_pl.weighting import StepInputs, StepTerms
-
-Build = Callable[..., Any]
+from semscale_pl.weighting import StepTerms
 
 
-class Watched(FrequencyReweighting):
-    """Keeps the weights of every epoch."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.seen: dict[int, StepTerms] = {}
-
-    def __call__(self, inputs: StepInputs) -> StepTerms:
-        self.seen[self._epoch] = super().__call__(inputs)
-        return self.seen[self._epoch]
+class Watched(Watching, FrequencyReweighting):
+    """Keeps every step."""
 
 
 @pytest.mark.parametrize("normalization", ["sample", "class", "none"])
@@ -37,7 +27,7 @@ def test_values(scheme: Any, normalization: str, digits: Build, classifier: Buil
     counts = data.class_counts.numpy().astype(np.float64)
     raw = {"inverse": 1 / counts, "sqrt_inverse": counts**-0.5, "class_balanced": 0.01 / (1 - 0.99**counts)}[scheme]
     scale = {"sample": (counts / counts.sum() * raw).sum(), "class": raw.mean(), "none": 1.0}[normalization]
-    weights = callback.seen[0].class_weights
+    weights = callback.seen[0][-1].class_weights
     assert weights is not None
     np.testing.assert_allclose(weights.numpy(), raw / scale, rtol=1e-10)
 
@@ -45,10 +35,10 @@ def test_values(scheme: Any, normalization: str, digits: Build, classifier: Buil
 def test_a_deferred_ramp(digits: Build, classifier: Build, trainer: Build) -> None:
     callback = Watched(start_epoch=1, ramp_epochs=2)
     trainer(callback, max_epochs=4).fit(classifier(), datamodule=digits())
-    assert callback.seen[0] == StepTerms()
+    assert callback.seen[0][-1] == StepTerms()
     assert callback.weights is not None
     for epoch, strength in ((1, 1 / 3), (2, 2 / 3), (3, 1.0)):
-        torch.testing.assert_close(callback.seen[epoch].class_weights, 1 + strength * (callback.weights - 1))
+        torch.testing.assert_close(callback.seen[epoch][-1].class_weights, 1 + strength * (callback.weights - 1))
 
 
 @pytest.mark.parametrize(("share", "epochs", "first"), [(0.8, 5, 4), (0.5, 4, 2), (0.8, 1, 0)])
@@ -58,7 +48,7 @@ def test_a_start_at_a_share_of_the_epochs(
     callback = Watched(start_epoch=share)
     trainer(callback, max_epochs=epochs, limit_train_batches=1).fit(classifier(), datamodule=digits())
     assert callback.start_epoch == first
-    assert next(epoch for epoch, terms in callback.seen.items() if terms.class_weights is not None) == first
+    assert next(step.epoch for step in callback.steps if step.terms.class_weights is not None) == first
 
 
 def test_a_share_of_a_training_without_end(digits: Build, classifier: Build, trainer: Build) -> None:
@@ -79,7 +69,7 @@ def test_the_expected_weight_stays_one_under_a_sampler_that_changes(
 ) -> None:
     callback, data = Watched(), digits(sampler=ProgressiveSampling(4))
     trainer(callback, max_epochs=4).fit(classifier(), datamodule=data)
-    for epoch, terms in callback.seen.items():
+    for epoch, (*_, terms) in callback.seen.items():
         frequencies = data.sampling.class_frequencies(data.class_counts, epoch)
         assert terms.class_weights is not None
         assert float((frequencies * terms.class_weights).sum()) == pytest.approx(1.0)

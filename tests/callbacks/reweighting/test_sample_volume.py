@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,25 +10,15 @@ import torch
 from pytorch_lightning.demos.boring_classes import BoringModel
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
+from watching import Build, Watching
 
 import semscale_pl as ss
 from semscale_pl.callbacks.reweighting.sample_volume import SampleVolumeReweighting
-from semscale_pl.weighting import StepInputs, StepTerms
-
-Build = Callable[..., Any]
+from semscale_pl.weighting import StepTerms
 
 
-class Watched(SampleVolumeReweighting):
-    """Keeps the terms of every epoch."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.seen: dict[int, list[StepTerms]] = {}
-
-    def __call__(self, inputs: StepInputs) -> StepTerms:
-        terms = super().__call__(inputs)
-        self.seen.setdefault(self._epoch, []).append(terms)
-        return terms
+class Watched(Watching, SampleVolumeReweighting):
+    """Keeps every step."""
 
 
 def raw_images(data: Any) -> torch.Tensor:

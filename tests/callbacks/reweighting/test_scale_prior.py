@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from watching import Build, Watching
 
 import semscale_pl as ss
 from semscale_pl.callbacks.reweighting.semantic_scale import ScalePriorReweighting
-from semscale_pl.weighting import StepInputs, StepTerms
-
-Build = Callable[..., Any]
+from semscale_pl.weighting import StepTerms
 
 
-class Watched(ScalePriorReweighting):
-    """Keeps what every step was handed and what it answered."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.steps: list[tuple[int, StepInputs, StepTerms]] = []
-
-    def __call__(self, inputs: StepInputs) -> StepTerms:
-        terms = super().__call__(inputs)
-        self.steps.append((self._epoch, inputs, terms))
-        return terms
+class Watched(Watching, ScalePriorReweighting):
+    """Keeps every step."""
 
 
 def centred(values: Any) -> np.ndarray:
@@ -45,7 +34,7 @@ def test_every_step_adds_the_log_of_the_floored_scales(
     trainer(callback, max_epochs=3).fit(classifier(), datamodule=digits())
     newest: dict[int, tuple[Tensor, int]] = {}
     num_floored = 0
-    for epoch, inputs, terms in callback.steps:
+    for epoch, _, inputs, terms in callback.steps:
         for feature, label, index in zip(inputs.features, inputs.labels, inputs.indices, strict=True):
             newest[int(index)] = (feature, int(label))
         if epoch == 0:
@@ -63,7 +52,7 @@ def test_every_step_adds_the_log_of_the_floored_scales(
     report = callback.report()
     assert num_floored == report.scalars["num_floored"]
     assert set(report.per_class) == {"scale", "interclass", "imbalance", "log_prior"}
-    np.testing.assert_array_equal(report.per_class["log_prior"], callback.steps[-1][2].log_prior)
+    np.testing.assert_array_equal(report.per_class["log_prior"], callback.steps[-1].terms.log_prior)
 
 
 def test_the_largest_scale_gets_the_largest_logit(digits: Build, classifier: Build, trainer: Build) -> None:

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from watching import Build, Watching
 
 from semscale_pl.callbacks.reweighting.score import ScoreReweighting
 from semscale_pl.callbacks.step_seed import StepSeed
 from semscale_pl.modules.mixing import Mixing
 from semscale_pl.weighting import StepInputs, StepTerms, adjusted_logits
 
-Build = Callable[..., Any]
 
-
-class Watched(ScoreReweighting):
-    """Keeps what every step was handed and what it answered."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.steps: list[tuple[int, StepInputs, StepTerms]] = []
-
-    def __call__(self, inputs: StepInputs) -> StepTerms:
-        terms = super().__call__(inputs)
-        self.steps.append((self._epoch, inputs, terms))
-        return terms
+class Watched(Watching, ScoreReweighting):
+    """Keeps every step."""
 
 
 def step_by_step(scores: np.ndarray, inputs: StepInputs, momentum: float) -> np.ndarray:
@@ -51,7 +40,7 @@ def test_every_step_against_a_loop(mixing: Any, digits: Build, classifier: Build
     callback = Watched(momentum=0.8, start_epoch=1, ramp_epochs=1)
     trainer(callback, StepSeed(5), max_epochs=3).fit(classifier(mixing=mixing), datamodule=digits())
     scores, shares = np.full(10, 0.01), []
-    for epoch, inputs, terms in callback.steps:
+    for epoch, _, inputs, terms in callback.steps:
         scores = step_by_step(scores, inputs, 0.8)
         shares.append(inputs.lam)
         if epoch == 0:

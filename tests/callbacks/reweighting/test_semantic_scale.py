@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint, StochasticWeightAveraging, WeightAveraging
 from pytorch_lightning.demos.boring_classes import BoringModel
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from sklearn.covariance import oas
 from torch import Tensor
+from watching import Build, Watching
 
 import semscale_pl as ss
 from semscale_pl.callbacks.reweighting.frequency import FrequencyReweighting
 from semscale_pl.callbacks.reweighting.semantic_scale import SemanticScaleReweighting
 from semscale_pl.modules.mixing import Mixing
+from semscale_pl.pool import FeaturePool
 from semscale_pl.weighting import StepInputs, StepTerms
 
-Build = Callable[..., Any]
 
-
-class Watched(SemanticScaleReweighting):
-    """Keeps what every step was handed and what it answered."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.steps: list[tuple[int, int, StepInputs, StepTerms]] = []
-
-    def __call__(self, inputs: StepInputs) -> StepTerms:
-        terms = super().__call__(inputs)
-        self.steps.append((self._epoch, self.stage, inputs, terms))
-        return terms
+class Watched(Watching, SemanticScaleReweighting):
+    """Keeps every step."""
 
 
 def test_weights_of_each_step_are_those_of_a_recomputation_from_all_newest_features(
@@ -280,3 +273,50 @@ def test_the_slot_is_free_again_after_a_fit_that_failed(digits: Build, classifie
     with pytest.raises(RuntimeError, match="on purpose"):
         trainer(SemanticScaleReweighting(1), Broken()).fit(module, datamodule=digits())
     assert module.weighting is None
+
+
+def by_oas(features: Tensor, labels: Tensor, num_classes: int, ratio: float | None = None) -> Tensor:
+    scales = torch.full((num_classes,), math.nan, dtype=torch.float64)
+    for label in labels.unique().tolist():
+        rows = features[labels == label].double().numpy()
+        dim = rows.shape[1]
+        covariance = oas(rows)[0] if len(rows) > 1 else np.zeros((dim, dim))
+        scales[label] = np.linalg.slogdet(np.eye(dim) + (ratio or dim) * covariance)[1] / 2 / math.log(2)
+    return scales
+
+
+@pytest.mark.parametrize("mode", ["indexed", "fifo"])
+@pytest.mark.parametrize("ratio", [None, 1.0])
+def test_a_pool_that_slides_keeps_the_shrunk_scales(mode: str, ratio: float | None) -> None:
+    generator = torch.Generator().manual_seed(0)
+    pool = FeaturePool(capacity=60, num_features=8, num_classes=5, mode=mode, storage_dtype=torch.float64)
+    for _ in range(15):
+        # Class 3 has few rows, fewer than dimensions; class 4 none.
+        indices = torch.randperm(60, generator=generator)[:16]
+        labels = torch.where(indices < 3, 3, indices % 3)
+        features = torch.randn(16, 8, generator=generator, dtype=torch.float64) * (1.0 + labels[:, None])
+        pool.push(features, labels, indices)
+    found = pool.scales(estimator="shrunk", ratio="dim" if ratio is None else ratio)
+    torch.testing.assert_close(found, by_oas(*pool.contents(), 5, ratio), rtol=1e-9, atol=1e-9, equal_nan=True)
+    # A change of estimator is not answered from what is cached.
+    plain = pool.scales(ratio="dim" if ratio is None else ratio)
+    present = pool.class_counts() > 1
+    assert not torch.isclose(found[present], plain[present]).any()
+
+
+@pytest.mark.parametrize("pool", ["indexed", "fifo"])
+def test_the_callback_weights_by_the_shrunk_scales_of_its_pool(
+    pool: str, digits: Build, classifier: Build, trainer: Build
+) -> None:
+    callback, data = SemanticScaleReweighting(start_epoch=0, estimator="shrunk", pool=pool), digits()
+    trainer(callback, max_epochs=2).fit(classifier(), datamodule=data)
+    features, labels = callback.pool.contents()
+    scales = by_oas(features, labels, 10)
+    torch.testing.assert_close(callback.scales, scales, rtol=1e-6, atol=1e-6, equal_nan=True)
+    weights = ss.interclass_weights(ss.class_centres(features, labels, 10))
+    imbalance = ss.semantic_scale_imbalance(scales, weights)
+    expected = ss.scales_to_weights(imbalance, data.class_counts, "sample")
+    torch.testing.assert_close(callback.weights, expected, rtol=1e-5, atol=1e-7)
+    few = (data.class_counts > 1) & (data.class_counts < 16)  # fewer images than dimensions
+    assert bool(few.any())
+    assert bool((callback.scales[few] > callback.pool.scales()[few]).all())
