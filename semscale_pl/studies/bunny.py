@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from torch import Tensor
 from semscale_pl.figures.style import PALETTE, finite, new_figure
 from semscale_pl.geometry import semantic_scale
 from semscale_pl.seeding import derive_seed
-from semscale_pl.studies.running import Report
+from semscale_pl.studies.running import Report, data_folder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -183,7 +182,7 @@ def read_points(file: str | None) -> Tensor:
     Raises:
         ValueError: there is no such file, or it holds no such array.
     """
-    path = Path(file) if file else Path(os.environ.get("SEMSCALE_DATA", "data")) / "bunny.npz"
+    path = Path(file) if file else data_folder() / "bunny.npz"
     if not path.is_file():
         raise ValueError(
             f"Expected a point cloud at {str(path)!r}, but there is none. Save the vertices of the Stanford bunny "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,7 +17,7 @@ from semscale_pl.geometry import semantic_scale
 from semscale_pl.geometry.moments import Moments
 from semscale_pl.seeding import derive_seed
 from semscale_pl.statistics import mean_interval, paired_difference, wilson_interval
-from semscale_pl.studies.running import Report, run_features, trained
+from semscale_pl.studies.running import Report, data_folder, run_features, trained
 from semscale_pl.training.pixels import load_pixels
 
 if TYPE_CHECKING:
@@ -185,7 +184,7 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
 
     Reference: Ma et al. (ICLR 2023), appendix L.
     """
-    parents, names = cifar100_superclasses(Path(os.environ.get("SEMSCALE_DATA", "data")))
+    parents, names = cifar100_superclasses(data_folder())
     raw = load_pixels("cifar100", "train", arguments["image_size"])
     size = arguments["image_size"]
     features: dict[str, tuple[Tensor, Tensor]] = {f"raw images, {size} x {size}": (raw.features, raw.labels)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import numpy as np
 from semscale_pl.data.vision import cifar100_superclasses
 from semscale_pl.figures.radar import radar_panels
 from semscale_pl.geometry import class_geometry
-from semscale_pl.studies.running import Report
+from semscale_pl.studies.running import Report, data_folder
 from semscale_pl.training.pixels import training_pixels
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def degrees(dataset: Mapping[str, Any], side: int, alpha: float) -> dict[str, An
     """
     features, labels, names = training_pixels(list(dataset["overrides"]), side)
     if dataset.get("superclasses"):
-        parents, parent_names = cifar100_superclasses(Path(os.environ.get("SEMSCALE_DATA", "data")))
+        parents, parent_names = cifar100_superclasses(data_folder())
         labels, names = parents[labels], tuple(parent_names)
     found = class_geometry(features, labels, len(names), alpha=alpha)
     values = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -177,6 +178,11 @@ def trained(content: Mapping[str, Any], folder: Path, jobs: int) -> list[Trainin
             "kept; the same command goes on from there."
         )
     return [Training(run.cell.row, run.cell.seed, run.metrics() or {}, run.folder) for run in result.runs]
+
+
+def data_folder() -> Path:
+    """Return the folder of the datasets."""
+    return Path(os.environ.get("SEMSCALE_DATA", "data"))
 
 
 def run_features(checkpoint: Path, split: str = "train") -> tuple[Tensor, Tensor]:

@@ -1,3 +1,5 @@
+"""Samples of each population have the covariance that is stated for it, and follow their seed."""
+
 from __future__ import annotations
 
 import math
