@@ -43,7 +43,7 @@ def binned_average_precision(positives: Tensor, negatives: Tensor) -> Tensor:
     """Return the average precision of each class from histograms of its scores.
 
     Args:
-        positives: (C, bins) rows of the class in each bin of rising score.
+        positives: (C, bins) rows of the class in each bin, from the lowest score to the highest.
         negatives: (C, bins) rows of other classes.
 
     Returns:
@@ -82,7 +82,7 @@ def class_average_precisions(probabilities: Tensor, labels: Tensor) -> Tensor:
     return torch.stack([average_precision(column, labels == c) for c, column in enumerate(columns)])
 
 
-def hold_place(probabilities: list[Tensor], labels: list[Tensor], num_classes: int, device: torch.device) -> None:
+def add_empty_batch(probabilities: list[Tensor], labels: list[Tensor], num_classes: int, device: torch.device) -> None:
     """Give lists without a batch one of no rows: a rank without rows must join the exchange with matching shapes."""
     if not isinstance(probabilities, Tensor) and not probabilities:
         probabilities.append(torch.zeros(0, num_classes, device=device))
@@ -124,7 +124,7 @@ class AveragePrecision(Metric):
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Exchange the scores between ranks, also where one has none."""
-        hold_place(self.probabilities, self.labels, self.num_classes, self.device)
+        add_empty_batch(self.probabilities, self.labels, self.num_classes, self.device)
         super().sync(*args, **kwargs)
 
     def compute(self) -> list[float | None]:

@@ -1,4 +1,4 @@
-"""Everything a test run tells about a classifier on imbalanced data, as one metric with one exchange between ranks."""
+"""What a test run finds out about a classifier on imbalanced data, as one metric with one exchange between ranks."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class ClassificationReport(ClassTally):
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Exchange the states between ranks, also where one has seen no rows."""
         if not self.is_large:
-            ap.hold_place(self.probabilities, self.labels, self.num_classes, self.device)
+            ap.add_empty_batch(self.probabilities, self.labels, self.num_classes, self.device)
         super().sync(*args, **kwargs)
 
     def compute(self) -> Report:

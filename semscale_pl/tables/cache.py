@@ -26,7 +26,7 @@ class CellRun:
     Args:
         cell: of a table.
         folder: named by a hash.
-        dataset: tells datasets apart, so that one which is absent is looked for once.
+        dataset: identifies the dataset, so that one which is absent is looked for once.
         tracked: whether the run is sent to Weights & Biases.
     """
 

@@ -16,38 +16,10 @@ from semscale_pl.tables.cache import METRICS, CellRun, config_folder
 from semscale_pl.tables.schema import Cell, Table
 from semscale_pl.training.launching import quoted
 
-_LONGEST_TAG = 64  # W&B refuses longer ones
-
-
-def wandb_overrides(table: Table, cell: Cell) -> tuple[str, ...]:
-    """Return the Hydra overrides that give a cell's W&B run its group, job type, name and tags.
-
-    Args:
-        table: the cell's table; with its profile it is the group.
-        cell: its row is the job type, its label the name; table, row, column and seed are tags.
-
-    Returns:
-        Overrides of ``logger.wandb``.
-
-    Example:
-        >>> from semscale_pl.tables.schema import Measure, Variant
-        >>> table = Table("t", "", (Variant("CE"),), (Variant(""),), (1,), (Measure("a", "a"),), "CE")
-        >>> wandb_overrides(table, Cell("CE", "", 1, ()))[-1]
-        "logger.wandb.tags=['table:t','row:CE','seed:1']"
-    """
-    tags = {"table": table.full_name, "row": cell.row, "column": cell.column, "seed": str(cell.seed)}
-    listed = ",".join(quoted(f"{name}:{value}"[:_LONGEST_TAG]) for name, value in tags.items() if value)
-    return (
-        f"logger.wandb.group={quoted(table.full_name)}",
-        f"logger.wandb.job_type={quoted(cell.row)}",
-        f"logger.wandb.name={quoted(cell.label)}",
-        f"logger.wandb.tags=[{listed}]",
-    )
-
-
 LOG = "log.txt"
 # Two threads in each of two processes stall one another on small machines; set before torch is first imported.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+_LONGEST_TAG = 64  # W&B refuses longer ones
 
 
 @dataclass(frozen=True)
@@ -79,7 +51,7 @@ class Outcome:
 
     @property
     def absent(self) -> bool:
-        """Tell whether the cell's dataset is not there."""
+        """Whether the cell's dataset is not there."""
         return self.failure is not None and self.failure.absent
 
 
@@ -153,6 +125,32 @@ def call(path: str) -> Any:
     if not colon:
         raise ValueError(f"Expected `train` to be 'module:function', but got {path!r}.")
     return getattr(import_module(module), name)
+
+
+def wandb_overrides(table: Table, cell: Cell) -> tuple[str, ...]:
+    """Return the Hydra overrides that give a cell's W&B run its group, job type, name and tags.
+
+    Args:
+        table: the cell's table; with its profile it is the group.
+        cell: its row is the job type, its label the name; table, row, column and seed are tags.
+
+    Returns:
+        Overrides of ``logger.wandb``.
+
+    Example:
+        >>> from semscale_pl.tables.schema import Measure, Variant
+        >>> table = Table("t", "", (Variant("CE"),), (Variant(""),), (1,), (Measure("a", "a"),), "CE")
+        >>> wandb_overrides(table, Cell("CE", "", 1, ()))[-1]
+        "logger.wandb.tags=['table:t','row:CE','seed:1']"
+    """
+    tags = {"table": table.full_name, "row": cell.row, "column": cell.column, "seed": str(cell.seed)}
+    listed = ",".join(quoted(f"{name}:{value}"[:_LONGEST_TAG]) for name, value in tags.items() if value)
+    return (
+        f"logger.wandb.group={quoted(table.full_name)}",
+        f"logger.wandb.job_type={quoted(cell.row)}",
+        f"logger.wandb.name={quoted(cell.label)}",
+        f"logger.wandb.tags=[{listed}]",
+    )
 
 
 @contextmanager

@@ -111,9 +111,9 @@ def run_jobs(
             for job in [job for job in active if job.done()]:
                 run, started = active.pop(job)
                 outcome = outcome_of(run, time.monotonic() - started, _failure_of(job))
-                hopeless = without_data(outcome, pending)
+                untried = without_data(outcome, pending)
                 yield outcome
-                yield from hopeless
+                yield from untried
             if active:
                 time.sleep(_POLL_SECONDS[cluster.kind] if poll_seconds is None else poll_seconds)
     finally:
@@ -137,23 +137,25 @@ def _executor(cluster: Cluster, folder: Path, name: str) -> Any:
 
 def _submit(executor: Any, cluster: Cluster, table: Table, run: CellRun) -> Any:
     # A job of this machine shares it with the others; on a cluster the job's own allocation decides.
-    with environment(ONE_THREAD if cluster.kind == "local" else {}), _hearing_interrupts():
+    with environment(ONE_THREAD if cluster.kind == "local" else {}), _interruptible():
         return executor.submit(train_cell, task_of(table, run))
 
 
 @contextmanager
-def _hearing_interrupts() -> Iterator[None]:
-    """Let processes that are started meanwhile hear SIGINT, by which submitit cancels its local jobs.
+def _interruptible() -> Iterator[None]:
+    """Let processes that are started meanwhile receive SIGINT, by which submitit cancels its local jobs.
 
     What a shell starts in the background ignores that signal, and so would its children.
     """
-    deaf = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-    if deaf:
+    ignored = (
+        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    )
+    if ignored:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         yield
     finally:
-        if deaf:
+        if ignored:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -17,79 +17,21 @@ from semscale_pl.tables.schema import Cell, Table
 
 Content = Mapping[str, Any]
 
-
-def shared_part(records: Sequence[Content]) -> dict[str, Any]:
-    """Return what all records have in common, mappings compared entry by entry and lists as a whole.
-
-    Args:
-        records: nested mappings.
-
-    Returns:
-        The common entries.
-
-    Example:
-        >>> shared_part([{"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 2, "d": 4}}])
-        {'a': 1, 'b': {'c': 2}}
-    """
-    first, *others = records
-    common: dict[str, Any] = {}
-    for key, value in first.items():
-        if not all(key in other for other in others):
-            continue
-        if all(_same(other[key], value) for other in others):
-            common[key] = value
-        elif isinstance(value, Mapping) and all(isinstance(other[key], Mapping) for other in others):
-            common[key] = shared_part([value, *(other[key] for other in others)])
-    return {key: value for key, value in common.items() if value != {} or first[key] == {}}
-
-
-def own_part(record: Content, shared: Content) -> dict[str, Any]:
-    """Return what a record has beyond the shared part; :func:`joined` puts the two together again.
-
-    Args:
-        record: one of the records.
-        shared: their :func:`shared_part`.
-    """
-    own: dict[str, Any] = {}
-    for key, value in record.items():
-        if key not in shared:
-            own[key] = value
-        elif not _same(shared[key], value):
-            own[key] = own_part(value, shared[key])
-    return own
-
-
-def joined(own: Content, shared: Content) -> dict[str, Any]:
-    """Put a record together again.
-
-    Args:
-        own: see :func:`own_part`.
-        shared: see :func:`shared_part`.
-
-    Returns:
-        The record.
-
-    Example:
-        >>> joined({"b": {"d": 4}}, {"a": 1, "b": {"c": 2}})
-        {'a': 1, 'b': {'c': 2, 'd': 4}}
-    """
-    merged = dict(shared)
-    for key, value in own.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = joined(value, merged[key]) if both else value
-    return merged
-
-
-def _same(first: Any, second: Any) -> bool:
-    # 1, 1.0 and True are equal in Python and different in a file.
-    return first is second or json.dumps(first, default=str) == json.dumps(second, default=str)
-
-
 CELLS = "cells.json"
-# What a record is worth without: it grows with the square of the classes.
-_TOO_LONG = ("confusion_matrix",)
-_MOST_CLASSES = 20
+RESULTS = Path("experiments/results")
+# What a record is published without where it is long: it grows with the square of the classes.
+_TOO_LONG, _MOST_CLASSES = ("confusion_matrix",), 20
 _DIGITS = 6
+# They change where a run is reported and where its data lie, not what it computes.
+_WITHOUT_EFFECT = ("seed=", "logger=", "logger.", "dataset.root=")
+
+
+@dataclass(frozen=True)
+class PublishedCells:
+    """Published cells with their records, and the file that they come from."""
+
+    file: Path
+    cells: tuple[tuple[Cell, Metrics], ...]
 
 
 def publish(result: TableResult, folder: Path) -> Path:
@@ -118,72 +60,11 @@ def publish(result: TableResult, folder: Path) -> Path:
     return target
 
 
-def cell_record(run: CellRun, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a cell's place in the table and everything that its run recorded.
-
-    Args:
-        run: the cell.
-        metrics: the content of its ``metrics.json``: results, config, seed, index hash, commit, versions, device, cost.
-
-    Returns:
-        Plain data; confusion matrices of more than 20 classes and the machine's folder of datasets are left out, and
-        lists of numbers have 6 digits.
-    """
-    cell = run.cell
-    place = {"row": cell.row, "column": cell.column, "seed": cell.seed, "overrides": list(cell.overrides)}
-    long = int(metrics.get("num_classes") or 0) > _MOST_CLASSES
-    record = _shortened(metrics, _TOO_LONG if long else ())
-    if isinstance(dataset := (record.get("config") or {}).get("dataset"), dict):
-        dataset.pop("root", None)
-    return {**place, "key": run.folder.name, "record": record}
-
-
-def cells_text(head: Mapping[str, Any], cells: list[dict[str, Any]]) -> str:
-    """Return the file of published cells: what all records share once, then one line a cell.
-
-    Args:
-        head: further entries.
-        cells: see :func:`cell_record`.
-
-    Returns:
-        Strict JSON; :func:`semscale_pl.tables.publishing.read_cells` puts the records together again.
-    """
-    shared = shared_part([cell["record"] for cell in cells])
-    lines = [_line({**cell, "record": own_part(cell["record"], shared)}) for cell in cells]
-    entries = [f'"{key}": {_line(value)}' for key, value in {**head, "shared": shared}.items()]
-    return "{\n" + ",\n".join([*entries, '"cells": [\n' + ",\n".join(lines) + "\n]"]) + "\n}\n"
-
-
-def _line(content: Any) -> str:
-    return strict_json(content)
-
-
-def _shortened(content: Any, left_out: tuple[str, ...]) -> Any:
-    if isinstance(content, Mapping):
-        return {key: _shortened(value, left_out) for key, value in content.items() if key not in left_out}
-    if isinstance(content, list):
-        return [float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value for value in content]
-    return content
-
-
-RESULTS = Path("experiments/results")
-# They change where a run is told of, not what it does.
-_NO_MATTER = ("seed=", "logger=", "logger.", "dataset.root=")
-
-
-@dataclass(frozen=True)
-class PublishedCells:
-    """Published cells with their records, and the file that they come from."""
-
-    file: Path
-    cells: tuple[tuple[Cell, Metrics], ...]
-
-
 def find_published(table: Table, folders: Iterable[Path] = ()) -> PublishedCells | None:
     """Find the published cells of a table.
 
     Args:
-        table: its name and profile tell the folder.
+        table: its name and profile name the folder.
         folders: of results to look into first; then ``experiments/results`` here, then that of the package.
 
     Returns:
@@ -252,8 +133,123 @@ def provenance_sentence(table: Table, cells: Sequence[tuple[Cell, Metrics]]) -> 
     return text if not others else f"{text} {others} of them were run with other settings than this table's."
 
 
+def cell_record(run: CellRun, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a cell's position in the table and everything that its run recorded.
+
+    Args:
+        run: the cell.
+        metrics: the content of its ``metrics.json``: results, config, seed, index hash, commit, versions, device, cost.
+
+    Returns:
+        Plain data; confusion matrices of more than 20 classes and the machine's folder of datasets are left out, and
+        lists of numbers have 6 digits.
+    """
+    cell = run.cell
+    position = {"row": cell.row, "column": cell.column, "seed": cell.seed, "overrides": list(cell.overrides)}
+    long = int(metrics.get("num_classes") or 0) > _MOST_CLASSES
+    record = _shortened(metrics, _TOO_LONG if long else ())
+    if isinstance(dataset := (record.get("config") or {}).get("dataset"), dict):
+        dataset.pop("root", None)
+    return {**position, "key": run.folder.name, "record": record}
+
+
+def cells_text(head: Mapping[str, Any], cells: list[dict[str, Any]]) -> str:
+    """Return the file of published cells: what all records share once, then one line a cell.
+
+    Args:
+        head: further entries.
+        cells: see :func:`cell_record`.
+
+    Returns:
+        Strict JSON; :func:`read_cells` puts the records together again.
+    """
+    shared = shared_part([cell["record"] for cell in cells])
+    lines = [_line({**cell, "record": own_part(cell["record"], shared)}) for cell in cells]
+    entries = [f'"{key}": {_line(value)}' for key, value in {**head, "shared": shared}.items()]
+    return "{\n" + ",\n".join([*entries, '"cells": [\n' + ",\n".join(lines) + "\n]"]) + "\n}\n"
+
+
+def shared_part(records: Sequence[Content]) -> dict[str, Any]:
+    """Return what all records have in common, mappings compared entry by entry and lists as a whole.
+
+    Args:
+        records: nested mappings.
+
+    Returns:
+        The common entries.
+
+    Example:
+        >>> shared_part([{"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 2, "d": 4}}])
+        {'a': 1, 'b': {'c': 2}}
+    """
+    first, *others = records
+    common: dict[str, Any] = {}
+    for key, value in first.items():
+        if not all(key in other for other in others):
+            continue
+        if all(_same(other[key], value) for other in others):
+            common[key] = value
+        elif isinstance(value, Mapping) and all(isinstance(other[key], Mapping) for other in others):
+            common[key] = shared_part([value, *(other[key] for other in others)])
+    return {key: value for key, value in common.items() if value != {} or first[key] == {}}
+
+
+def own_part(record: Content, shared: Content) -> dict[str, Any]:
+    """Return what a record has beyond the shared part; :func:`joined` puts the two together again.
+
+    Args:
+        record: one of the records.
+        shared: their :func:`shared_part`.
+    """
+    own: dict[str, Any] = {}
+    for key, value in record.items():
+        if key not in shared:
+            own[key] = value
+        elif not _same(shared[key], value):
+            own[key] = own_part(value, shared[key])
+    return own
+
+
+def joined(own: Content, shared: Content) -> dict[str, Any]:
+    """Put a record together again.
+
+    Args:
+        own: see :func:`own_part`.
+        shared: see :func:`shared_part`.
+
+    Returns:
+        The record.
+
+    Example:
+        >>> joined({"b": {"d": 4}}, {"a": 1, "b": {"c": 2}})
+        {'a': 1, 'b': {'c': 2, 'd': 4}}
+    """
+    merged = dict(shared)
+    for key, value in own.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = joined(value, merged[key]) if both else value
+    return merged
+
+
+def _same(first: Any, second: Any) -> bool:
+    # 1, 1.0 and True are equal in Python and different in a file.
+    return first is second or json.dumps(first, default=str) == json.dumps(second, default=str)
+
+
+def _line(content: Any) -> str:
+    return strict_json(content)
+
+
+def _shortened(content: Any, left_out: tuple[str, ...]) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _shortened(value, left_out) for key, value in content.items() if key not in left_out}
+    if isinstance(content, list):
+        return [float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value for value in content]
+    return content
+
+
 def _settings(cell: Cell) -> list[str]:
-    return sorted({setting for setting in cell.overrides if not setting.startswith(_NO_MATTER)})
+    return sorted({setting for setting in cell.overrides if not setting.startswith(_WITHOUT_EFFECT)})
 
 
 def _listed(sources: Sequence[Any], key: str) -> str:

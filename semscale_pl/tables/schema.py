@@ -15,11 +15,13 @@ from semscale_pl.tables.derived import check_derived
 
 TRAIN = "semscale_pl.training.run:train"
 LAST, SELECTED = "results.last.", "results.selected."
+PICTURES = ("confusion",)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A figure that the paper states: a number, or a range that ours should fall into.
+    """A figure that the paper states: a number, or a range that ours should lie in.
 
     Example:
         >>> Reference(42.0, 42.9).judge(41.2), Reference(42.0, 42.9).difference(41.2)
@@ -31,7 +33,7 @@ class Reference:
 
     @property
     def is_range(self) -> bool:
-        """Tell whether there is something to fall into."""
+        """Whether it is a range."""
         return self.low < self.high
 
     def difference(self, value: float) -> float:
@@ -140,11 +142,6 @@ class Table:
             for column in self.columns
             for row in self.rows
         ]
-
-
-PICTURES = ("confusion",)
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def load_table(path: str | Path, profile: str | None = None) -> Table:
@@ -294,8 +291,8 @@ def _with_selected_epoch(measures: list[Measure]) -> tuple[Measure, ...]:
     if not focus.key.startswith(LAST) or any(measure.key == key for measure in measures):
         return tuple(measures)
     selected = replace(focus, name=f"{focus.name}, selected epoch", key=key, paired=False)
-    place = measures.index(focus) + 1
-    return (*measures[:place], selected, *measures[place:])
+    position = measures.index(focus) + 1
+    return (*measures[:position], selected, *measures[position:])
 
 
 def _pictures(names: Any) -> tuple[str, ...]:

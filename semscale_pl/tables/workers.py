@@ -61,7 +61,7 @@ class Worker:
                 return self._outcome(self.connection.recv())
         except (EOFError, OSError):
             self.process.join(5)
-        return None if self.process.is_alive() else self._outcome(Failure(_epitaph(self.process.exitcode)))
+        return None if self.process.is_alive() else self._outcome(Failure(_how_it_ended(self.process.exitcode)))
 
     def stop(self) -> None:
         """End the process at once; a cell under way is lost, finished ones lie on the disk."""
@@ -101,13 +101,13 @@ def run_cells(table: Table, runs: Sequence[CellRun], jobs: int = 2) -> Iterator[
             wait([source for worker in busy for source in (worker.connection, worker.process.sentinel)])
             for worker in busy:
                 if (outcome := worker.collect()) is not None:
-                    hopeless = without_data(outcome, pending)
+                    untried = without_data(outcome, pending)
                     if pending and not worker.process.is_alive():
                         worker.stop()
                         workers[workers.index(worker)] = worker = Worker(len(workers))
                     _next(worker, pending, table)
                     yield outcome
-                    yield from hopeless
+                    yield from untried
     finally:
         for worker in workers:
             worker.stop()
@@ -125,10 +125,10 @@ def without_data(outcome: Outcome, pending: deque[CellRun]) -> list[Outcome]:
     """
     if not outcome.absent:
         return []
-    hopeless = [run for run in pending if run.dataset and run.dataset == outcome.run.dataset]
-    for run in hopeless:
+    untried = [run for run in pending if run.dataset and run.dataset == outcome.run.dataset]
+    for run in untried:
         pending.remove(run)
-    return [Outcome(run, 0.0, outcome.failure) for run in hopeless]
+    return [Outcome(run, 0.0, outcome.failure) for run in untried]
 
 
 def serve(connection: Connection) -> None:
@@ -156,7 +156,7 @@ def _next(worker: Worker, pending: deque[CellRun], table: Table) -> None:
         worker.assign(run, task_of(table, run))
 
 
-def _epitaph(code: int | None) -> str:
+def _how_it_ended(code: int | None) -> str:
     if code is not None and code < 0:
         return f"the process was killed by {signal.Signals(-code).name}"
     return f"the process ended with exit code {code}"

@@ -109,6 +109,6 @@ def entries(group: DictConfig | None) -> list[DictConfig]:
 
 
 def finish(node: DictConfig, **late: Any) -> Any:
-    """Build a part; one marked `_partial_` is told what only the run knows."""
+    """Build a part; one marked `_partial_` is given what only the run knows."""
     built = instantiate(node)
     return built(**late) if node.get("_partial_") else built

@@ -29,14 +29,14 @@ def run_folder() -> Path:
 
 
 def needs_own_process(cfg: DictConfig) -> bool:
-    """Tell whether this is a job of a sweep that Lightning would start several processes for."""
+    """Return whether this is a job of a sweep that Lightning would start several processes for."""
     if not HydraConfig.initialized() or any(name in os.environ for name in _RANK_VARIABLES):
         return False
     return HydraConfig.get().mode == RunMode.MULTIRUN and is_distributed(cfg)
 
 
 def is_distributed(cfg: DictConfig) -> bool:
-    """Tell whether a run has several processes."""
+    """Return whether a run has several processes."""
     devices = cfg.trainer.devices
     return str(cfg.trainer.strategy).startswith("ddp") or devices == "auto" or devices > 1 or cfg.trainer.num_nodes > 1
 

@@ -127,7 +127,7 @@ def write_record(
         results: ``last`` and, where a validation part selected an epoch, ``selected``: each what a
             ``ClassificationReport`` computed on the test set, or None; any further reports under their own names.
         datamodule: with ``num_classes``, ``class_names``, ``class_counts``, ``train_size`` and ``index_hash``.
-        module: tells the device.
+        module: whose device is recorded.
         scales: what :func:`diagnose` returned; None where the run ended before it.
         seconds: the run took.
         completed_epochs: finished epochs.

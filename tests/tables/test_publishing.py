@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from semscale_pl.config.composing import experiments_dir
 from semscale_pl.tables.cache import CellRun
-from semscale_pl.tables.publishing import CELLS, cell_record, cells_text, read_cells
+from semscale_pl.tables.publishing import CELLS, cell_record, cells_text, joined, own_part, read_cells, shared_part
 from semscale_pl.tables.schema import Cell
 
 RUN = CellRun(Cell("A", "", 3, ("level=1",)), Path("runs/tables/t/0123abcd"))
@@ -25,7 +27,7 @@ def metrics(classes: int = 2) -> dict[str, Any]:
     }
 
 
-def test_place_key_and_record() -> None:
+def test_position_key_and_record() -> None:
     content = metrics()
     found = cell_record(RUN, content)
     assert {key: found[key] for key in ("row", "column", "seed", "overrides", "key")} == {
@@ -72,3 +74,35 @@ def test_no_published_result_names_a_folder_of_a_machine(file: Path) -> None:
             yield content
 
     assert [text for text in texts(json.loads(file.read_text())) if text.startswith(("/", "~"))] == []
+
+
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers(0, 2)
+    | st.sampled_from([0.0, 1.0, "a"])
+    | st.lists(st.integers(0, 1), max_size=2)
+)
+KEYS = st.sampled_from("abc")
+RECORDS = st.dictionaries(
+    KEYS, st.recursive(LEAVES, lambda inner: st.dictionaries(KEYS, inner, max_size=3), max_leaves=6)
+)
+
+
+def _text(record: Any) -> str:
+    """JSON distinguishes 1 from 1.0 and from true, as Python does not."""
+    return json.dumps(record, sort_keys=True)
+
+
+@given(st.lists(RECORDS, min_size=1, max_size=4))
+def test_every_record_comes_back_whole(records: list[dict[str, Any]]) -> None:
+    shared = shared_part(records)
+    for record in records:
+        assert _text(joined(own_part(record, shared), shared)) == _text(record)
+
+
+@given(RECORDS)
+def test_equal_records_leave_nothing_of_their_own(record: dict[str, Any]) -> None:
+    shared = shared_part([record, dict(record)])
+    assert _text(shared) == _text(record)
+    assert own_part(record, shared) == {}
