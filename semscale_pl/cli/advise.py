@@ -133,11 +133,11 @@ def execute(call: Call) -> int:
 
 def _load(call: Call) -> LoadedFeatures:
     if call.dataset is not None:
-        from semscale_pl.training.pixels import training_pixels
+        from semscale_pl.training.image_features import Images
 
         overrides = [f"dataset={call.dataset}", *call.overrides, f"seed={call.seed}"]
-        with Progress("batch {}") as progress:
-            return training_pixels(overrides, call.image_size, progress)
+        with Progress("image {}") as progress:
+            return Images(overrides).pixels(call.image_size).load(progress)
     from semscale_pl.features.prepared import load_features
 
     return load_features(

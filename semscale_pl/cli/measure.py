@@ -27,6 +27,7 @@ from semscale_pl.progress import Progress
 
 if TYPE_CHECKING:
     from semscale_pl.measuring.measurement import Measurement
+    from semscale_pl.training.image_features import ImageFeatures
 
 # Of a file alone; of how to measure.
 FILE_SETTINGS = (
@@ -117,8 +118,6 @@ COMMAND = Command(
 _FILE_KEYS = tuple(setting.key for setting in FILE_SETTINGS)
 # Of `semscale train`, without a dot.
 _PLAIN_OVERRIDES = ("imbalance_factor", "subset_seed")
-# A radar plot and named bars of more classes than this are a blot; the report shows them all.
-MOST_AXES, SPECTRA = 200, 8
 # Bytes that readers and libraries take beside what is measured with, as blocks are decoded, and a bare interpreter.
 READING = 64 * 2**20
 
@@ -185,7 +184,9 @@ def execute(call: Call) -> int:
 
             write_report(measurement, folder / "report.html")
         if call.figures:
-            _draw(measurement, folder)
+            from semscale_pl.measuring.pictures import save_pictures
+
+            save_pictures(measurement, folder)
     sys.stdout.write(f"Saved under {call.out}\n")
     return OK
 
@@ -213,15 +214,22 @@ def measured(call: Call, before: int = 0) -> Measurement:
         from semscale_pl.config.checks import composed
 
         composed(call.training_overrides)
-    from semscale_pl.cli.measured_images import measured_images, stored
-
-    images = measured_images(call)
+    images = _image_features(call)
     name = call.dataset or str(call.out.name if call.images is None else call.images.resolve().name)
     with tempfile.TemporaryDirectory(prefix="semscale-") as folder:
         with Progress("image {}") as progress:
-            rows = stored(images, Path(folder) / "rows", name, progress)
+            rows = images.store(Path(folder) / "rows", name, progress)
         key = "dataset" if call.dataset else "images"
         return _of(rows, call, {key: name, "measured": images.what, "overrides": list(call.overrides)}, before)
+
+
+def _image_features(call: Call) -> ImageFeatures:
+    from semscale_pl.training.image_features import Images
+
+    images = Images(call.training_overrides, call.images)
+    if call.ckpt is not None:
+        return images.of_checkpoint(Path(call.ckpt))
+    return images.pixels(call.image_size) if call.backbone is None else images.of_published(call.backbone)
 
 
 def _of(source: Any, call: Call, origin: dict[str, Any], before: int) -> Measurement:
@@ -232,33 +240,6 @@ def _of(source: Any, call: Call, origin: dict[str, Any], before: int) -> Measure
     with Progress("class {}") as progress:
         found = measure_source(source, settings, max_memory=left, progress=progress)
     return dataclasses.replace(found, source={**origin, **found.source})
-
-
-def _draw(measurement: Measurement, folder: Path) -> None:
-    import numpy as np
-
-    from semscale_pl.figures.radar import radar_panels
-    from semscale_pl.figures.style import save_figure
-    from semscale_pl.measuring.pictures import scale_against_count, spectra_against_band
-
-    names = measurement.class_names
-    counts = scale_against_count(names, measurement.counts, measurement.scales, intervals=measurement.intervals)
-    save_figure(counts, folder / "scale_against_count.png")
-    defined = np.isfinite(measurement.imbalance)
-    if 3 <= defined.sum() <= MOST_AXES:
-        panel = {
-            "title": str(measurement.source["name"]),
-            "classes": [name for name, kept in zip(names, defined, strict=True) if kept],
-            "counts": measurement.counts[defined],
-            "scales": measurement.scales[defined],
-            "imbalance": measurement.imbalance[defined],
-        }
-        save_figure(radar_panels([panel]), folder / "radar.png")
-    if measurement.spectra.shape[1]:
-        chosen = [label for label in measurement.order() if measurement.counts[label] > 1]
-        shown = chosen if len(chosen) <= SPECTRA else chosen[: SPECTRA // 2] + chosen[-SPECTRA // 2 :]
-        if shown:
-            save_figure(spectra_against_band(measurement.spectra, names, shown), folder / "spectra.png")
 
 
 def _check_together(call: Call, typed: dict[str, str]) -> None:

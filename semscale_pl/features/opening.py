@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from semscale_pl.features.source import LabelledRows, Rows
+from semscale_pl.labels import encode_labels
 
 FORMATS = (".npy", ".npz", ".pt", ".parquet", ".csv")
 _LABEL_FORMATS = (".npy", ".pt", ".csv", ".txt")
@@ -43,7 +44,7 @@ def open_features(
         found = read_labels(other, label_column)
     if found is None:
         raise ValueError(f"Expected labels for {path.name}, but it holds features only. Pass labels=FILE.")
-    return LabelledRows(rows, found, path.name)
+    return LabelledRows(rows, *encode_labels(found, f"labels of {path.name}"), path.name)
 
 
 def read_labels(path: Path, label_column: str | None = None) -> np.ndarray:

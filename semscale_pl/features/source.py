@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from semscale_pl.labels import check_labels_of_rows, encode_labels
+from semscale_pl.labels import check_labels_of_rows
 
 
 class FeatureSource(Protocol):
@@ -151,21 +151,22 @@ class Rows(Protocol):
 
 
 class LabelledRows:
-    """A :class:`semscale_pl.features.source.FeatureSource` made of rows and raw labels.
+    """A :class:`FeatureSource` made of rows and labels.
 
     Args:
         rows: of the features.
-        labels: (N,) whole numbers or words.
+        labels: (N,) int64 in [0, C).
+        class_names: C names.
         name: for messages.
 
     Raises:
-        ValueError: the labels cannot be used, or are not one for each row.
+        ValueError: the labels are not one for each row.
     """
 
-    def __init__(self, rows: Rows, labels: np.ndarray, name: str) -> None:
-        self.labels, self.class_names = encode_labels(labels, f"labels of {name}")
-        check_labels_of_rows(self.labels, rows.shape[0])
-        self.name, self.itemsize = name, rows.dtype.itemsize
+    def __init__(self, rows: Rows, labels: np.ndarray, class_names: tuple[str, ...], name: str) -> None:
+        check_labels_of_rows(labels, rows.shape[0])
+        self.name, self.labels, self.class_names = name, labels, class_names
+        self.itemsize = rows.dtype.itemsize
         self.num_rows, self.num_features = rows.shape
         self._rows = rows
 

@@ -40,12 +40,25 @@ def sample_volumes(images: ArrayLike, labels: Labels, num_classes: int | None = 
             f"Expected the pixels of `images` in [0, 1], but got {low:g} to {high:g}. "
             "Pass the images before normalization, bytes divided by 255."
         )
-    side = (image_size, image_size)
-    resized = [
-        torch.nn.functional.interpolate(part.float(), size=side, mode="bilinear", antialias=True).flatten(1)
-        for part in images.split(num_lines(images[0].numel()))
+    return semantic_scales(resized(images, image_size).flatten(1), labels, num_classes)
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """Resize images with an antialiased bilinear filter, as the sample volume does.
+
+    Args:
+        images: (N, channels, height, width) floats.
+        side: height and width in pixels, at least 1.
+
+    Returns:
+        (N, channels, side, side) float32.
+    """
+    parts = images.split(num_lines(images[0].numel()))
+    size = (side, side)
+    small = [
+        torch.nn.functional.interpolate(part.float(), size=size, mode="bilinear", antialias=True) for part in parts
     ]
-    return semantic_scales(torch.cat(resized), labels, num_classes)
+    return torch.cat(small)
 
 
 def pool_features(features: ArrayLike, num_features: int = 64) -> Tensor:

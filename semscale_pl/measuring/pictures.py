@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from semscale_pl.figures.per_class import draw_bars
+from semscale_pl.figures.radar import radar_panels
 from semscale_pl.figures.style import (
     MISSING,
     PALETTE,
@@ -18,17 +20,50 @@ from semscale_pl.figures.style import (
     logarithmic,
     new_figure,
     plain,
+    save_figure,
     tidy,
 )
+from semscale_pl.measuring.measurement import Measurement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
+# A radar plot and named bars of more classes than this are a blot; the report shows them all.
+MOST_AXES, MOST_SPECTRA = 200, 8
 MOST_LABELS = 25
 # More whiskers than this would be a fringe on the bars.
 MOST_WHISKERS = 200
+# What lies further below the largest eigenvalue is round-off of a class of low rank.
+_FLOOR = 1e-6
+
+
+def save_pictures(measurement: Measurement, folder: Path) -> None:
+    """Save S' against n, the radar plot of 3 to 200 classes, and the spectra of the smallest and largest S.
+
+    Args:
+        measurement: to draw.
+        folder: for `scale_against_count.png`, `radar.png` and `spectra.png`.
+    """
+    names = measurement.class_names
+    counts = scale_against_count(names, measurement.counts, measurement.scales, intervals=measurement.intervals)
+    save_figure(counts, folder / "scale_against_count.png")
+    defined = np.isfinite(measurement.imbalance)
+    if 3 <= defined.sum() <= MOST_AXES:
+        panel = {
+            "title": str(measurement.source["name"]),
+            "classes": [name for name, kept in zip(names, defined, strict=True) if kept],
+            "counts": measurement.counts[defined],
+            "scales": measurement.scales[defined],
+            "imbalance": measurement.imbalance[defined],
+        }
+        save_figure(radar_panels([panel]), folder / "radar.png")
+    chosen = [label for label in measurement.order() if measurement.counts[label] > 1]
+    if measurement.spectra.shape[1] and chosen:
+        half = MOST_SPECTRA // 2
+        shown = chosen if len(chosen) <= MOST_SPECTRA else chosen[:half] + chosen[-half:]
+        save_figure(spectra_against_band(measurement.spectra, names, shown), folder / "spectra.png")
 
 
 def scale_against_count(
@@ -92,8 +127,8 @@ def _draw_points(
         together: dict[tuple[float, float], list[str]] = {}
         for label in shown.tolist():
             together.setdefault((counts[label], scales[label]), []).append(plain(names[label]))
-        for place, found in together.items():
-            ax.annotate(", ".join(found), place, (5, 3), textcoords="offset points", fontsize=8)
+        for point, found in together.items():
+            ax.annotate(", ".join(found), point, (5, 3), textcoords="offset points", fontsize=8)
     ax.set_ylim(bottom=0.0)
     ax.set_xlabel("samples n", fontsize=9)
     ax.set_ylabel("S' (bits)", fontsize=9)
@@ -102,10 +137,6 @@ def _draw_points(
 def _errors(scales: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """Return the lengths below and above, (2, C); an undefined interval has none."""
     return np.nan_to_num(np.stack([scales - ends[:, 0], ends[:, 1] - scales]).clip(min=0.0))
-
-
-# What lies further below the largest eigenvalue is round-off of a class of low rank.
-_FLOOR = 1e-6
 
 
 def spectra_against_band(spectra: Any, class_names: Sequence[str], chosen: Sequence[int], *, title: str = "") -> Figure:
@@ -136,8 +167,8 @@ def spectra_against_band(spectra: Any, class_names: Sequence[str], chosen: Seque
         low, middle, high = np.quantile(present, [0.1, 0.5, 0.9], axis=0)
         ax.fill_between(ranks, np.maximum(low, floor), np.maximum(high, floor), color=MISSING, label="10 to 90 %")
         ax.plot(ranks, _above(middle, floor), color="#555555", linestyle="--", linewidth=1.2, label="median")
-    for place, label in enumerate(chosen):
-        colour = PALETTE[place % len(PALETTE)]
+    for number, label in enumerate(chosen):
+        colour = PALETTE[number % len(PALETTE)]
         name = plain(class_names[label])
         ax.plot(ranks, _above(values[label], floor), color=colour, marker="o", markersize=2.5, label=name)
     if floor > 0:

@@ -18,7 +18,7 @@ from semscale_pl.geometry.moments import Moments
 from semscale_pl.seeding import derive_seed
 from semscale_pl.statistics import mean_interval, paired_difference, wilson_interval
 from semscale_pl.studies.running import Report, data_folder, run_features, trained
-from semscale_pl.training.pixels import load_pixels
+from semscale_pl.training.image_features import load_pixels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -201,7 +201,7 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
         kinds[kind] = probe(rows, labels, parents, arguments["seed"])
     return {
         "parents": names,
-        "classes": raw.class_names,
+        "classes": list(raw.class_names),
         "parent_of": parents.tolist(),
         "methods": METHODS,
         "kinds": kinds,

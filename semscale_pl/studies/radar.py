@@ -12,7 +12,7 @@ from semscale_pl.data.vision import cifar100_superclasses
 from semscale_pl.figures.radar import radar_panels
 from semscale_pl.geometry import class_geometry
 from semscale_pl.studies.running import Report, data_folder
-from semscale_pl.training.pixels import training_pixels
+from semscale_pl.training.image_features import Images
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,7 +65,7 @@ def degrees(dataset: Mapping[str, Any], side: int, alpha: float) -> dict[str, An
     Raises:
         FileNotFoundError: it is not there.
     """
-    features, labels, names = training_pixels(list(dataset["overrides"]), side)
+    features, labels, names = Images(list(dataset["overrides"])).pixels(side).load()
     if dataset.get("superclasses"):
         parents, parent_names = cifar100_superclasses(data_folder())
         labels, names = parents[labels], tuple(parent_names)

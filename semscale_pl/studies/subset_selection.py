@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from semscale_pl.advice.selection import METHODS, coverage, random_rows, select, shrink
+from semscale_pl.features.prepared import LoadedFeatures
 from semscale_pl.figures.style import finite, new_figure, series_style
 from semscale_pl.files import write_json
 from semscale_pl.geometry.volumes import semantic_scale
 from semscale_pl.seeding import derive_seed
 from semscale_pl.statistics import mean_interval, paired_difference
 from semscale_pl.studies.running import Report, adjust_p_values, tracked, trained
-from semscale_pl.training.pixels import Pixels, load_pixels
+from semscale_pl.training.image_features import load_pixels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +96,7 @@ def check(arguments: Mapping[str, Any]) -> None:
         )
 
 
-def draw_pool(data: Pixels, size: int, seed: int) -> list[torch.Tensor]:
+def draw_pool(data: LoadedFeatures, size: int, seed: int) -> list[torch.Tensor]:
     """Draw the candidates of every class.
 
     Args:
@@ -175,7 +176,7 @@ def _num_choices(arguments: Mapping[str, Any]) -> int:
 
 
 def _choices(
-    arguments: Mapping[str, Any], data: Pixels, pools: Mapping[int, Sequence[torch.Tensor]]
+    arguments: Mapping[str, Any], data: LoadedFeatures, pools: Mapping[int, Sequence[torch.Tensor]]
 ) -> Iterator[tuple[_Choice, list[torch.Tensor]]]:
     """Yield, for each method, size and seed, the chosen rows of each class's pool."""
     for seed, pool in pools.items():
@@ -202,7 +203,7 @@ def _write_lists(choices: Mapping[_Choice, Sequence[torch.Tensor]], folder: Path
 
 
 def _volumes(
-    data: Pixels, pools: Mapping[int, Sequence[torch.Tensor]], choices: Mapping[_Choice, Sequence[torch.Tensor]]
+    data: LoadedFeatures, pools: Mapping[int, Sequence[torch.Tensor]], choices: Mapping[_Choice, Sequence[torch.Tensor]]
 ) -> dict[_Choice, tuple[float, float]]:
     result = {}
     for (method, size, seed), chosen in choices.items():
@@ -216,7 +217,7 @@ def _volumes(
 
 
 def _shrunk(
-    arguments: Mapping[str, Any], data: Pixels, pools: Mapping[int, Sequence[torch.Tensor]]
+    arguments: Mapping[str, Any], data: LoadedFeatures, pools: Mapping[int, Sequence[torch.Tensor]]
 ) -> list[dict[str, Any]]:
     """Shrink the first seed's pool with every method, as far as ``keep_volume`` allows."""
     rows = torch.cat(list(pools[arguments["seeds"][0]]))

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 
+from semscale_pl.features.prepared import LoadedFeatures
 from semscale_pl.figures.style import as_pixels
 from semscale_pl.files import strict
 from semscale_pl.studies import running, subset_selection
 from semscale_pl.studies.subset_selection import check, draw, entries, run, table_of
 from semscale_pl.tables.engine import TableResult
 from semscale_pl.tables.schema import Table, parse_table
-from semscale_pl.training.pixels import Pixels
 
 ARGUMENTS: dict[str, Any] = {
     "dataset": "mnist", "side": 2, "pool": 12, "methods": ["random", "greedy", "k_centre"], "sizes": [2, 5],
@@ -24,10 +24,10 @@ ARGUMENTS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def made(_dataset: str, _split: str, side: int) -> Pixels:
+def made(_dataset: str, _split: str, side: int) -> LoadedFeatures:
     labels = torch.arange(3).repeat(20)
     features = torch.randn(60, side * side, generator=torch.Generator().manual_seed(0))
-    return Pixels(features, labels, ["a", "b", "c"])
+    return LoadedFeatures(features, labels, ("a", "b", "c"))
 
 
 class Run:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from semscale_pl.callbacks.reweighting.slot import ScaleReweighting
 from semscale_pl.callbacks.training_data import TrainingSplit, check_training_pass, training_images
 from semscale_pl.distributed import gather_rows
 from semscale_pl.geometry import sample_volumes
+from semscale_pl.geometry.samples import resized
 from semscale_pl.options import check
 from semscale_pl.weighting import WeightingReport
 
@@ -72,13 +72,12 @@ class SampleVolumeReweighting(ScaleReweighting):
     def _small_images(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> tuple[Tensor, Tensor]:
         """Resize batch by batch, since all images in full size need not fit into memory."""
         model_input = getattr(trainer.datamodule, "model_input", None)  # type: ignore[attr-defined]
-        side, rows = (self.image_size, self.image_size), []
+        rows = []
         for images, labels in training_images(trainer, pl_module):
             pixels = images.float()
             if model_input is not None:
                 pixels = pixels * model_input.std.to(pixels) + model_input.mean.to(pixels)
-            small = interpolate(pixels, size=side, mode="bilinear", antialias=True)
-            rows.append(gather_rows(small, labels))
+            rows.append(gather_rows(resized(pixels, self.image_size), labels))
         images, labels = (torch.cat(part) for part in zip(*rows, strict=True))
         return _trimmed(images), labels
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from semscale_pl.features.prepared import LoadedFeatures
 from semscale_pl.figures.comparison import draw_intervals
 from semscale_pl.figures.style import PALETTE, finite, new_figure, series_style
 from semscale_pl.geometry import semantic_scales
@@ -17,7 +18,7 @@ from semscale_pl.seeding import derive_seed
 from semscale_pl.statistics import mean_interval, paired_difference, pearson
 from semscale_pl.studies.advisor.simulation import MEASURED, POLICIES, Collection, Reveal, collect, long_tail, stops
 from semscale_pl.studies.running import Report, adjust_p_values, tracked
-from semscale_pl.training.pixels import Pixels, load_pixels
+from semscale_pl.training.image_features import load_pixels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +82,7 @@ def _one(settings: Mapping[str, Any], progress: Report) -> dict[str, Any]:
     }
 
 
-def simulate(train: Pixels, test: Pixels, settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def simulate(train: LoadedFeatures, test: LoadedFeatures, settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Spend one budget in every policy's way, from the same start and with the same hidden order.
 
     Args:
@@ -108,7 +109,7 @@ def simulate(train: Pixels, test: Pixels, settings: Mapping[str, Any], seed: int
     return result
 
 
-def accuracy_of(features: torch.Tensor, labels: torch.Tensor, test: Pixels) -> float:
+def accuracy_of(features: torch.Tensor, labels: torch.Tensor, test: LoadedFeatures) -> float:
     """Train a logistic regression and return its balanced test accuracy in per cent.
 
     Args:
@@ -176,7 +177,7 @@ def policies(outcomes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return result
 
 
-def _stops_of_seed(train: Pixels, settings: Mapping[str, Any], seed: int) -> list[dict[str, Any]]:
+def _stops_of_seed(train: LoadedFeatures, settings: Mapping[str, Any], seed: int) -> list[dict[str, Any]]:
     """Return count and missing share of each rule and threshold, averaged over the classes."""
     found = []
     for label in range(settings["stop_classes"]):

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
+from semscale_pl.features.prepared import LoadedFeatures
 from semscale_pl.figures.style import as_pixels
 from semscale_pl.files import strict
 from semscale_pl.studies.advisor import study as advisor
 from semscale_pl.studies.advisor.simulation import POLICIES, Reveal
 from semscale_pl.studies.advisor.study import accuracy_of, draw, policies, prediction, run
-from semscale_pl.training.pixels import Pixels
 
 SETTINGS: dict[str, Any] = {
     "dataset": "made", "side": 3, "seeds": [0, 1], "most": 20, "least": 6, "batch": 4, "budget": 40,
@@ -21,11 +21,11 @@ SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def made(_dataset: str, split: str, side: int) -> Pixels:
+def made(_dataset: str, split: str, side: int) -> LoadedFeatures:
     generator = torch.Generator().manual_seed(len(split))
     labels = torch.arange(3).repeat(80)
     centres = 2.0 * torch.eye(3, side * side)
-    return Pixels(torch.randn(240, side * side, generator=generator) + centres[labels], labels, ["a", "b", "c"])
+    return LoadedFeatures(torch.randn(240, side * side, generator=generator) + centres[labels], labels, ("a", "b", "c"))
 
 
 def test_runs_from_end_to_end_and_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,10 @@ def test_accuracy_is_per_cent_of_balanced_accuracy() -> None:
     train, test = made("", "train", 3), made("", "test", 3)
     far = 10.0 * torch.eye(3, 9)[train.labels]
     assert (
-        accuracy_of(train.features + far, train.labels, Pixels(test.features + far, test.labels, test.class_names)) > 99
+        accuracy_of(
+            train.features + far, train.labels, LoadedFeatures(test.features + far, test.labels, test.class_names)
+        )
+        > 99
     )
 
 

@@ -1,0 +1,195 @@
+"""Images by name, folder or split, and what is measured of them: their pixels, or the features of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from semscale_pl.config.checks import composed
+from semscale_pl.config.errors import WrongCallError
+from semscale_pl.data.checking import check_decodable, memory_of, used_files
+from semscale_pl.data.files import class_folders
+from semscale_pl.data.indexed import IndexedDataset, collate
+from semscale_pl.data.transforms import ModelInput
+from semscale_pl.features.extraction import Extract, load_extracted, store_extracted
+from semscale_pl.features.prepared import LoadedFeatures
+from semscale_pl.features.source import FeatureSource
+from semscale_pl.geometry.samples import resized
+
+BATCH = 128
+# Of ImageNet, on which published weights were trained; of its grey values for one channel.
+IMAGENET = {3: ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), 1: ([0.449], [0.226])}
+IMAGENET_SIZE, IMAGENET_CROP = 224, 0.875
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """Images and what turns them into features.
+
+    Args:
+        dataset: of the images, without augmentation.
+        class_names: C names.
+        extract: images (B, channels, height, width) to features (B, ...).
+        what: words for the record.
+        num_workers: processes that decode images.
+    """
+
+    dataset: IndexedDataset
+    class_names: tuple[str, ...]
+    extract: Extract
+    what: str
+    num_workers: int = 0
+
+    def load(self, progress: Callable[[int, int], None] | None = None) -> LoadedFeatures:
+        """Return the features of all images in memory; progress is called with the images done, and of how many."""
+        return load_extracted(self._batches(), self.extract, self.class_names, len(self.dataset), progress)
+
+    def store(self, path: Path, name: str, progress: Callable[[int, int], None] | None = None) -> FeatureSource:
+        """Write the features of all images to a new file, see :func:`store_extracted`."""
+        return store_extracted(self._batches(), self.extract, self.class_names, len(self.dataset), path, name, progress)
+
+    def _batches(self) -> Any:
+        return DataLoader(self.dataset, batch_size=BATCH, collate_fn=collate, num_workers=self.num_workers)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Which images are meant: the training images of a configuration, or a folder of class folders.
+
+    Args:
+        overrides: of `semscale train`, ``dataset=NAME`` among them unless there is a folder.
+        folder: with one sub-folder a class; None for the dataset.
+    """
+
+    overrides: Sequence[str]
+    folder: Path | None = None
+
+    def pixels(self, side: int) -> ImageFeatures:
+        """Return the images with their pixels, resized as for the sample volume.
+
+        Args:
+            side: of the resized images in pixels; d = side^2 * channels.
+
+        Raises:
+            ValueError: the configuration is wrong, or the images cannot be used.
+            FileNotFoundError: the dataset is not there; the message says where it was looked for.
+
+        Reference: Ma et al. (ICLR 2023), appendix E, Algorithm 1.
+        """
+        whole = {"crop_share": 1.0}
+        if self.folder is not None:
+            whole = {"image_size": side, "channels": 3}
+        return self._with(whole, lambda dataset: _pixels_of(dataset, side), f"pixels at {side}")
+
+    def of_checkpoint(self, path: Path) -> ImageFeatures:
+        """Return the images with the features that enter the classifier of a trained model.
+
+        Raises:
+            ValueError: the checkpoint or the images cannot be used; one line says why.
+        """
+        from semscale_pl.training.restoring import restore
+
+        restored = restore(str(path))
+        backbone: Any = restored.module.backbone
+        features: Any = restored.module.classifier.features
+        extract: Extract = lambda images: features(backbone(images))  # noqa: E731
+        return self._with(restored.input_settings, lambda _: extract, f"features of {path.name}")
+
+    def of_published(self, backbone: str) -> ImageFeatures:
+        """Return the images with the features of a network with published weights.
+
+        Args:
+            backbone: its name, which the overrides choose too.
+
+        Raises:
+            WrongCallError: it has no published weights, or they cannot be fetched.
+            ValueError: the images cannot be used.
+        """
+        cfg = composed(self.overrides)
+        if "pretrained" not in cfg.backbone:
+            raise WrongCallError(f"Expected a backbone with published weights, but {backbone} has none. Try resnet50.")
+        channels = int(cfg.dataset.channels or 3)
+        mean, std = IMAGENET[3 if channels == 3 else 1]
+        sized = any(text.startswith("dataset.image_size=") for text in self.overrides)
+        size = int(cfg.dataset.image_size) if sized else IMAGENET_SIZE
+        settings = {"image_size": size, "channels": channels, "mean": mean, "std": std, "crop_share": IMAGENET_CROP}
+
+        def network(_: IndexedDataset) -> Extract:
+            cfg.backbone.pretrained, cfg.dataset.channels = True, channels
+            return _with_weights(cfg.backbone, backbone).eval()
+
+        return self._with(settings, network, f"features of {backbone}, published weights")
+
+    def _with(
+        self, model_input: dict[str, Any], extract_of: Callable[[IndexedDataset], Extract], what: str
+    ) -> ImageFeatures:
+        """Read the images as a model needs them, and then build what extracts their features."""
+        if self.folder is not None:
+            images = class_folders(self.folder)
+            dataset = IndexedDataset(images, torch.arange(len(images.labels)), ModelInput(**model_input))
+            check_decodable(used_files(dataset), memory_of("measure", self.folder))
+            return ImageFeatures(dataset, tuple(images.class_names), extract_of(dataset), what)
+        cfg = composed(self.overrides)
+        for key, value in model_input.items():
+            cfg.dataset[key] = value
+        data = instantiate(cfg.dataset)
+        data.prepare_data()
+        data.setup()
+        dataset = data.eval_train_dataset
+        return ImageFeatures(dataset, tuple(data.class_names), extract_of(dataset), what, cfg.dataset.num_workers)
+
+
+def load_pixels(dataset: str, split: str = "train", side: int = 16) -> LoadedFeatures:
+    """Read all images of a split, not long-tailed, and resize them as for the sample volume.
+
+    Args:
+        dataset: a name of conf/dataset whose images are held in memory.
+        split: ``train`` or ``test``.
+        side: of the resized images, in pixels.
+
+    Returns:
+        Pixels in [0, 1], labels and class names.
+
+    Raises:
+        FileNotFoundError: the dataset is not there; the message says where it was looked for.
+        ValueError: the dataset keeps its images on disk, or a setting is wrong.
+
+    Reference: Ma et al. (ICLR 2023), appendix E, Algorithm 1, for the resizing.
+    """
+    cfg = composed([f"dataset={dataset}"])
+    root = Path(cfg.dataset.root)
+    source = instantiate(cfg.dataset.source)
+    source.prepare(root, False)
+    images = source.load(split, root, 0)
+    if not isinstance(images.images, Tensor):
+        raise ValueError(f"Expected `dataset` to be one that is held in memory, but got {dataset!r}. Try mnist.")
+    whole = IndexedDataset(images, torch.arange(len(images.labels)), ModelInput())
+    return ImageFeatures(whole, tuple(images.class_names), _pixels_of(whole, side), "pixels").load()
+
+
+def _pixels_of(dataset: IndexedDataset, side: int) -> Extract:
+    """Undo the normalization and resize."""
+    mean, std = dataset.model_input.mean, dataset.model_input.std
+    return lambda images: resized((images * std + mean).clamp(0.0, 1.0), side)
+
+
+def _with_weights(settings: DictConfig, name: str) -> torch.nn.Module:
+    try:
+        return instantiate(settings)  # type: ignore[no-any-return]
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        reason = " ".join(str(error.__cause__).split())
+        raise WrongCallError(
+            f"Expected the published weights of {name}, but they cannot be fetched ({reason}). Fetch them where there "
+            "is a network, and copy them to the same folder below TORCH_HOME here."
+        ) from error
