@@ -5,9 +5,37 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+
+# Estimator of a scale that depends less on the count, to its head in tables and its meaning.
+CONTROLLED = {
+    "matched": ("S' matched", "S' with every class cut to the same number of samples, mean over repeated draws (bits)"),
+    "oas": ("S' OAS", "S' of the covariance shrunk by OAS, which depends less on n (bits)"),
+    "ledoit_wolf": ("S' Ledoit-Wolf", "S' of the covariance shrunk by Ledoit and Wolf's rule, less bound to n (bits)"),
+    "extrapolated": ("S' extrapolated", "S' extrapolated to many samples of the class (bits)"),
+}
+
+
+class Column(NamedTuple):
+    """One number of every class, as tables name and show it.
+
+    Args:
+        key: for programs, as in the report.
+        name: in scales.csv.
+        head: over a printed column.
+        meaning: in words.
+        digits: decimals where it is printed.
+        values: (C,), NaN where undefined.
+    """
+
+    key: str
+    name: str
+    head: str
+    meaning: str
+    digits: int
+    values: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -81,6 +109,35 @@ class Measurement:
         """Return the class numbers by ascending S, then by S'; classes where neither is defined come last."""
         keys = [np.where(np.isnan(values), math.inf, values) for values in (self.imbalance, self.scales)]
         return [int(label) for label in np.lexsort((np.arange(self.num_classes), keys[1], keys[0]))]
+
+    def columns(self) -> list[Column]:
+        """Return the numbers of every class in the order in which tables show them."""
+        found = [
+            Column("count", "n", "n", "samples of the class", 0, self.counts),
+            Column("effective", "effective_number", "E_n", "effective number of samples", 1, self.effective_numbers),
+            Column(
+                "scale",
+                "scale_bits",
+                "S' (bits)",
+                "semantic scale: volume that the class's features span (bits)",
+                2,
+                self.scales,
+            ),
+        ]
+        if self.intervals is not None:
+            low, high = self.intervals.T
+            found.append(Column("low", "scale_bits_low", "S' low", "lower end of the interval of S' (bits)", 2, low))
+            found.append(Column("high", "scale_bits_high", "S' high", "upper end of the interval (bits)", 2, high))
+        for key, values in self.controlled.items():
+            head, meaning = CONTROLLED.get(key, (f"S' {key}", f"S' by the estimator {key} (bits)"))
+            found.append(Column(key, f"scale_bits_{key}", head, meaning, 2, values))
+        weight = "inter-class weight: 1 for the class farthest from the others"
+        return [
+            *found,
+            Column("weight", "interclass_weight", "W", weight, 3, self.weights),
+            Column("imbalance", "imbalance", "S", "semantic scale imbalance: S' / max S' times W", 3, self.imbalance),
+            Column("suggested", "suggested_weight", "weight", "suggested class weight for training", 2, self.suggested),
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values that strict JSON can hold: what is undefined is None.

@@ -6,9 +6,8 @@ import math
 import sys
 
 from semscale_pl.files import csv_text
-from semscale_pl.measuring.measurement import Measurement
+from semscale_pl.measuring.measurement import Column, Measurement
 
-CONTROLLED = {"matched": "matched", "oas": "OAS", "ledoit_wolf": "Ledoit-Wolf", "extrapolated": "extrapolated"}
 UNDEFINED = "n/a"
 
 
@@ -39,41 +38,31 @@ def print_measurement(measurement: Measurement, top: int) -> None:
 
 def cells(measurement: Measurement) -> list[list[str]]:
     """Return the printed table: its head, then a row for each class by ascending S."""
-    counts, intervals = measurement.counts, measurement.intervals
-    head = ["class", "n", "E_n", "S' (bits)"]
-    head += ["interval of S'"] if intervals is not None else []
-    head += [f"S' {CONTROLLED[name]}" for name in measurement.controlled]
-    rows = [[*head, "W", "S", "weight"]]
-    for label in measurement.order():
-        row = [measurement.class_names[label], f"{counts[label]:,}", _shown(measurement.effective_numbers[label], 1)]
-        row.append(_shown(measurement.scales[label], 2))
-        if intervals is not None:
-            low, high = (_shown(bound, 2) for bound in intervals[label])
-            row.append(UNDEFINED if low == UNDEFINED else f"{low} to {high}")
-        row += [_shown(values[label], 2) for values in measurement.controlled.values()]
-        row += [_shown(values[label], 3) for values in (measurement.weights, measurement.imbalance)]
-        rows.append([*row, _shown(measurement.suggested[label], 2)])
-    return rows
+    columns = {column.key: column for column in measurement.columns()}
+    high = columns.pop("high", None)
+
+    def cell(column: Column, label: int) -> str:
+        shown = _shown(column.values[label], column.digits)
+        if column.key != "low" or high is None or shown == UNDEFINED:
+            return shown
+        return f"{shown} to {_shown(high.values[label], high.digits)}"
+
+    heads = ["interval of S'" if key == "low" else column.head for key, column in columns.items()]
+    rows = [[cell(column, label) for column in columns.values()] for label in measurement.order()]
+    names = [measurement.class_names[label] for label in measurement.order()]
+    return [["class", *heads], *([name, *row] for name, row in zip(names, rows, strict=True))]
 
 
 def csv_of(measurement: Measurement) -> str:
     """Return a CSV with full precision, a row for each class by ascending S; what is undefined is empty."""
-    columns = {
-        "n": measurement.counts,
-        "effective_number": measurement.effective_numbers,
-        "scale_bits": measurement.scales,
-        "interclass_weight": measurement.weights,
-        "imbalance": measurement.imbalance,
-        "suggested_weight": measurement.suggested,
-        **{f"scale_bits_{name}": values for name, values in measurement.controlled.items()},
-    }
-    if measurement.intervals is not None:
-        columns |= {"scale_bits_low": measurement.intervals[:, 0], "scale_bits_high": measurement.intervals[:, 1]}
+    added = [*measurement.controlled, "low", "high"]
+    # Columns that a call may add stand last, so that the others keep their place.
+    columns = sorted(measurement.columns(), key=lambda column: added.index(column.key) if column.key in added else -1)
     rows = (
-        [measurement.class_names[label], *(_exact(values[label]) for values in columns.values())]
+        [measurement.class_names[label], *(_exact(column.values[label]) for column in columns)]
         for label in measurement.order()
     )
-    return csv_text([["class", *columns], *rows])
+    return csv_text([["class", *(column.name for column in columns)], *rows])
 
 
 def _printable(text: str) -> str:

@@ -12,12 +12,6 @@ from semscale_pl.measuring.measurement import Measurement
 # A report is read, not computed with: scales.json has the full precision.
 SIGNIFICANT_DIGITS = 5
 MOST_PAIRS = 12
-CONTROLLED = {
-    "matched": ("S' matched", "S' with every class cut to the same number of samples, mean over repeated draws (bits)"),
-    "oas": ("S' OAS", "S' of the covariance shrunk by OAS, which depends less on n (bits)"),
-    "ledoit_wolf": ("S' Ledoit-Wolf", "S' of the covariance shrunk by Ledoit and Wolf's rule, less bound to n (bits)"),
-    "extrapolated": ("S' extrapolated", "S' extrapolated to many samples of the class (bits)"),
-}
 
 
 def page_data(measurement: Measurement) -> dict[str, Any]:
@@ -56,22 +50,16 @@ def title_of(measurement: Measurement) -> str:
 
 def columns(measurement: Measurement) -> list[dict[str, Any]]:
     """Return the numeric columns of the table, each with its label, what it means, its decimals and its values."""
-    found = [
-        _column("count", "n", "samples of the class", 0, measurement.counts),
-        _column("effective", "Eₙ", "effective number of samples", 1, measurement.effective_numbers),
-        _column("scale", "S′", "semantic scale: volume that the class's features span (bits)", 2, measurement.scales),
-    ]
-    if measurement.intervals is not None:
-        found.append(_column("low", "S′ low", "lower end of the interval of S′ (bits)", 2, measurement.intervals[:, 0]))
-        found.append(_column("high", "S′ high", "upper end of the interval (bits)", 2, measurement.intervals[:, 1]))
-    for key, values in measurement.controlled.items():
-        label, meaning = CONTROLLED.get(key, (f"S' {key}", f"S' by the estimator {key} (bits)"))
-        found.append(_column(key, label.replace("'", "′"), meaning.replace("'", "′"), 2, values))
     return [
-        *found,
-        _column("weight", "W", "inter-class weight: 1 for the class farthest from the others", 3, measurement.weights),
-        _column("imbalance", "S", "semantic scale imbalance: S′ / max S′ times W", 3, measurement.imbalance),
-        _column("suggested", "weight", "suggested class weight for training", 3, measurement.suggested),
+        {
+            "key": column.key,
+            "label": _typeset(column.head.removesuffix(" (bits)")),
+            "meaning": _typeset(column.meaning),
+            "digits": column.digits,
+            # Counts stay exact: people compare them with what they know of their data.
+            "values": column.values if column.key == "count" else rounded(column.values.astype(np.float64)),
+        }
+        for column in measurement.columns()
     ]
 
 
@@ -154,10 +142,8 @@ def rounded(values: Any) -> Any:
     return float(f"{values:.{SIGNIFICANT_DIGITS}g}") if np.isfinite(values) else None
 
 
-def _column(key: str, label: str, meaning: str, digits: int, values: np.ndarray) -> dict[str, Any]:
-    # Counts stay exact: people compare them with what they know of their data.
-    shown = values if key == "count" else rounded(np.asarray(values, dtype=np.float64))
-    return {"key": key, "label": label, "meaning": meaning, "digits": digits, "values": shown}
+def _typeset(text: str) -> str:
+    return text.replace("S'", "S′").replace("E_n", "Eₙ")
 
 
 def _ratio(values: np.ndarray) -> str:
