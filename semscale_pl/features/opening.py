@@ -67,7 +67,7 @@ def read_labels(path: Path, label_column: str | None = None) -> np.ndarray:
         from semscale_pl.features.pt import pt_labels
 
         return pt_labels(path)
-    from semscale_pl.features.csv import csv_labels
+    from semscale_pl.features.csv_files import csv_labels
 
     return csv_labels(path, label_column)
 
@@ -91,7 +91,7 @@ def _parts(path: Path, label_column: str | None, labels_elsewhere: bool) -> tupl
         from semscale_pl.features.parquet import parquet_parts
 
         return parquet_parts(path, label_column)
-    from semscale_pl.features.csv import csv_parts
+    from semscale_pl.features.csv_files import csv_parts
 
     return csv_parts(path, label_column, labels_elsewhere)
 
@@ -117,7 +117,7 @@ def _check_pyarrow(path: Path) -> None:
 
 
 def _lines(path: Path) -> np.ndarray:
-    from semscale_pl.features.csv import whole_or_words
+    from semscale_pl.features.csv_files import whole_or_words
 
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

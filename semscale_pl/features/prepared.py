@@ -122,10 +122,10 @@ def load_features(
             "Take a random part of every class, or set num_features."
         )
     dtype = np.float32 if source.itemsize == 4 else np.float64
-    features, place = np.empty((source.num_rows, source.num_features), dtype), 0
+    features, start = np.empty((source.num_rows, source.num_features), dtype), 0
     for piece in source.rows(np.arange(source.num_rows), 65536):
-        features[place : place + len(piece)] = piece
-        place += len(piece)
+        features[start : start + len(piece)] = piece
+        start += len(piece)
     if feature_norm == "rms":
         features /= dtype(rms_deviation(source))
     return LoadedFeatures(torch.from_numpy(features), torch.from_numpy(source.labels), tuple(source.class_names))

@@ -33,7 +33,7 @@ class FeatureSource(Protocol):
         """Yield wanted rows in their order.
 
         Args:
-            wanted: (K,) ascending row numbers.
+            wanted: (K,) ascending row indices.
             size: most rows of a piece.
 
         Yields:
@@ -180,7 +180,7 @@ def picked(blocks: Iterable[tuple[int, np.ndarray]], wanted: np.ndarray, size: i
 
     Args:
         blocks: number of the first row, and consecutive rows (k, d); blocks without a wanted row may be left out.
-        wanted: (K,) ascending row numbers.
+        wanted: (K,) ascending row indices.
         size: most rows of a piece.
 
     Example:
@@ -191,7 +191,7 @@ def picked(blocks: Iterable[tuple[int, np.ndarray]], wanted: np.ndarray, size: i
     for start, block in blocks:
         first, last = np.searchsorted(wanted, [start, start + len(block)])
         chosen = block[wanted[first:last] - start]
-        for place in range(0, len(chosen), size):
-            yield chosen[place : place + size]
+        for first_of_piece in range(0, len(chosen), size):
+            yield chosen[first_of_piece : first_of_piece + size]
         if last == len(wanted):
             return

@@ -152,9 +152,9 @@ def ledoit_wolf_scale(rows: Tensor) -> float:
     if num_rows < 2:
         return 0.0 if num_rows else math.nan
     rho, trace = ledoit_wolf_share(rows)
-    lift = rho * trace  # of every eigenvalue of I + d Cov: d * tr(Cov) / d
-    scale = math.sqrt(dim / num_rows * (1.0 - rho) / (1.0 + lift))
-    return 0.5 * dim * math.log1p(lift) / math.log(2.0) + float(scaled_volume(rows, scale, True, "plain"))
+    shift = rho * trace  # of every eigenvalue of I + d Cov: d * tr(Cov) / d
+    scale = math.sqrt(dim / num_rows * (1.0 - rho) / (1.0 + shift))
+    return 0.5 * dim * math.log1p(shift) / math.log(2.0) + float(scaled_volume(rows, scale, True, "plain"))
 
 
 def ledoit_wolf_share(rows: Tensor) -> tuple[float, float]:

@@ -47,10 +47,10 @@ def eigenvalues(spectrum: Spectrum, dim: int) -> tuple[NDArray[np.float64], NDAr
         (6.0, [1.0, 1.0, 1.0])
     """
     nodes = min(dim, _MOST_NODES)
-    places = (np.arange(nodes) + 0.5) / nodes
+    positions = (np.arange(nodes) + 0.5) / nodes
     weights = np.full(nodes, dim / nodes)
-    falling = np.exp(-math.exp(spectrum.log_decay) * (places - places[0]))
-    return falling * (math.exp(spectrum.log_size) / float(falling @ weights)), weights
+    decreasing = np.exp(-math.exp(spectrum.log_decay) * (positions - positions[0]))
+    return decreasing * (math.exp(spectrum.log_size) / float(decreasing @ weights)), weights
 
 
 def expected_bits(spectrum: Spectrum, freedom: NDArray[np.float64], dim: int) -> NDArray[np.float64]:

@@ -63,7 +63,7 @@ def random_subsets(num_rows: int, size: int, repeats: int, generator: torch.Gene
         generator: of the draws.
 
     Returns:
-        (R, size) row numbers.
+        (R, size) row indices.
     """
     draws = [torch.randperm(num_rows, generator=generator)[:size] for _ in range(repeats)]
     return torch.stack(draws)
@@ -74,7 +74,7 @@ def bits_of_subsets(points: Tensor, subsets: Tensor, dim: int) -> Tensor:
 
     Args:
         points: (m, k) float64, of :func:`coordinates`.
-        subsets: (R, size) row numbers.
+        subsets: (R, size) row indices.
         dim: d of the features, for the factor d/m.
 
     Returns:
@@ -91,7 +91,7 @@ def bits_of_subsets(points: Tensor, subsets: Tensor, dim: int) -> Tensor:
         samples = samples.sub_(samples.mean(1, keepdim=True)).mul_(scale)
         grams = samples @ samples.mT if size < points.shape[1] else samples.mT @ samples
         bits, exact = bits_of_grams(grams, torch.full((len(chosen),), size), dim)
-        for place in (~exact).nonzero().flatten().tolist():
-            bits[place] = scaled_volume(points[chosen[place]], scale, True, "plain")
+        for inexact in (~exact).nonzero().flatten().tolist():
+            bits[inexact] = scaled_volume(points[chosen[inexact]], scale, True, "plain")
         parts.append(bits)
     return torch.cat(parts)

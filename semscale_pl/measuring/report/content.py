@@ -82,7 +82,7 @@ def spectrum_band(spectra: np.ndarray) -> list[list[float | None]]:
         spectra: (C, k), NaN-padded; no variance lies beyond the last; a class without any is left out.
 
     Returns:
-        k triples; a place that no class reaches ends the list.
+        k triples; a position that no class reaches ends the list.
 
     Example:
         >>> spectrum_band(np.array([[4.0, 1.0], [2.0, np.nan]]))

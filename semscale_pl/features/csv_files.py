@@ -98,14 +98,14 @@ def whole_or_words(words: np.ndarray) -> np.ndarray:
         >>> whole_or_words(np.array(["10", "9"]))
         array([10,  9])
     """
-    names, places = np.unique(words, return_inverse=True)
+    names, inverse = np.unique(words, return_inverse=True)
     for kind in (np.int64, np.float64):
         try:
             numbers = names.astype(kind)
         except (ValueError, OverflowError):
             continue
         if len(np.unique(numbers)) == len(names):
-            return numbers[places]
+            return numbers[inverse]
     return words
 
 
