@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
 import math
@@ -59,6 +60,13 @@ def replacing(path: PathLike, *, durable: bool = True) -> Iterator[Path]:
                 os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_partial(path: PathLike) -> None:
+    """Remove what killed processes left of a file that this process alone writes, see :func:`replacing`."""
+    target = Path(path)
+    for rest in target.parent.glob(f".{glob.escape(target.name[:_KEPT_OF_NAME])}.{'[0-9a-f]' * 8}{PARTIAL}"):
+        rest.unlink(missing_ok=True)
 
 
 def write_text(path: PathLike, text: str) -> Path:

@@ -17,7 +17,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semscale_pl.files import CannotWriteError, copy_file, csv_text, replacing, staged, strict, write_json, write_text
+from semscale_pl.files import (
+    CannotWriteError,
+    copy_file,
+    csv_text,
+    remove_partial,
+    replacing,
+    staged,
+    strict,
+    write_json,
+    write_text,
+)
 
 
 class Pair(NamedTuple):
@@ -94,6 +104,16 @@ def test_a_process_killed_while_it_writes_leaves_the_old_file(tmp_path: Path) ->
     (rest,) = set(tmp_path.iterdir()) - {target}
     assert rest.name.startswith(".last.txt.")
     assert rest.suffix == ".partial"
+
+
+def test_what_a_killed_process_left_of_one_file_can_be_removed(tmp_path: Path) -> None:
+    left = [".last[1].ckpt.0123abcd.partial", ".last[1].ckpt.ffffffff.partial"]
+    others = [".last1.ckpt.0123abcd.partial", ".last[1].ckpt.txt.0123abcd.partial", "last[1].ckpt", "0123abcd.partial"]
+    for name in (*left, *others):
+        (tmp_path / name).touch()
+    remove_partial(tmp_path / "last[1].ckpt")
+    assert {path.name for path in tmp_path.iterdir()} == set(others)
+    remove_partial(tmp_path / "absent" / "last.ckpt")
 
 
 def test_two_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities import rank_zero_only
 
-from semscale_pl.files import copy_file, replacing
+from semscale_pl.files import copy_file, remove_partial, replacing
 
 MONITOR = "val/balanced_accuracy"
 
@@ -25,7 +25,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write the file and put it in place in one step."""
+        """Write the file and put it in place in one step; what a kill left of an earlier attempt goes."""
+        remove_partial(path)  # Lightning calls this on the first rank alone
         with replacing(path) as partial, partial.open("wb") as file:
             torch.save(checkpoint, file)
 

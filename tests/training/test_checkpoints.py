@@ -1,4 +1,4 @@
-"""The best score, and its file, go along when a run is resumed in another folder."""
+"""The best score, and its file, go along when a run is resumed in another folder; a save leaves one file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from semscale_pl.training.checkpoints import BestCheckpoint, checkpoint_callbacks
+from semscale_pl.training.checkpoints import AtomicCheckpointIO, BestCheckpoint, checkpoint_callbacks
 
 
 def best(folder: Path) -> BestCheckpoint:
@@ -48,6 +48,14 @@ def test_a_best_file_that_is_gone_is_forgotten(tmp_path: Path) -> None:
         callback.load_state_dict(stored)
     assert callback.best_k_models == {}
     assert callback.check_monitor_top_k(_OneRank(), torch.tensor(0.1))
+
+
+def test_a_save_removes_what_a_kill_left_of_an_earlier_one(tmp_path: Path) -> None:
+    for name in (".last.ckpt.0123abcd.partial", ".best.ckpt.0123abcd.partial"):
+        (tmp_path / name).write_bytes(b"ha")
+    AtomicCheckpointIO().save_checkpoint({"epoch": 1}, tmp_path / "last.ckpt")
+    assert torch.load(tmp_path / "last.ckpt") == {"epoch": 1}
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".best.ckpt.0123abcd.partial", "last.ckpt"]
 
 
 class _OneRank:
