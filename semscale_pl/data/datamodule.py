@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from semscale_pl.data.samplers import (
     GlobalBatchSampler,
     InstanceSampling,
     Sampling,
-    loader_generator,
 )
 from semscale_pl.data.source import DataError, ImageSet, Source
 from semscale_pl.data.transforms import Augmentation, ModelInput
+from semscale_pl.data.workers import start_worker
+from semscale_pl.distributed import rank
 from semscale_pl.options import check
 from semscale_pl.seeding import derive_seed
 
@@ -277,10 +279,11 @@ class ImbalancedDataModule(pl.LightningDataModule):
         return self._loader(dataset, EvaluationBatchSampler(len(dataset), self.eval_batch_size))
 
     def _loader(self, dataset: IndexedDataset, batches: Sampler[Any]) -> DataLoader[Any]:
-        generator = loader_generator(derive_seed(self.seed, 2))
-        return DataLoader(
-            dataset, batch_sampler=batches, collate_fn=collate, generator=generator, **self.loader_options
-        )
+        # A generator of its own: building an iterator leaves torch's global one alone.
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, 2))
+        start = partial(start_worker, rank=rank())
+        options: dict[str, Any] = {"generator": generator, "worker_init_fn": start, **self.loader_options}
+        return DataLoader(dataset, batch_sampler=batches, collate_fn=collate, **options)
 
 
 def _check_validation(per_class: int, fraction: float) -> None:

@@ -220,15 +220,6 @@ def check_batch_size(batch_size: int) -> None:
         )
 
 
-def loader_generator(seed: int) -> torch.Generator:
-    """Return a loader's own generator, so that building an iterator leaves torch's global generator alone.
-
-    Args:
-        seed: any integer in [0, 2^63).
-    """
-    return torch.Generator().manual_seed(seed)
-
-
 def _normalised(values: Tensor) -> Tensor:
     return values / values.sum()
 

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from semscale_pl.config.errors import WrongCallError
 from semscale_pl.data.decoding import DecodedImages, find_images, shown
+from semscale_pl.data.workers import start_worker
 from semscale_pl.files import replacing
 from semscale_pl.training.restoring import Restored, restore
 from semscale_pl.training.run import TrainingDiverged
@@ -97,7 +98,8 @@ def _loader(paths: Sequence[Path], restored: Restored, batch_size: int, num_work
     dataset: Any = DecodedImages(paths, model_input)
     # Images that keep their own sizes cannot be stacked.
     size = 1 if model_input.image_size is None else batch_size
-    return DataLoader(dataset, batch_size=size, num_workers=num_workers, collate_fn=list)
+    options: dict[str, Any] = {"num_workers": num_workers, "worker_init_fn": start_worker, "collate_fn": list}
+    return DataLoader(dataset, batch_size=size, **options)
 
 
 def _scored(loader: Any, restored: Restored, device: torch.device) -> Iterator[Scores]:
