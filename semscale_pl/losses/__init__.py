@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from semscale_pl.losses.base import PerSampleLoss
-from semscale_pl.losses.classification import BalancedSoftmax, CrossEntropy, Focal
+from semscale_pl.losses.classification import CrossEntropy, Focal, SigmoidFocal
 from semscale_pl.losses.equalization import Equalization
 from semscale_pl.losses.ldam import LDAM
-from semscale_pl.losses.logit_adjustment import LogitAdjusted, posthoc_logits
+from semscale_pl.losses.logit_adjustment import BalancedSoftmax, LogitAdjusted, posthoc_logits
 from semscale_pl.losses.seesaw import Seesaw
-from semscale_pl.losses.sigmoid_focal import SigmoidFocal
 
-__all__ = [
-    "LDAM",
-    "BalancedSoftmax",
-    "CrossEntropy",
-    "Equalization",
-    "Focal",
-    "LogitAdjusted",
-    "PerSampleLoss",
-    "Seesaw",
-    "SigmoidFocal",
-    "posthoc_logits",
-]
+__all__ = ["LDAM", "BalancedSoftmax", "CrossEntropy", "Equalization", "Focal", "LogitAdjusted", "PerSampleLoss"]
+__all__ += ["Seesaw", "SigmoidFocal", "posthoc_logits"]

@@ -64,12 +64,7 @@ class PerSampleLoss(nn.Module):
         self.class_frequencies = values / values.sum()
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Change the state after a training step; nothing to do for a loss without state.
-
-        Args:
-            logits: (B, C) of all ranks' rows.
-            labels: (B,) of all ranks' rows.
-        """
+        """Change the state after a training step, from all ranks' rows; nothing to do for a loss without state."""
 
     def evaluation_logits(self, logits: Tensor) -> Tensor:
         """Return the logits (B, C) whose softmax is the model's probability; the given ones unless overridden."""
@@ -89,7 +84,7 @@ class PerSampleLoss(nn.Module):
         if frequencies is None:
             raise ValueError(
                 f"Expected {type(self).__name__} to know the class frequencies, but got none. "
-                f"Call `setup(class_frequencies)` before the first batch."
+                "Call `setup(class_frequencies)` before the first batch."
             )
         if frequencies.shape[0] != logits.shape[-1]:
             raise ValueError(

@@ -1,11 +1,15 @@
-"""Cross-entropy, focal loss and Balanced Softmax as modules."""
+"""Cross-entropy and the focal loss, over a softmax and over sigmoids."""
 
 from __future__ import annotations
 
-from torch import Tensor
+import math
 
-from semscale_pl.losses import functional
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
 from semscale_pl.losses.base import PerSampleLoss
+from semscale_pl.losses.functional import cross_entropy, full_precision
 from semscale_pl.options import check
 
 
@@ -16,7 +20,6 @@ class CrossEntropy(PerSampleLoss):
         label_smoothing: share of the target spread evenly over all classes, in [0, 1).
 
     Example:
-        >>> import torch
         >>> CrossEntropy()(torch.zeros(1, 4), torch.tensor([2]))
         tensor([1.3863])
 
@@ -30,21 +33,22 @@ class CrossEntropy(PerSampleLoss):
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return (B,) cross-entropies."""
-        return functional.cross_entropy(logits, labels, self.label_smoothing)
+        return cross_entropy(logits, labels, self.label_smoothing)
 
 
 class Focal(PerSampleLoss):
-    """Focal loss on the softmax probability of the true class.
+    """Focal loss ``-(1 - p_y)^gamma log p_y`` on the softmax probability p; the factor is differentiated, too.
+
+    Class weights must multiply the result: applied inside, before p is recovered from the loss, they falsify p.
 
     Args:
         gamma: focusing exponent, not negative; 0 is cross-entropy.
 
     Example:
-        >>> import torch
         >>> Focal(gamma=1.0)(torch.zeros(1, 4), torch.tensor([2]))
         tensor([1.0397])
 
-    Reference: Lin et al. (ICCV 2017), eq. 4; Ma et al. (ICLR 2023), section 4.1.
+    Reference: Lin et al. (ICCV 2017), eq. 4 (without alpha), in the softmax form of Ma et al. (ICLR 2023), section 4.1.
     """
 
     def __init__(self, gamma: float = 1.0) -> None:
@@ -54,32 +58,48 @@ class Focal(PerSampleLoss):
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return (B,) focal losses."""
-        return functional.focal(logits, labels, self.gamma)
+        entropy = cross_entropy(logits, labels)
+        # Below the clamp the factor is a constant: its derivative is infinite at p = 1 for an exponent under 1.
+        wrongness = (-torch.expm1(-entropy)).clamp_min(torch.finfo(entropy.dtype).tiny)
+        return wrongness.pow(self.gamma) * entropy
 
 
-class BalancedSoftmax(PerSampleLoss):
-    """Cross-entropy of the logits plus the log of the class frequencies.
+class SigmoidFocal(PerSampleLoss):
+    """Focal loss on C independent sigmoids, summed (not averaged) over the classes; the base of Class-Balanced Focal.
 
-    The raw logits are then those of a balanced world: evaluate on them, without the prior.
+    A class adds ``-(1 - p)^gamma log p``, p being the sigmoid of its logit, or of the negative one where it is not the
+    sample's. The module starts the head's bias at `initial_bias` and spares it the weight decay: at a bias of 0 the
+    C - 1 negatives of each sample drown its positive. Not the same loss as `Focal`, though both are called focal loss.
 
     Args:
-        tau: exponent of the prior; 1 is Balanced Softmax, 0 is cross-entropy.
+        gamma: focusing exponent, not negative; 0 is the sum of binary cross-entropies.
 
     Example:
-        >>> import torch
-        >>> loss = BalancedSoftmax()
-        >>> loss.setup(torch.tensor([3.0, 1.0]))
-        >>> loss(torch.zeros(1, 2), torch.tensor([1])).exp()
-        tensor([4.])
+        >>> SigmoidFocal(gamma=0.0)(torch.zeros(1, 4), torch.tensor([2]))
+        tensor([2.7726])
 
-    Reference: Ren et al. (NeurIPS 2020), section 3.
+    Reference: Lin et al. (ICCV 2017), eq. 4; Cui et al. (CVPR 2019), section 4.3.
     """
 
-    def __init__(self, tau: float = 1.0) -> None:
+    def __init__(self, gamma: float = 1.0) -> None:
         super().__init__()
-        check("loss", tau=tau)
-        self.tau = float(tau)
+        check(gamma=gamma)
+        self.gamma = float(gamma)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return (B,) losses."""
-        return functional.balanced_softmax(logits, labels, self.require_frequencies(logits), self.tau)
+        values = full_precision(logits)
+        agreement = values * torch.full_like(values, -1.0).scatter(1, labels[:, None], 1.0)
+        # (1 - p)^gamma as exp(gamma log sigmoid(-x)): no difference of nearly equal numbers, no power of 0.
+        return -((self.gamma * logsigmoid(-agreement)).exp() * logsigmoid(agreement)).sum(dim=1)
+
+    def evaluation_logits(self, logits: Tensor) -> Tensor:
+        """Return the log of each sigmoid (B, C): its softmax is each class's share of the sum of the probabilities.
+
+        The softmax of the raw logits would be surer than the trained sigmoids; the predicted class is the same.
+        """
+        return logsigmoid(full_precision(logits))
+
+    def initial_bias(self, num_classes: int) -> float:
+        """Return ``-log(C - 1)``: every sigmoid then starts at 1/C. It is 0 for fewer than two classes."""
+        return -math.log(max(num_classes - 1, 1))

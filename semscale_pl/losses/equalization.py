@@ -25,8 +25,6 @@ def equalization(logits: Tensor, labels: Tensor, ignored: Tensor) -> Tensor:
 
     Returns:
         (B,) nats; 0 where all negatives are ignored.
-
-    Reference: Tan et al. (CVPR 2020), section "Softmax Equalization Loss".
     """
     negatives = ignored.scatter(1, labels[:, None], False)
     return cross_entropy(full_precision(logits).masked_fill(negatives, -torch.inf), labels)
@@ -45,7 +43,6 @@ class Equalization(PerSampleLoss):
             paper sets it for each dataset: state the value beside a result.
 
     Example:
-        >>> import torch
         >>> loss = Equalization(gamma=1.0, threshold=0.2)
         >>> loss.setup(torch.tensor([6.0, 3.0, 1.0]))
         >>> loss(torch.zeros(2, 3), torch.tensor([0, 2])).exp()
@@ -68,19 +65,12 @@ class Equalization(PerSampleLoss):
         return frequencies < limit
 
     def draw(self, rows: int, frequencies: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw which classes each sample ignores as negatives.
+        """Draw which classes each of B samples ignores as negatives: (B, C) bool, from probabilities (C,).
 
-        Args:
-            rows: B.
-            frequencies: (C,) probabilities.
-            generator: on the device of the frequencies; None for torch's own.
-
-        Returns:
-            (B, C) bool.
+        The generator is on the device of the frequencies; None is torch's own.
         """
-        shape = (rows, frequencies.shape[0])
-        dropped = torch.rand(shape, generator=generator, device=frequencies.device) < self.gamma
-        return dropped & self.rare_classes(frequencies)
+        chances = torch.rand((rows, len(frequencies)), generator=generator, device=frequencies.device)
+        return (chances < self.gamma) & self.rare_classes(frequencies)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return (B,) losses."""

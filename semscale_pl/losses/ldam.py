@@ -13,43 +13,18 @@ from semscale_pl.options import check
 
 
 def ldam_margins(frequencies: Tensor, max_margin: float = 0.5) -> Tensor:
-    """Return the margin of each class, proportional to its count to the power -1/4.
+    """Return the margin of each class (C,) in units of the cosine, proportional to its count to the power -1/4.
 
-    Args:
-        frequencies: (C,) counts or probabilities: only their ratios matter. A class with 0 counts as a rarest one.
-        max_margin: margin of the rarest class.
-
-    Returns:
-        (C,) margins in units of the cosine.
-
-    Reference: Cao et al. (NeurIPS 2019), section 3.2.
+    Only the ratios of the frequencies matter; a class with 0 counts as a rarest one.
     """
     raw = fill_absent(frequencies).pow(-0.25)
     return raw * (max_margin / raw.max())
 
 
-def ldam(cosines: Tensor, labels: Tensor, margins: Tensor, scale: float = 30.0) -> Tensor:
-    """Return the cross-entropy of ``scale (cos - margin_y e_y)``.
-
-    Args:
-        cosines: (B, C) cosines between features and class weights, in [-1, 1].
-        labels: (B,).
-        margins: (C,).
-        scale: inverse temperature, applied after the margin is taken off.
-
-    Returns:
-        (B,) nats.
-
-    Reference: Cao et al. (NeurIPS 2019), section 3.2.
-    """
-    values = full_precision(cosines)
-    taken = torch.zeros_like(values).scatter(1, labels[:, None], margins.to(values)[labels][:, None])
-    return cross_entropy(scale * (values - taken), labels)
-
-
 class LDAM(PerSampleLoss):
-    """Label-distribution-aware margin loss; needs a cosine classifier with scale 1, for it applies the scale itself.
+    """Cross-entropy of ``scale (cos - margin_y e_y)``, the cosines being between features and class weights.
 
+    It needs a cosine classifier with scale 1, for it applies the scale itself, after the margin is taken off.
     The margins follow the counts of the training images also where a sampler shows all classes equally often: they
     stand for how much is known of a class. Codes that scale in the classifier and take ``scale * margin`` off compute
     the same; scaling in both places, or features that are not normalised, do not.
@@ -59,7 +34,6 @@ class LDAM(PerSampleLoss):
         scale: inverse temperature of the cosines.
 
     Example:
-        >>> import torch
         >>> loss = LDAM(max_margin=0.5, scale=2.0)
         >>> loss.setup(torch.tensor([16.0, 1.0]))
         >>> loss(torch.tensor([[0.0, 0.5]]), torch.tensor([1]))
@@ -77,7 +51,9 @@ class LDAM(PerSampleLoss):
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return (B,) losses of cosines (B, C)."""
-        return ldam(logits, labels, ldam_margins(self.require_frequencies(logits), self.max_margin), self.scale)
+        values, margins = full_precision(logits), ldam_margins(self.require_frequencies(logits), self.max_margin)
+        taken = torch.zeros_like(values).scatter(1, labels[:, None], margins.to(values)[labels][:, None])
+        return cross_entropy(self.scale * (values - taken), labels)
 
     def evaluation_logits(self, logits: Tensor) -> Tensor:
         """Return the scaled cosines (B, C): the softmax of bare ones is nearly uniform."""

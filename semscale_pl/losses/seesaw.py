@@ -16,7 +16,7 @@ SMALLEST_PROBABILITY = 0.01
 
 
 def seesaw_log_factors(logits: Tensor, labels: Tensor, counts: Tensor, p: float = 0.8, q: float = 2.0) -> Tensor:
-    """Return the logarithm of the factor on each class's term in the denominator of the softmax.
+    """Return the logarithm (B, C) of the factor on each class's term in the denominator of the softmax.
 
     The mitigation factor is ``min(1, N_j / N_y)^p``, the compensation factor ``max(1, sigma_j / sigma_y)^q``; both
     are constants for the gradient, and both are 1 for the true class.
@@ -25,11 +25,8 @@ def seesaw_log_factors(logits: Tensor, labels: Tensor, counts: Tensor, p: float 
         logits: (B, C).
         labels: (B,).
         counts: (C,) labels seen so far; fewer than one count as one.
-        p: strength of the mitigation; 0 switches it off.
-        q: strength of the compensation; 0 switches it off.
-
-    Returns:
-        (B, C), to be added to the logits.
+        p: strength of the mitigation.
+        q: strength of the compensation.
 
     Reference: Wang et al. (CVPR 2021), section 3.2.
     """
@@ -41,18 +38,6 @@ def seesaw_log_factors(logits: Tensor, labels: Tensor, counts: Tensor, p: float 
     return mitigation.to(log_sigma) + compensation
 
 
-def seesaw(logits: Tensor, labels: Tensor, counts: Tensor, p: float = 0.8, q: float = 2.0) -> Tensor:
-    """Return the Seesaw loss of each sample; arguments as in `seesaw_log_factors`.
-
-    Returns:
-        (B,) nats.
-
-    Reference: Wang et al. (CVPR 2021), section 3.2.
-    """
-    values = full_precision(logits)
-    return cross_entropy(values + seesaw_log_factors(values, labels, counts, p, q), labels)
-
-
 class Seesaw(PerSampleLoss):
     """Seesaw loss with class counts accumulated while training.
 
@@ -60,14 +45,13 @@ class Seesaw(PerSampleLoss):
     sampler. Before the first `update` all are equal and nothing is mitigated. A repeated `setup` keeps the counts.
 
     Args:
-        p: strength of the mitigation.
-        q: strength of the compensation.
+        p: strength of the mitigation; 0 switches it off.
+        q: strength of the compensation; 0 switches it off.
 
     Attributes:
         cumulative_counts: (C,) int64 labels seen so far; None before `setup`.
 
     Example:
-        >>> import torch
         >>> loss = Seesaw(p=1.0, q=0.0)
         >>> loss.setup(torch.ones(2))
         >>> loss.update(torch.zeros(4, 2), torch.tensor([0, 0, 0, 1]))
@@ -88,15 +72,14 @@ class Seesaw(PerSampleLoss):
     def setup(self, class_frequencies: Tensor) -> None:
         """Learn the number of classes from (C,) frequencies; see `PerSampleLoss.setup`."""
         super().setup(class_frequencies)
-        frequencies = self.class_frequencies
-        if frequencies is not None and (
-            self.cumulative_counts is None or self.cumulative_counts.shape != frequencies.shape
-        ):
+        frequencies, counts = self.class_frequencies, self.cumulative_counts
+        if frequencies is not None and (counts is None or counts.shape != frequencies.shape):
             self.cumulative_counts = torch.zeros_like(frequencies, dtype=torch.int64)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return (B,) losses."""
-        return seesaw(logits, labels, self._counts(logits), self.p, self.q)
+        values = full_precision(logits)
+        return cross_entropy(values + seesaw_log_factors(values, labels, self._counts(logits), self.p, self.q), labels)
 
     @torch.no_grad()
     def update(self, logits: Tensor, labels: Tensor) -> None:
