@@ -9,30 +9,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semscale_pl.models.backbone import Backbone
+from semscale_pl.models.backbone import Backbone, convolution
 from semscale_pl.models.stems import check_request, fit_stem
 
 
 class Widths(NamedTuple):
     """A row of the paper's layer table: channels of the parts of an Inception module.
 
-    Args:
-        one: 1x1 convolution; 0 in a module that halves the image.
-        three_reduce: 1x1 before the 3x3.
-        three: 3x3 convolution.
-        double_reduce: 1x1 before the two 3x3.
-        double: each of the two 3x3 convolutions.
-        pool: "avg" or "max".
-        proj: 1x1 behind the pooling; 0 where the pooled input passes through, in a module that halves the image.
+    In a module that halves the image ``one`` is 0, and so is ``proj``: the pooled input passes through.
     """
 
-    one: int
-    three_reduce: int
+    one: int  # 1x1
+    three_reduce: int  # 1x1 before the 3x3
     three: int
-    double_reduce: int
-    double: int
-    pool: str
-    proj: int
+    double_reduce: int  # 1x1 before the two 3x3
+    double: int  # each of the two
+    pool: str  # "avg" or "max"
+    proj: int  # 1x1 behind the pooling
 
     @property
     def out_channels(self) -> int:
@@ -95,17 +88,13 @@ def bn_inception(*, in_channels: int = 3, input_stem: str = "standard", channels
 class InceptionModule(nn.Module):
     """Parallel branches, joined along the channels: 1x1, 3x3, two 3x3, pooling.
 
-    Args:
-        in_channels: channels that enter.
-        widths: row of the layer table; without ``one`` and ``proj`` the module halves the image.
+    With ``widths`` without ``one`` and ``proj`` it halves the image.
     """
 
     def __init__(self, in_channels: int, widths: Widths) -> None:
         super().__init__()
         stride = 1 if widths.proj else 2
-        branches: OrderedDict[str, nn.Module] = OrderedDict()
-        if widths.one:
-            branches["one_branch"] = _unit(in_channels, widths.one, 1)
+        branches: dict[str, nn.Module] = {"one_branch": _unit(in_channels, widths.one, 1)} if widths.one else {}
         branches["three_branch"] = nn.Sequential(
             _unit(in_channels, widths.three_reduce, 1), _unit(widths.three_reduce, widths.three, 3, stride)
         )
@@ -114,7 +103,11 @@ class InceptionModule(nn.Module):
             _unit(widths.double_reduce, widths.double, 3),
             _unit(widths.double, widths.double, 3, stride),
         )
-        branches["pool_branch"] = _pool_branch(in_channels, widths)
+        if widths.proj:
+            pool = (nn.AvgPool2d if widths.pool == "avg" else nn.MaxPool2d)(3, stride=1, padding=1)
+            branches["pool_branch"] = nn.Sequential(pool, _unit(in_channels, widths.proj, 1))
+        else:
+            branches["pool_branch"] = HalvingMaxPool()
         self.branches = nn.ModuleDict(branches)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -135,14 +128,6 @@ class HalvingMaxPool(nn.Module):
         return F.max_pool2d(padded, 3, stride=2, ceil_mode=True)
 
 
-def _pool_branch(in_channels: int, widths: Widths) -> nn.Module:
-    if not widths.proj:
-        return HalvingMaxPool()
-    pool = nn.AvgPool2d if widths.pool == "avg" else nn.MaxPool2d
-    return nn.Sequential(pool(3, stride=1, padding=1), _unit(in_channels, widths.proj, 1))
-
-
 def _unit(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False)
-    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+    conv = convolution(in_channels, out_channels, kernel, stride)
     return nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(out_channels), relu=nn.ReLU(inplace=True)))

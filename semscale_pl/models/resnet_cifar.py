@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semscale_pl.models.backbone import check_images, check_positive
+from semscale_pl.models.backbone import check_images, check_positive, convolution
 
 WIDTHS = (16, 32, 64)
 
@@ -39,7 +39,7 @@ class ResNetCifar(nn.Module):
         if depth < 8 or (depth - 2) % 6:
             raise ValueError(f"Expected `depth` to be 6n + 2, but got {depth}. Use 20, 32, 44, 56 or 110.")
         self.in_channels, self.num_features = in_channels, WIDTHS[-1]
-        self.conv = _conv3x3(in_channels, WIDTHS[0])
+        self.conv = convolution(in_channels, WIDTHS[0])
         self.norm = nn.BatchNorm2d(WIDTHS[0])
         blocks = (depth - 2) // 6
         self.stage1 = _stage(WIDTHS[0], WIDTHS[0], blocks, stride=1)
@@ -49,14 +49,7 @@ class ResNetCifar(nn.Module):
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return features.
-
-        Args:
-            images: (B, in_channels, H, W), 32 x 32 in the paper.
-
-        Returns:
-            (B, 64), not negative.
-        """
+        """Map images (B, in_channels, H, W), 32 x 32 in the paper, to features (B, 64), not negative."""
         check_images(images, self.in_channels)
         x = F.relu(self.norm(self.conv(images)), inplace=True)
         x = self.stage3(self.stage2(self.stage1(x)))
@@ -64,40 +57,24 @@ class ResNetCifar(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut without parameters.
-
-    Args:
-        in_channels: channels that enter.
-        out_channels: channels that leave, at least as many.
-        stride: of the first convolution and of the shortcut.
-    """
+    """Two 3x3 convolutions, the first with the stride, and a shortcut without parameters; no fewer channels leave."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = _conv3x3(in_channels, out_channels, stride)
+        self.conv1 = convolution(in_channels, out_channels, stride=stride)
         self.norm1 = nn.BatchNorm2d(out_channels)
-        self.conv2 = _conv3x3(out_channels, out_channels)
+        self.conv2 = convolution(out_channels, out_channels)
         self.norm2 = nn.BatchNorm2d(out_channels)
         self.stride, self.new_channels = stride, out_channels - in_channels
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride))."""
-        residual = F.relu(self.norm1(self.conv1(x)), inplace=True)
-        residual = self.norm2(self.conv2(residual))
-        return F.relu(self._shortcut(x) + residual, inplace=True)
-
-    def _shortcut(self, x: Tensor) -> Tensor:
-        if self.stride == 1 and self.new_channels == 0:
-            return x
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels))
+        residual = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)), inplace=True)))
+        if self.stride > 1 or self.new_channels > 0:
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels))
+        return F.relu(x + residual, inplace=True)
 
 
 def _stage(in_channels: int, out_channels: int, blocks: int, stride: int) -> nn.Sequential:
     first = BasicBlock(in_channels, out_channels, stride)
     return nn.Sequential(first, *(BasicBlock(out_channels, out_channels, 1) for _ in range(blocks - 1)))
-
-
-def _conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    convolution = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
-    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-    return convolution

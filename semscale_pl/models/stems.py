@@ -7,22 +7,20 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from semscale_pl.models.backbone import check_positive, check_stem
+from semscale_pl.models.backbone import check_positive
 
 
 def check_request(in_channels: int, input_stem: str, pretrained: bool) -> None:
     """Refuse arguments of a backbone that do not go together, before anything is built or fetched.
 
-    Args:
-        in_channels: channels of the images.
-        input_stem: "standard" or "small".
-        pretrained: whether published weights are asked for.
-
     Raises:
         ValueError: no such stem, no channels, or published weights for a first layer that they do not fit.
     """
     check_positive("in_channels", in_channels)
-    check_stem(input_stem)
+    if input_stem not in ("standard", "small"):
+        raise ValueError(
+            f"Expected `input_stem` to be 'standard' or 'small', but got {input_stem!r}. Use 'small' for 32 x 32."
+        )
     if pretrained and input_stem == "small":
         raise ValueError(
             "Expected `input_stem` to be 'standard' for pretrained weights, but got 'small'. Set `pretrained=False`."
@@ -35,14 +33,7 @@ def check_request(in_channels: int, input_stem: str, pretrained: bool) -> None:
 
 @contextmanager
 def fetching(name: str) -> Iterator[None]:
-    """Say which published weights cannot be had, and what to do, in the place of the network's own error.
-
-    Args:
-        name: of the network.
-
-    Raises:
-        ValueError: the block raised an error of the network or of the disk.
-    """
+    """Say, in a ValueError, which published weights cannot be had where the block fails to fetch or to store them."""
     try:
         yield
     except OSError as error:  # urllib's errors are among these
@@ -83,9 +74,10 @@ def fit_stem(
     small = input_stem == "small"
     if small and pool is not None:
         replace_module(trunk, pool, nn.Identity())
-    if old.in_channels == in_channels and not (small and _shape(old) != (3, 1)):
+    shape = (old.kernel_size[0], old.stride[0])
+    kernel, stride = (3, 1) if small else shape
+    if old.in_channels == in_channels and shape == (kernel, stride):
         return
-    kernel, stride = (3, 1) if small else _shape(old)
     new = nn.Conv2d(in_channels, old.out_channels, kernel, stride, padding=kernel // 2, bias=old.bias is not None)
     nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
     if new.bias is not None:
@@ -98,16 +90,6 @@ def fit_stem(
 
 
 def replace_module(network: nn.Module, path: str, module: nn.Module) -> None:
-    """Put a module at a dotted path of another one, in place.
-
-    Args:
-        network: the module to change.
-        path: for example "features.conv0".
-        module: what shall stand there.
-    """
+    """Put a module at a dotted path of another one, such as "features.conv0", in place."""
     parent, _, name = path.rpartition(".")
     setattr(network.get_submodule(parent), name, module)
-
-
-def _shape(conv: nn.Conv2d) -> tuple[int, int]:
-    return conv.kernel_size[0], conv.stride[0]

@@ -43,14 +43,10 @@ def timm_backbone(
     with fetching(name):
         trunk = timm.create_model(name, pretrained=pretrained, in_chans=in_channels, num_classes=0)
     if input_stem == "small":
-        if not _has_resnet_stem(trunk):
+        if not (isinstance(getattr(trunk, "conv1", None), nn.Conv2d) and hasattr(trunk, "maxpool")):
             raise ValueError(
                 f"Expected `input_stem` to be 'standard' for {name!r}, but got 'small'. Use a ResNet-like network."
             )
         fit_stem(trunk, "conv1", "maxpool", in_channels=in_channels, input_stem=input_stem)
     num_features = int(trunk.num_features)  # type: ignore[arg-type]
     return Backbone(trunk, num_features, in_channels, channels_last=channels_last)
-
-
-def _has_resnet_stem(trunk: nn.Module) -> bool:
-    return isinstance(getattr(trunk, "conv1", None), nn.Conv2d) and hasattr(trunk, "maxpool")

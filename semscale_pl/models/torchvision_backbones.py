@@ -97,13 +97,11 @@ def _family(name: str) -> Family:
 def _build(name: str, pretrained: bool) -> nn.Module:
     from torchvision.models import get_model
 
-    options: dict[str, Any] = {"weights": "DEFAULT" if pretrained else None}
-    if name == "googlenet":
-        options["aux_logits"] = False
-        if not pretrained:
-            options["init_weights"] = True
+    options: dict[str, Any] = {"aux_logits": False} if name == "googlenet" else {}
+    if name == "googlenet" and not pretrained:
+        options["init_weights"] = True
     with fetching(name):
-        return get_model(name, **options)
+        return get_model(name, weights="DEFAULT" if pretrained else None, **options)
 
 
 def _drop_classifier(trunk: nn.Module, family: Family, pooled_vgg: bool) -> int:
