@@ -49,19 +49,14 @@ class ClassGeometry:
         """Derive W and S where counts, scales and centres are known, as from a feature pool.
 
         Args:
-            counts: (C,).
-            scales: (C,) bits, NaN for absent classes.
-            centres: (C, d), NaN rows for absent classes.
-            alpha: of the inter-class weights, at least 1; None leaves the distances out: W is 1 for present classes.
+            counts, scales, centres: see the class.
+            alpha: of W, at least 1; None leaves the distances out: W is 1 for present classes.
 
         Raises:
             ValueError: alpha is below 1, or the shapes do not match.
         """
-        counts, scales, centres = (
-            as_tensor(counts, "counts"),
-            as_tensor(scales, "scales"),
-            as_tensor(centres, "centres"),
-        )
+        counts, scales = as_tensor(counts, "counts"), as_tensor(scales, "scales")
+        centres = as_tensor(centres, "centres")
         weights = scales * 0.0 + 1.0 if alpha is None else interclass_weights(centres, alpha)
         return cls(counts, scales, centres, weights, semantic_scale_imbalance(scales, weights))
 
@@ -80,14 +75,9 @@ def class_geometry(
     """Compute the counts, scales S', centres, inter-class weights W and imbalance S of all classes.
 
     Args:
-        features: (N, d), in any order.
-        labels: (N,) class numbers or words, see :func:`semantic_scales`.
-        num_classes: C; found in the labels where it is not given.
+        features, labels, num_classes: see :func:`semantic_scales`.
         alpha: of W, at least 1; None leaves the distances out: W is 1 for present classes.
         unit, ratio, estimator: see :func:`semscale_pl.geometry.volumes.volume`.
-
-    Returns:
-        All of them, NaN for absent classes.
 
     Raises:
         TypeError: features or labels are of another type.
@@ -100,8 +90,7 @@ def class_geometry(
 
     Reference: Ma et al. (ICLR 2023), sections 2 and 3.
     """
-    features, labels, num_classes = _checked(features, labels, num_classes)
-    counts = torch.bincount(labels, minlength=num_classes)
+    features, labels, counts = _checked(features, labels, num_classes)
     scales = _scales(features, labels, counts, unit, ratio, estimator)
     return ClassGeometry.of(counts, scales, _centres(features, labels, counts), alpha)
 
@@ -137,9 +126,7 @@ def semantic_scales(
 
     Reference: Ma et al. (ICLR 2023), section 2.
     """
-    features, labels, num_classes = _checked(features, labels, num_classes)
-    counts = torch.bincount(labels, minlength=num_classes)
-    return _scales(features, labels, counts, unit, ratio, estimator)
+    return _scales(*_checked(features, labels, num_classes), unit, ratio, estimator)
 
 
 @torch.no_grad()
@@ -147,9 +134,7 @@ def class_centres(features: ArrayLike, labels: Labels, num_classes: int | None =
     """Compute the mean feature of every class.
 
     Args:
-        features: (N, d).
-        labels: (N,) class numbers or words, see :func:`semantic_scales`.
-        num_classes: C; found in the labels where it is not given.
+        features, labels, num_classes: see :func:`semantic_scales`.
 
     Returns:
         (C, d) float64, NaN rows for absent classes.
@@ -165,19 +150,18 @@ def class_centres(features: ArrayLike, labels: Labels, num_classes: int | None =
 
     Reference: Ma et al. (ICLR 2023), section 3, inter-class interference.
     """
-    features, labels, num_classes = _checked(features, labels, num_classes)
-    return _centres(features, labels, torch.bincount(labels, minlength=num_classes))
+    return _centres(*_checked(features, labels, num_classes))
 
 
 @torch.no_grad()
 def centre_distances(centres: ArrayLike) -> Tensor:
-    """Compute the mean Euclidean distance of every class centre to those of the other present classes.
+    """Compute the mean Euclidean distance of every class centre to those of the other present classes, w in the paper.
 
     Args:
         centres: (C, d), NaN rows for absent classes.
 
     Returns:
-        (C,) float64 in the unit of the features, w in the paper; NaN for absent classes, 0 where there is no other.
+        (C,) float64; NaN for absent classes, 0 where there is no other.
 
     Raises:
         ValueError: the centres are not a matrix.
@@ -273,7 +257,7 @@ def scales_from_moments(
     """Compute the semantic scales of classes of which only counts and scatter matrices are known.
 
     Args:
-        counts: (K,) samples of each class.
+        counts: (K,).
         scatter: (K, d, d) float64 sums of the outer products of the centred samples.
         unit, ratio, estimator: see :func:`semscale_pl.geometry.volumes.volume`.
 
@@ -281,7 +265,7 @@ def scales_from_moments(
         (K,) bits; NaN where a count is 0, 0 where it is 1.
 
     Raises:
-        ValueError: the shapes do not match, or another argument is out of range.
+        ValueError: the shapes do not match, or a setting is out of range.
 
     Example:
         >>> scales_from_moments(torch.tensor([2, 0]), torch.tensor([[[2.0]], [[0.0]]]))
@@ -302,12 +286,13 @@ def scales_from_moments(
     return torch.where(counts > 1, bits, torch.where(counts > 0, 0.0, math.nan))
 
 
-def _checked(features: ArrayLike, labels: Labels, num_classes: int | None) -> tuple[Tensor, Tensor, int]:
-    """Turn what a user has into a finite matrix (N, d), int64 class numbers (N,) beside it, and C."""
+def _checked(features: ArrayLike, labels: Labels, num_classes: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Turn what a user has into a finite matrix (N, d), int64 class numbers (N,) beside it, and the counts (C,)."""
     features = as_features(features)
     labels, num_classes = class_numbers(labels, num_classes)
     num_classes = check_labels(labels, features.shape[0], num_classes)
-    return features, labels.to(features.device, torch.int64), num_classes
+    labels = labels.to(features.device, torch.int64)
+    return features, labels, torch.bincount(labels, minlength=num_classes)
 
 
 def _scales(features: Tensor, labels: Tensor, counts: Tensor, unit: float, ratio: Ratio, estimator: str) -> Tensor:

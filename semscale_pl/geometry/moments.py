@@ -78,32 +78,15 @@ class ClassMoments(nn.Module):
         return self.second.shape[1]
 
     def add(self, features: Tensor, labels: Tensor) -> None:
-        """Take rows in.
-
-        Args:
-            features: (B, d), any floating dtype.
-            labels: (B,) int64 in [0, C).
-        """
+        """Take rows in: features (B, d) of any floating dtype, and labels (B,) int64 in [0, C)."""
         self._update(features.double(), labels, torch.ones_like(labels))
 
     def remove(self, features: Tensor, labels: Tensor) -> None:
-        """Take rows out; they must have been added with the same values.
-
-        Args:
-            features: (B, d), any floating dtype.
-            labels: (B,) int64 in [0, C).
-        """
+        """Take rows out; they must have been added with the same values."""
         self._update(features.double(), labels, -torch.ones_like(labels))
 
     def replace(self, old_features: Tensor, old_labels: Tensor, features: Tensor, labels: Tensor) -> None:
-        """Take the old rows out and the new ones in, in one pass over the touched classes.
-
-        Args:
-            old_features: (A, d) rows that leave.
-            old_labels: (A,) int64 in [0, C).
-            features: (B, d) rows that enter.
-            labels: (B,) int64 in [0, C).
-        """
+        """Take the old rows out and the new ones in, in one pass over the touched classes."""
         signs = torch.cat([-torch.ones_like(old_labels), torch.ones_like(labels)])
         self._update(torch.cat([old_features.double(), features.double()]), torch.cat([old_labels, labels]), signs)
 
@@ -114,12 +97,7 @@ class ClassMoments(nn.Module):
         self._stale.fill_(True)
 
     def refill(self, features: Tensor, labels: Tensor) -> None:
-        """Forget all rows and take these, class by class so that a large set needs little extra memory.
-
-        Args:
-            features: (N, d).
-            labels: (N,) int64 in [0, C).
-        """
+        """Forget all rows and take these, class by class so that a large set needs little extra memory."""
         self.reset()
         for rows in torch.argsort(labels, stable=True).split(_ROWS_AT_ONCE):
             self.add(features[rows], labels[rows])
@@ -129,17 +107,13 @@ class ClassMoments(nn.Module):
         return self.shift + self.sums / self.counts.unsqueeze(1)  # 0 / 0 is the NaN of an empty class
 
     def scatter(self, classes: Tensor | None = None) -> Tensor:
-        """Return the sums of centred outer products.
+        """Return the sums of centred outer products, (K, d, d) float64; exact zeros for classes of at most one row.
 
         Args:
             classes: (K,) int64, which classes; all by default.
-
-        Returns:
-            (K, d, d) float64; exact zeros for classes of at most one row.
         """
-        counts, sums, second = self.counts, self.sums, self.second
-        if classes is not None:
-            counts, sums, second = counts[classes], sums[classes], second[classes]
+        moments = (self.counts, self.sums, self.second)
+        counts, sums, second = moments if classes is None else (buffer[classes] for buffer in moments)
         scaled = sums / counts.clamp_min(1).unsqueeze(1)
         scatter = torch.baddbmm(second, sums.unsqueeze(2), scaled.unsqueeze(1), alpha=-1.0)
         return scatter.masked_fill_((counts <= 1)[:, None, None], 0.0)
@@ -154,14 +128,11 @@ class ClassMoments(nn.Module):
         """Return the semantic scale of each class; only classes touched since the last call cost anything.
 
         Args:
-            estimator: ``plain`` or ``shrunk`` (OAS) covariance.
-            ratio: ``dim`` for d/m, a float r for r/m.
-            unit: length that counts as 1, in the unit of the features. A new unit computes all classes anew.
+            estimator, ratio, unit: see :func:`semscale_pl.geometry.volumes.volume`; others than the last time compute
+                all classes anew.
 
         Returns:
             (C,) float64 bits, NaN for an empty class, 0 for a class of one row.
-
-        Reference: Ma et al. (ICLR 2023), equation of the semantic scale (section 3).
         """
         if self._cached_for != (estimator, ratio, unit):
             self._stale.fill_(True)
@@ -188,7 +159,11 @@ class ClassMoments(nn.Module):
         rows = rows - shift.repeat_interleave(sizes, dim=0, output_size=len(rows))
         for members, block, weights in _padded(rows, signs[order], starts, sizes):
             self._accumulate(classes[members], block, weights)
-        self._snap(classes)
+        self._stale[classes] = True
+        # What rounding has left of a class that lost its last row.
+        vanished = classes[self.counts[classes] == 0]
+        self.sums[vanished] = 0.0
+        self.second[vanished] = 0.0
 
     def _accumulate(self, classes: Tensor, block: Tensor, weights: Tensor) -> None:
         """Add weighted rows, block (K, L, d) and weights (K, L), to K different classes."""
@@ -196,13 +171,6 @@ class ClassMoments(nn.Module):
         self.counts.index_add_(0, classes, weights.sum(1).to(torch.int64))
         self.sums.index_add_(0, classes, signed.sum(1))
         self.second.index_add_(0, classes, signed.mT @ block)
-
-    def _snap(self, classes: Tensor) -> None:
-        """Mark the classes as touched, and clear what rounding left of those that lost their last row."""
-        self._stale[classes] = True
-        vanished = classes[self.counts[classes] == 0]
-        self.sums[vanished] = 0.0
-        self.second[vanished] = 0.0
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
@@ -225,12 +193,7 @@ class Moments:
 
     @classmethod
     def of(cls, features: Tensor, labels: Tensor, num_classes: int) -> Moments:
-        """Compute the moments of each class; all classes must have samples.
-
-        Args:
-            features: (N, d).
-            labels: (N,) in 0..C-1.
-            num_classes: C.
+        """Compute the moments of each class of features (N, d) with labels (N,).
 
         Raises:
             ValueError: a class has no sample.
@@ -244,11 +207,7 @@ class Moments:
         return cls(counts, means, torch.stack([part.T @ part for part in centred]))
 
     def grouped(self, groups: Tensor) -> Moments:
-        """Merge sets into larger ones.
-
-        Args:
-            groups: (G, K) with True where a set belongs to a group; each group has one at least.
-        """
+        """Merge sets into G larger ones; groups (G, K) is True where a set belongs to one, each of which needs some."""
         weights = groups.double() * self.counts
         counts = weights.sum(1)
         means = weights @ self.means / counts[:, None]
@@ -258,11 +217,7 @@ class Moments:
         return Moments(counts, means, within + torch.einsum("gk,gki,gkj->gij", weights, shifts, shifts))
 
     def joined(self, other: Moments) -> Moments:
-        """Add one further set to each set.
-
-        Args:
-            other: moments of a single set, or of as many sets.
-        """
+        """Add to each set that of a single other set, or one of as many others."""
         counts = self.counts + other.counts
         share = other.counts / counts
         shifts = other.means - self.means
@@ -281,12 +236,6 @@ class Moments:
 
 def _padded(rows: Tensor, signs: Tensor, starts: Tensor, sizes: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Cut rows sorted by class into blocks of equal height, classes of like size together so that padding stays small.
-
-    Args:
-        rows: (R, d), sorted by class.
-        signs: (R,) +1 or -1.
-        starts: (K,) first row of each class.
-        sizes: (K,) rows of each class.
 
     Yields:
         indices (k,) into the K classes, rows (k, L, d) and their signs (k, L), 0 where padded.

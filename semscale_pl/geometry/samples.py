@@ -69,7 +69,7 @@ def pool_features(features: ArrayLike, num_features: int = 64) -> Tensor:
         num_features: wanted dimensions, at least 1.
 
     Returns:
-        (B, min(D, num_features)) in the dtype of the features; untouched where D is small enough.
+        (B, min(D, num_features)) in the dtype of the features.
 
     Raises:
         ValueError: the features are not a matrix, or fewer than one dimension is wanted.

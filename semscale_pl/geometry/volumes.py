@@ -58,15 +58,13 @@ def semantic_scale(features: ArrayLike, *, unit: float = 1.0, ratio: Ratio = "di
     """Compute the semantic scale S' of one class: the volume of its centred features.
 
     Args:
-        features: (m, d), one sample a row, m >= 1.
-        unit, ratio, estimator: see :func:`volume`.
+        features, unit, ratio, estimator: see :func:`volume`.
 
     Returns:
         () bits; 0 for a single sample or identical ones, above 0 otherwise.
 
     Raises:
-        TypeError: the features are not floating-point numbers.
-        ValueError: they are not a finite, non-empty matrix, or another argument is out of range.
+        TypeError, ValueError: see :func:`volume`.
 
     Example:
         >>> round(semantic_scale(torch.tensor([[0.0], [2.0]])).item(), 6)  # variance 1: 1/2 log2(1 + 1)
@@ -116,22 +114,13 @@ def scaled_volume(features: Tensor, scale: float, center: bool, estimator: str) 
     count = torch.tensor([num_rows], device=features.device)
     bits, exact = bits_of_grams(gram(features, scale, center)[None], count, dim, estimator)
     if not bool(exact):
-        values = singular_values(features, scale, center)
+        values = _singular_values(features, scale, center)
         bits = bits_of_singular_values(values[None], count, dim, estimator)
     return bits[0]
 
 
 def gram(features: Tensor, scale: float = 1.0, center: bool = True) -> Tensor:
-    """Compute the smaller Gram matrix of the scaled, centred features.
-
-    Args:
-        features: (m, d).
-        scale: factor of every entry.
-        center: whether to subtract the mean.
-
-    Returns:
-        (n, n) float64 with n = min(m, d).
-    """
+    """Compute the smaller Gram matrix of the scaled, centred features (m, d): (n, n) float64 with n = min(m, d)."""
     size = min(features.shape)
     total = torch.zeros(size, size, dtype=torch.float64, device=features.device)
     for block in centred_blocks(features, scale, center):
@@ -139,25 +128,15 @@ def gram(features: Tensor, scale: float = 1.0, center: bool = True) -> Tensor:
     return total
 
 
-def singular_values(features: Tensor, scale: float = 1.0, center: bool = True) -> Tensor:
-    """Compute the singular values of the scaled, centred features by a QR decomposition that takes block after block.
+def _singular_values(features: Tensor, scale: float, center: bool) -> Tensor:
+    """Compute the singular values (min(m, d),) of the scaled, centred features, the largest first, block after block.
 
     Slower than :func:`gram`, but a small singular value beside a large one keeps its digits: nothing is squared.
-
-    Args:
-        features: (m, d).
-        scale: factor of every entry.
-        center: whether to subtract the mean.
-
-    Returns:
-        (n,) float64 with n = min(m, d), in descending order.
     """
-    triangle: Tensor | None = None
+    triangle = torch.zeros(0, min(features.shape), dtype=torch.float64, device=features.device)
     for block in centred_blocks(features, scale, center):
-        stacked = block if triangle is None else torch.cat([triangle, block])
+        stacked = torch.cat([triangle, block])
         triangle = torch.linalg.qr(stacked, mode="r").R if stacked.shape[0] > stacked.shape[1] else stacked
-    if triangle is None:
-        raise ValueError("Expected at least one sample and one feature, but got an empty matrix.")
     values = torch.linalg.svdvals(triangle)
     if center and features.shape[0] <= features.shape[1]:
         values[-1] = 0.0  # m centred rows span at most m - 1 dimensions; what is found in the last one is rounding
@@ -169,11 +148,6 @@ def centred_blocks(features: Tensor, scale: float, center: bool) -> Iterator[Ten
 
     The mean is taken of the differences to the first sample. So identical samples give exact zeros, and a large common
     offset costs no digits.
-
-    Args:
-        features: (m, d).
-        scale: factor of every entry.
-        center: whether to subtract the mean.
 
     Yields:
         (k, n) with n = min(m, d): rows of the centred matrix where m >= d, else columns.
@@ -247,17 +221,7 @@ def bits_of_grams(grams: Tensor, counts: Tensor, dim: int, estimator: str = "pla
 
 
 def bits_of_singular_values(values: Tensor, counts: Tensor, dim: int, estimator: str = "plain") -> Tensor:
-    """Compute 1/2 log2 det(I + G) from the square roots of the eigenvalues of G.
-
-    Args:
-        values: (K, n) float64, at least 0.
-        counts: (K,) samples behind each, for the shrinkage.
-        dim: d, the dimension of the features.
-        estimator: ``plain``, or ``shrunk`` (OAS).
-
-    Returns:
-        (K,) bits.
-    """
+    """Compute the bits (K,) of :func:`bits_of_grams` from the square roots (K, n) of the eigenvalues of G."""
     shifts = torch.zeros_like(values[:, 0])
     if estimator == "shrunk":
         relative = values / values.amax(1, keepdim=True)
