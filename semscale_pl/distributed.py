@@ -18,11 +18,7 @@ def rank() -> int:
 
 
 def row_counts(rows: Tensor) -> list[int]:
-    """Return how many rows each rank holds, in rank order.
-
-    Args:
-        rows: (B, ...) this rank's rows; only its first dimension and device matter.
-    """
+    """Return how many rows each rank holds, in rank order; of this rank's rows (B, ...) only B and device matter."""
     if world_size() == 1:
         return [rows.shape[0]]
     mine = torch.tensor([rows.shape[0]], device=rows.device)
@@ -38,13 +34,10 @@ def global_row_count(rows: Tensor) -> int:
 
 @torch.no_grad()
 def gather_rows(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Concatenate the rows of all ranks, in rank order, also where the ranks hold different numbers of rows.
+    """Concatenate the rows of all ranks, in rank order, to tensors (sum of all B, ...) that are equal on all ranks.
 
     Args:
         tensors: each (B, ...) with the same B on this rank; B may differ between ranks. Detached.
-
-    Returns:
-        The tensors, each (sum of all B, ...), equal on all ranks.
     """
     tensors = tuple(tensor.detach() for tensor in tensors)
     if world_size() == 1:

@@ -40,7 +40,7 @@ def replacing(path: PathLike, *, durable: bool = True) -> Iterator[Path]:
         durable: wait until the content is on the disk, so that it survives a power failure as well.
 
     Yields:
-        The path to write to. A block that removes this file leaves the old one in place.
+        The path to write to; a block that removes this file leaves the old one in place.
 
     Raises:
         CannotWriteError: the folder or the file cannot be written.
@@ -70,18 +70,7 @@ def remove_partial(path: PathLike) -> None:
 
 
 def write_text(path: PathLike, text: str) -> Path:
-    """Write a text file in place of the old one in one step.
-
-    Args:
-        path: of the file; missing folders are made.
-        text: its content.
-
-    Returns:
-        The path.
-
-    Raises:
-        CannotWriteError: see :func:`replacing`.
-    """
+    """Write a text file in place of the old one in one step, and return its path, see :func:`replacing`."""
     with replacing(path) as partial, _explained(Path(path)):
         partial.write_text(text, encoding="utf-8", newline="")
     return Path(path)
@@ -110,13 +99,10 @@ def copy_file(source: PathLike, path: PathLike) -> Path:
 
 @contextmanager
 def staged(folder: Path) -> Iterator[Path]:
-    """Give a folder to write in, and move its files to where they belong once nothing can fail any more.
+    """Give an empty folder to write in, and move its files to where they belong once nothing can fail any more.
 
     Args:
         folder: of the results; made if need be, files of the same name in it are replaced.
-
-    Yields:
-        An empty folder on the same disk.
 
     Raises:
         CannotWriteError: the folder cannot be written.
@@ -140,22 +126,13 @@ def staged(folder: Path) -> Iterator[Path]:
 
 
 def strict_json(content: Any, indent: int | None = None, ascii_only: bool = False) -> str:
-    """Return a value as JSON that every parser reads, see :func:`strict`.
-
-    Args:
-        content: anything a record may hold.
-        indent: spaces a level; None for one line without any.
-        ascii_only: escape all other characters.
-    """
+    """Return a value as JSON that every parser reads, see :func:`strict`; one line without blanks unless indented."""
     separators = None if indent else (",", ":")
     return json.dumps(strict(content), indent=indent, separators=separators, allow_nan=False, ensure_ascii=ascii_only)
 
 
 def strict(value: Any) -> Any:
     """Turn tensors, arrays, tuples and paths into plain JSON values, and NaN and infinities into None.
-
-    Args:
-        value: anything a record may hold.
 
     Raises:
         TypeError: a value has no plain form.
@@ -183,9 +160,6 @@ def strict(value: Any) -> Any:
 
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:
     r"""Return rows as CSV with a line feed at each end; None and NaN are empty cells.
-
-    Args:
-        rows: header and rows.
 
     Example:
         >>> csv_text([["class", "scale"], ["a,b", float("nan")]])

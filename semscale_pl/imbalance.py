@@ -14,13 +14,7 @@ from semscale_pl.validation import ArrayLike, as_tensor
 
 
 class ScaleWeights(NamedTuple):
-    """Class weights and what the policy had to do to get them.
-
-    Args:
-        weights: (C,) float64.
-        num_floored: classes whose scale was raised to the floor.
-        num_capped: classes whose weight was lowered to the cap.
-    """
+    """Class weights (C,), and how many scales were raised to the floor and how many weights lowered to the cap."""
 
     weights: Tensor
     num_floored: int
@@ -52,11 +46,8 @@ def long_tail_counts(class_sizes: Sequence[int], factor: float, profile: str = "
     check(imbalance_factor=factor)
     if profile == "none" and factor != 1:
         raise ValueError(f"Expected `imbalance_factor` 1 with imbalance none, but got {factor}. Choose a profile.")
-    num_classes, sizes = len(class_sizes), [int(size) for size in class_sizes]
-    return [
-        min(size, max(1, int(size * share + 1e-9)))
-        for size, share in zip(sizes, _shares(num_classes, factor, profile), strict=True)
-    ]
+    sizes, shares = [int(size) for size in class_sizes], _shares(len(class_sizes), factor, profile)
+    return [min(size, max(1, int(size * share + 1e-9))) for size, share in zip(sizes, shares, strict=True)]
 
 
 def effective_numbers(counts: ArrayLike, beta: float) -> Tensor:

@@ -21,7 +21,7 @@ def class_numbers(labels: Labels, num_classes: int | None = None, name: str = "l
     Args:
         labels: (N,) whole numbers or words; a tensor comes back untouched and unchecked.
         num_classes: C, where it is known.
-        name: what to call the labels in messages.
+        name: of the labels in messages.
 
     Returns:
         (N,) numbers, and C; None where it is not given and the labels are no words.
@@ -50,15 +50,11 @@ def class_numbers(labels: Labels, num_classes: int | None = None, name: str = "l
 def encode_labels(values: Labels, name: str = "labels") -> tuple[np.ndarray, tuple[str, ...]]:
     """Number the classes that occur in sorted order.
 
-    Args:
-        values: (N,) or (N, 1), N >= 1, whole numbers of at least 0, or words.
-        name: what to call them in messages.
-
     Returns:
         (N,) int64 class numbers, and the C names: the words, or the numbers as written.
 
     Raises:
-        ValueError: see :func:`label_array`; or names that differ by blanks alone.
+        ValueError: see :func:`label_array`; or none at all, or names that differ by blanks alone.
 
     Example:
         >>> encode_labels(np.array(["dog", "cat", "dog"]))
@@ -78,7 +74,7 @@ def label_array(values: Labels, name: str = "labels") -> np.ndarray:
 
     Args:
         values: (N,) or (N, 1), whole numbers of at least 0, or words; an array, a tensor or a list.
-        name: what to call them in messages.
+        name: of the labels in messages.
 
     Raises:
         ValueError: another shape, or a label that is missing, negative, fractional or a Python object.

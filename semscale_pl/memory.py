@@ -9,10 +9,7 @@ _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "M
 
 
 def parse_bytes(value: int | str) -> int:
-    """Read a size in bytes, such as 1073741824 or "1GiB".
-
-    Args:
-        value: a number of bytes, or a number and one of B, KB, MB, GB, KiB, MiB, GiB.
+    """Read a size: a number of bytes, or a number and one of B, KB, MB, GB, KiB, MiB, GiB.
 
     Raises:
         ValueError: it is neither, or 0.
@@ -39,8 +36,6 @@ def resident() -> int:
 def left_of(max_memory: int, before: int = 0) -> int:
     """Return how many of the bytes allowed have not been taken yet.
 
-    Args:
-        max_memory: bytes allowed.
-        before: :func:`resident` when the work began: what a notebook or a test run holds besides is not the work's.
+    What was :func:`resident` before the work began, such as a notebook or a test run, is not the work's.
     """
     return max_memory - max(0, resident() - before)

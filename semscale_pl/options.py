@@ -37,11 +37,7 @@ class Rule:
         return f"Expected `{name}` to be {self.expected}{' or null' if self.optional else ''}, but got {value!r}."
 
     def check(self, name: str, value: Any) -> None:
-        """Refuse a value that is not allowed.
-
-        Raises:
-            ValueError: with the line of :meth:`refusal`.
-        """
+        """Raise ValueError with the line of :meth:`refusal` for a value that is not allowed."""
         if not self.accepts(value):
             raise ValueError(self.refusal(name, value))
 
@@ -102,11 +98,7 @@ def above(low: float, *, optional: bool = False) -> Rule:
 
 
 def within(interval: str, *, optional: bool = False) -> Rule:
-    """Return the rule for a number in an interval from 0 to 1.
-
-    Args:
-        interval: as written in the message: a bracket includes its end, a parenthesis leaves it out.
-        optional: whether None is allowed as well.
+    """Return the rule for a number in an interval from 0 to 1: a bracket includes its end, a parenthesis does not.
 
     Example:
         >>> [within("(0, 1]").accepts(value) for value in (0, 0.5, 1)]
@@ -267,22 +259,13 @@ RULES: dict[str, Rule] = {
 
 
 def rule_of(name: str, *owners: str) -> Rule | None:
-    """Return the rule of an option, or None where it has none.
-
-    Args:
-        name: of the option.
-        owners: class and configuration group that have it; the first with a rule of its own is asked.
-    """
+    """Return the rule of an option, that of the first owner (class or configuration group) which has one of its own."""
     keys = (*(f"{owner}.{name}" for owner in owners), name)
     return next((RULES[key] for key in keys if key in RULES), None)
 
 
 def check(*owners: str, **values: Any) -> None:
-    """Hold arguments against their rules.
-
-    Args:
-        owners: class and configuration group that have the arguments, where one of them has a rule of its own.
-        values: arguments by name.
+    """Hold arguments against their rules, or those that an owner (class or configuration group) has of its own.
 
     Raises:
         ValueError: a value is not allowed; the line says which.
@@ -300,9 +283,5 @@ def check(*owners: str, **values: Any) -> None:
 
 
 def check_choice(value: str, choices: Sequence[str], name: str) -> None:
-    """Refuse a name that is none of the choices, for a function that has a table of its own of what it can do.
-
-    Raises:
-        ValueError: it is not.
-    """
+    """Raise ValueError for a name that is none of the choices of a function that has a table of what it can do."""
     one_of(*choices).check(name, value)

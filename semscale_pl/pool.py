@@ -15,12 +15,7 @@ from semscale_pl.options import RULES, check
 from semscale_pl.validation import check_floating
 
 Mode = Literal["indexed", "fifo"]
-_STORAGE_DTYPES = {
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "float64": torch.float64,
-}
+_STORAGE_DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16", "float64")}
 _WARN_ABOVE_BYTES = 4 * 2**30
 
 
@@ -147,12 +142,7 @@ class FeaturePool(nn.Module):
     def geometry(
         self, alpha: float | None = 1.0, *, estimator: str = "plain", ratio: Ratio = "dim", unit: float = 1.0
     ) -> ClassGeometry:
-        """Return the counts, scales S', centres, inter-class weights W and imbalance S of the classes.
-
-        Args:
-            alpha: of W, at least 1; None leaves the distances out.
-            estimator, ratio, unit: see :meth:`scales`.
-        """
+        """Return the counts, scales S', centres, inter-class weights W (of alpha) and imbalance S of the classes."""
         return ClassGeometry.of(self.class_counts(), self.scales(estimator, ratio, unit), self.centres(), alpha)
 
     def class_counts(self) -> Tensor:
@@ -160,23 +150,15 @@ class FeaturePool(nn.Module):
         return self.moments.counts.clone()
 
     def rms_deviation(self) -> Tensor:
-        """Return the root mean square deviation of a feature from the pool's mean, () float64; 0 for an empty pool.
-
-        The mean runs over all rows and all d features.
-        """
+        """Return the root mean square deviation from the mean over all rows and features, () float64; 0 if empty."""
         counts = self.moments.counts.to(torch.float64)
         total = counts.sum().clamp_min(1.0)
         centres = self.centres().nan_to_num(0.0)
-        mean = counts @ centres / total
-        between = (centres - mean).square() * counts.unsqueeze(1)
+        between = (centres - counts @ centres / total).square() * counts.unsqueeze(1)
         return ((self.moments.variances().sum() + between.sum()) / (total * self.moments.num_features)).sqrt()
 
     def contents(self) -> tuple[Tensor, Tensor]:
-        """Return the written rows.
-
-        Returns:
-            features (n, d) in the storage dtype and labels (n,), by slot in ``indexed`` mode, oldest first in ``fifo``.
-        """
+        """Return the written rows, features (n, d) and labels (n,): by slot if indexed, oldest first in a queue."""
         if self.mode == "indexed":
             written = (self.labels >= 0).nonzero().squeeze(1)
         else:
@@ -192,11 +174,11 @@ class FeaturePool(nn.Module):
 
     @torch.no_grad()
     def check(self) -> float:
-        """Compare the moments with a rebuild from the contents.
+        """Compare the moments with a rebuild from the contents, which changes nothing.
 
         Returns:
             The largest absolute deviation among counts, class means and covariances (1/m); infinite where a class
-            is present in only one of the two. The pool does not change.
+            is present in only one of the two.
         """
         fresh = ClassMoments(self.moments.num_classes, self.moments.num_features).to(self.features.device)
         fresh.refill(*self.contents())

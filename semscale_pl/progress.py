@@ -51,24 +51,14 @@ class Progress:
         self.close()
 
     def __call__(self, done: int, total: int) -> None:
-        """Report how many are done.
-
-        Args:
-            done: of the total, at least 1.
-            total: to be done.
-        """
+        """Report how many are done, at least 1."""
         if self.live:
             self.move(self._count(done, total), done, total, self._rest(done, total))
         else:
             self.line(self.describe(done, total))
 
     def over(self, items: Iterable[Item], total: int) -> Iterator[Item]:
-        """Pass items on and report after each.
-
-        Args:
-            items: to pass on.
-            total: their number.
-        """
+        """Pass items on, ``total`` of them, and report after each."""
         with self:
             for done, item in enumerate(items, start=1):
                 yield item
@@ -92,8 +82,7 @@ class Progress:
 
         Args:
             text: before the bar.
-            done: of the total.
-            total: full length of the bar; None where there is no end.
+            done, total: of the bar; no total where there is no end.
             left: after the bar.
             always: also where it moved a moment ago.
         """
@@ -106,12 +95,7 @@ class Progress:
         self._bar.update(self._task, completed=done, total=total, description=text, left=left, refresh=True)
 
     def line(self, text: str, always: bool = False) -> None:
-        """Write a plain line where it is time for one, on a terminal above the moving one.
-
-        Args:
-            text: of the line.
-            always: also where it is not time.
-        """
+        """Write a plain line where it is time for one or ``always``, on a terminal above the moving one."""
         elapsed = self.elapsed
         if not always and (self.live or elapsed < self._next_line):
             return

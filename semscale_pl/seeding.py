@@ -10,12 +10,9 @@ import torch
 
 
 def derive_seed(*parts: int) -> int:
-    """Hash integers, such as (seed, epoch, index), to a seed in [0, 2^63).
+    """Hash integers, such as (seed, epoch, index), in their order to a seed in [0, 2^63).
 
     The hash is stable across processes, platforms and versions; neighbouring inputs give unrelated seeds.
-
-    Args:
-        parts: any integers; their order matters.
 
     Example:
         >>> derive_seed(0, 1, 2) == derive_seed(0, 1, 2), derive_seed(0, 1, 2) == derive_seed(0, 2, 1)
@@ -27,11 +24,7 @@ def derive_seed(*parts: int) -> int:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Run a block with torch's CPU generator seeded, then put the generator back where it was.
-
-    Args:
-        seed: in [0, 2^63).
-    """
+    """Run a block with torch's CPU generator seeded, then put the generator back where it was."""
     # Not torch.manual_seed: that takes fifty times as long and seeds the GPUs' generators too.
     generator = torch.default_generator
     before = generator.get_state()

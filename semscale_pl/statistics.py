@@ -17,15 +17,7 @@ _DETERMINED = 1.0 - 1e-6
 
 
 class Interval(NamedTuple):
-    """A mean with its Student interval; the bounds are None for fewer than two values.
-
-    Args:
-        mean: of the values.
-        half_width: half the width of the interval.
-        low: lower bound.
-        high: upper bound.
-        n: number of values.
-    """
+    """The mean of n values with its Student interval; its half width and bounds are None for fewer than two values."""
 
     mean: float
     half_width: float | None
@@ -35,15 +27,9 @@ class Interval(NamedTuple):
 
 
 class PairedDifference(NamedTuple):
-    """A mean difference over pairs with its Student interval; what one pair leaves open is None.
+    """A mean difference over n pairs with its Student interval; what one pair leaves open is None.
 
-    Args:
-        mean: of the differences, value minus baseline.
-        half_width: half the width of the interval.
-        low: lower bound.
-        high: upper bound.
-        p_value: two-sided, of the paired t-test.
-        n: number of pairs.
+    The p-value is the two-sided one of the paired t-test.
     """
 
     mean: float
@@ -55,13 +41,9 @@ class PairedDifference(NamedTuple):
 
 
 class Correlation(NamedTuple):
-    """A correlation coefficient with its interval; None where it is undefined.
+    """A correlation coefficient of n finite pairs with its interval.
 
-    Args:
-        value: coefficient in [-1, 1]; None for a constant input or fewer than three finite pairs.
-        low: lower bound; None for fewer than four pairs.
-        high: upper bound.
-        n: number of finite pairs.
+    The coefficient is None for a constant input or fewer than three pairs, the bounds for fewer than four.
     """
 
     value: float | None
@@ -72,13 +54,6 @@ class Correlation(NamedTuple):
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     """Return the mean of independent values, such as one a seed, with its Student interval.
-
-    Args:
-        values: (n,) finite numbers, n >= 1.
-        level: of confidence, in (0, 1).
-
-    Returns:
-        mean and interval.
 
     Raises:
         ValueError: no values, values that are not finite, or a level outside (0, 1).
@@ -98,15 +73,9 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
 
 
 def paired_difference(values: Sequence[float], baseline: Sequence[float], level: float = 0.95) -> PairedDifference:
-    """Return the mean difference of two methods that share their seeds, with interval and two-sided p-value.
+    """Return the mean difference, value minus baseline, of two methods with results for the same seeds in one order.
 
-    Args:
-        values: (n,) finite results of the method, one a seed.
-        baseline: (n,) finite results of the baseline, for the same seeds in the same order.
-        level: of confidence, in (0, 1).
-
-    Returns:
-        difference, value minus baseline. Equal differences in all pairs have p = 0, or p = 1 where they are all 0.
+    Equal differences in all pairs have p = 0, or p = 1 where they are all 0.
 
     Raises:
         ValueError: different lengths, no pairs, or values that are not finite.
@@ -133,12 +102,6 @@ def paired_difference(values: Sequence[float], baseline: Sequence[float], level:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjust the p-values of a family of tests so that the chance of any false discovery keeps its level.
 
-    Args:
-        p_values: (k,) in [0, 1].
-
-    Returns:
-        (k,) adjusted p-values in the order given.
-
     Raises:
         ValueError: a p-value outside [0, 1].
 
@@ -159,15 +122,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def pearson(x: Sequence[float], y: Sequence[float], level: float = 0.95) -> Correlation:
-    """Return Pearson's correlation with Fisher's interval.
-
-    Args:
-        x: (n,) numbers; pairs with NaN or infinity are dropped.
-        y: (n,) numbers.
-        level: of confidence, in (0, 1).
-
-    Returns:
-        coefficient and interval.
+    """Return Pearson's correlation with Fisher's interval; pairs with None, NaN or infinity are dropped.
 
     Raises:
         ValueError: different lengths, or a level outside (0, 1).
@@ -181,12 +136,7 @@ def pearson(x: Sequence[float], y: Sequence[float], level: float = 0.95) -> Corr
 
 
 def spearman(x: Sequence[float], y: Sequence[float], level: float = 0.95) -> Correlation:
-    """Return Spearman's rank correlation with the interval of Bonett and Wright.
-
-    Args:
-        x: (n,) numbers; ties share their mean rank. This and all else as in :func:`pearson`.
-        y: (n,) numbers.
-        level: of confidence, in (0, 1).
+    """Return Spearman's rank correlation with the interval of Bonett and Wright, otherwise as :func:`pearson`.
 
     Example:
         >>> round(spearman([1, 2, 3, 4], [1, 4, 9, 16]).value, 6)
@@ -201,14 +151,9 @@ def spearman(x: Sequence[float], y: Sequence[float], level: float = 0.95) -> Cor
 def partial_pearson(x: Sequence[float], y: Sequence[float], given: Sequence[float]) -> float | None:
     """Return Pearson's correlation of what a linear function of ``given`` leaves of x and of y.
 
-    Args:
-        x: (n,) numbers; triples with NaN or infinity are dropped.
-        y: (n,) numbers.
-        given: (n,) numbers.
-
     Returns:
-        A coefficient in [-1, 1]; None where it is undefined: fewer than 4 triples, a constant, or an x or y that is a
-        linear function of ``given``.
+        A coefficient in [-1, 1]; None where it is undefined: fewer than 4 finite triples, a constant, or an x or y that
+        is a linear function of ``given``.
 
     Raises:
         ValueError: different lengths.
@@ -223,11 +168,6 @@ def partial_pearson(x: Sequence[float], y: Sequence[float], given: Sequence[floa
 def partial_spearman(x: Sequence[float], y: Sequence[float], given: Sequence[float]) -> float | None:
     """Return the partial correlation of the ranks, see :func:`partial_pearson`.
 
-    Args:
-        x: (n,) numbers; triples with NaN or infinity are dropped.
-        y: (n,) numbers.
-        given: (n,) numbers; any increasing function of them gives the same.
-
     Example:
         >>> partial_spearman([1, 2, 3, 4], [3, 1, 2, 4], [1, 4, 9, 16]) is None  # x is a function of what is given
         True
@@ -237,14 +177,6 @@ def partial_spearman(x: Sequence[float], y: Sequence[float], given: Sequence[flo
 
 def wilson_interval(successes: int, total: int, level: float = 0.95) -> tuple[float, float]:
     """Return the score interval of a proportion.
-
-    Args:
-        successes: from 0 to ``total``.
-        total: at least 1.
-        level: of confidence, in (0, 1).
-
-    Returns:
-        Lower and upper bound, in [0, 1].
 
     Raises:
         ValueError: an argument is out of range.
@@ -270,7 +202,7 @@ def _correlation(x: np.ndarray, y: np.ndarray, level: float, variance: Callable[
     count = len(x)
     if count < 3:
         return Correlation(None, None, None, count)
-    x, y = (_unit_deviation(values) for values in (x, y))
+    x, y = _unit_deviation(x), _unit_deviation(y)
     if not (x.any() and y.any()):
         return Correlation(None, None, None, count)
     value = float(np.clip(x @ y, -1.0, 1.0))

@@ -17,10 +17,6 @@ _MOST_GAPS = 2**20
 def as_tensor(values: ArrayLike, name: str) -> Tensor:
     """Return numbers as a tensor: a tensor itself, an array without a copy where torch can share it.
 
-    Args:
-        values: a tensor, an array or nested lists of real numbers.
-        name: what to call them in the message.
-
     Raises:
         TypeError: the values are not real numbers.
         ValueError: lists of different lengths.
@@ -62,12 +58,7 @@ def as_features(values: ArrayLike, name: str = "features", *, min_rows: int = 0)
 
 
 def check_features(features: Tensor, name: str = "features", *, min_rows: int = 0) -> None:
-    """Refuse anything but a finite floating-point matrix with at least one column.
-
-    Args:
-        features: (m, d).
-        name: what to call it in the message.
-        min_rows: fewest rows allowed.
+    """Refuse anything but a finite floating-point matrix with at least ``min_rows`` rows and one column.
 
     Raises:
         TypeError: not a tensor, or not floating point.
@@ -121,13 +112,8 @@ def check_finite(values: Tensor, name: str) -> None:
 def check_labels(labels: Tensor, num_rows: int, num_classes: int | None = None) -> int:
     """Refuse anything but one integer in [0, num_classes) a row.
 
-    Args:
-        labels: (N,).
-        num_rows: N.
-        num_classes: C; None for any.
-
     Returns:
-        C, or where that is None the largest label plus 1.
+        The number of classes, which is the largest label plus 1 where it is not given.
 
     Raises:
         TypeError: not an integer tensor.

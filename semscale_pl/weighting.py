@@ -121,20 +121,14 @@ def mixed_mean(first: Tensor, second: Tensor, inputs: StepInputs, terms: StepTer
     """Reduce the losses of mixed images: ``lam w[y_a] L(y_a) + (1 - lam) w[y_b] L(y_b)``, averaged over the batch.
 
     Args:
-        first: (B,) losses against the labels of the first images.
-        second: (B,) losses against the labels of the second images.
-        inputs: the step, with ``mixed_labels`` and ``lam``.
+        first, second: (B,) losses against the labels of the first and the second images.
+        inputs: with ``mixed_labels`` and ``lam``.
         terms: the weights.
-
-    Returns:
-        () loss.
 
     Raises:
         ValueError: nothing was mixed in this step.
     """
     if inputs.mixed_labels is None:
         raise ValueError("Expected the labels of the second images in `inputs.mixed_labels`, but got None.")
-    share = inputs.lam
-    return share * weighted_mean(first, inputs.labels, terms) + (1.0 - share) * weighted_mean(
-        second, inputs.mixed_labels, terms
-    )
+    ours, theirs = weighted_mean(first, inputs.labels, terms), weighted_mean(second, inputs.mixed_labels, terms)
+    return inputs.lam * ours + (1.0 - inputs.lam) * theirs

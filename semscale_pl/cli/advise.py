@@ -5,81 +5,48 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from semscale_pl.cli.command import Call, Command, Setting, existing_file, new_folder, read_text
+from semscale_pl.cli.command import FILE_SETTINGS, PREPARATION, Call, Command, Setting, new_folder, read_text
 from semscale_pl.config.errors import OK
 from semscale_pl.progress import Progress
 
 if TYPE_CHECKING:
-    from semscale_pl.advice.advice import Advice
     from semscale_pl.features.prepared import LoadedFeatures
 
-NORMS = "l2: every sample divided by its length; rms: all by their root-mean-square deviation"
+_DATASET = "instead of a file: the pixels of a training set, with any other override of `semscale train`"
+_THRESHOLD = "stop where the last batch has added less than this share of S'; 2% is the same"
 COMMAND = Command(
     name="advise",
     usage=["features=FILE batch=m threshold=t [KEY=VALUE ...]", "dataset=NAME batch=m threshold=t [KEY=VALUE ...]"],
     settings={
         "": [
-            Setting(
-                "features", ".npz, .npy, .pt, .parquet or .csv, as for `semscale measure`", None, "FILE", existing_file
-            ),
-            Setting("labels", "where the labels are not in the same file", None, "FILE", existing_file),
-            Setting("label_column", "of a .parquet or .csv table", None, "NAME", read_text),
-            Setting(
-                "dataset",
-                "instead of a file: the pixels of a training set, with any other override of `semscale train`",
-                shown="NAME",
-                read=read_text,
-            ),
+            *FILE_SETTINGS,
+            Setting("dataset", _DATASET, None, "NAME", read_text),
             Setting("image_size", "side of the resized images of a dataset", 16),
             Setting("batch", "samples of a class that are collected at a time", shown="20"),
-            Setting(
-                "threshold",
-                "stop where the last batch has added less than this share of S'; 2% is the same",
-                shown="0.02",
-            ),
+            Setting("threshold", _THRESHOLD, shown="0.02"),
             Setting("budget", "new samples in all, to be spread over the classes", 0),
             Setting("orders", "random orders of the samples behind each interval", 20),
-            Setting("feature_norm", NORMS, "none"),
-            Setting("num_features", "wider features are averaged down to D", shown="D"),
+            *PREPARATION,
             Setting("seed", "of the orders", 0),
-            Setting(
-                "out", "where advice.json and advice.csv go; runs/advise/NAME unless given", None, "FOLDER", new_folder
-            ),
+            Setting("out", "of advice.json and advice.csv; runs/advise/NAME unless given", None, "FOLDER", new_folder),
         ]
     },
     takes_overrides=True,
 )
-_FILE_KEYS = ("features", "labels", "label_column", "feature_norm", "num_features")
+_FILE_KEYS = tuple(setting.key for setting in (*FILE_SETTINGS, *PREPARATION))
 # Settings that advice.json holds besides those that are in the advice itself.
-RECORDED = (
-    "features", "labels", "label_column", "orders", "feature_norm", "num_features", "seed", "dataset", "image_size",
-    "overrides",
-)  # fmt: skip
+RECORDED = (*_FILE_KEYS, "orders", "seed", "dataset", "image_size", "overrides")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Advise on a collection.
-
-    Args:
-        argv: settings, see ``semscale advise --help``.
-
-    Returns:
-        0 done, 2 wrong call or file, 130 interrupted.
-    """
+    """Advise on a collection: 0 done, 2 wrong call or file, 130 interrupted."""
     return COMMAND.run(argv, lambda call: execute(checked(call)))
 
 
 def checked(call: Call) -> Call:
-    """Refuse settings that are missing, or that fit neither a file nor a dataset, or the other of the two.
-
-    Args:
-        call: its settings, each checked by itself.
-
-    Raises:
-        ValueError: one line says which.
-    """
+    """Raise ValueError for settings that are missing, or that fit neither a file nor a dataset, or the other one."""
     if bool(call.features) == bool(call.dataset):
         raise ValueError("Expected either `features` or `dataset`. Pass features=FILE or dataset=NAME.")
     foreign = [key for key in _FILE_KEYS if key in call.given] if call.dataset else []
@@ -94,39 +61,20 @@ def checked(call: Call) -> Call:
 
 
 def execute(call: Call) -> int:
-    """Read the features, print the advice and save it.
-
-    Args:
-        call: the settings.
-
-    Returns:
-        0.
-
-    Raises:
-        ValueError: the file cannot be used; one line says why.
-    """
+    """Read the features, print the advice and save it; ValueError where the file cannot be used."""
     from semscale_pl.advice.advice import advise
     from semscale_pl.advice.text import csv_of, print_advice
     from semscale_pl.files import write_json, write_text
 
     features, labels, names = _load(call)
+    settings = {key: getattr(call, key) for key in ("batch", "threshold", "budget", "orders", "seed")}
     with Progress("class {}") as progress:
-        advice = advise(
-            features,
-            labels,
-            names,
-            batch=call.batch,
-            threshold=call.threshold,
-            budget=call.budget,
-            orders=call.orders,
-            seed=call.seed,
-            progress=progress,
-        )
+        advice = advise(features, labels, names, **settings, progress=progress)
     print_advice(advice)
-    name = call.dataset or call.features.stem
-    folder = call.out or Path("runs/advise") / name
+    folder = call.out or Path("runs/advise") / (call.dataset or call.features.stem)
     write_text(folder / "advice.csv", csv_of(advice))
-    write_json(folder / "advice.json", _record(call, advice))
+    recorded = {key: getattr(call, key) for key in RECORDED}
+    write_json(folder / "advice.json", {**advice.as_dict(), "settings": recorded})
     sys.stdout.write(f"Saved under {folder}\n")
     return OK
 
@@ -140,15 +88,5 @@ def _load(call: Call) -> LoadedFeatures:
             return Images(overrides).pixels(call.image_size).load(progress)
     from semscale_pl.features.prepared import load_features
 
-    return load_features(
-        Path(str(call.features)),
-        call.labels,
-        label_column=call.label_column,
-        feature_norm=call.feature_norm,
-        num_features=call.num_features,
-    )
-
-
-def _record(call: Call, advice: Advice) -> dict[str, Any]:
-    """Return the advice with the settings that are not in it already."""
-    return {**advice.as_dict(), "settings": {key: getattr(call, key) for key in RECORDED}}
+    how = {key: getattr(call, key) for key in ("label_column", "feature_norm", "num_features")}
+    return load_features(call.features, call.labels, **how)

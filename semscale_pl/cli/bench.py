@@ -25,29 +25,12 @@ COMMAND = Command(
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run a benchmark; it prints its figures.
-
-    Args:
-        argv: name of the benchmark, and its options.
-
-    Returns:
-        0 done, 1 failed, 2 wrong call, 130 interrupted.
-    """
+    """Run a benchmark, which prints its figures: 0 done, 1 failed, 2 wrong call, 130 interrupted."""
     return COMMAND.run(argv, execute)
 
 
 def execute(argv: Sequence[str]) -> int:
-    """Run a benchmark with its own options.
-
-    Args:
-        argv: name of the benchmark, and its options.
-
-    Returns:
-        Its exit code.
-
-    Raises:
-        ValueError: there is no such benchmark.
-    """
+    """Run a benchmark with its own options; ValueError where there is none by that name."""
     name, *options = argv
     if name not in BENCHMARKS:
         raise ValueError(f"Unknown benchmark `{name}`.{did_you_mean(name, BENCHMARKS)} See `semscale bench --help`.")

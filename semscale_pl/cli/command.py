@@ -39,16 +39,12 @@ class Setting:
     read: Reader | None = None
 
     def value_of(self, text: str, command: str) -> Any:
-        """Read what was typed.
-
-        Raises:
-            ValueError: it is not allowed; the line says what is.
-        """
+        """Read what was typed, or raise ValueError with a line that says what is allowed."""
         if self.read is not None:
             return self.read(self.key, text)
         rule = rule_of(self.key, command)
         assert rule is not None, f"no rule for {self.key}"
-        return read_by(rule)(self.key, text)
+        return _read_by(rule, self.key, text)
 
     @property
     def left(self) -> str:
@@ -105,14 +101,11 @@ class Command:
         return {line.key: line for line in lines if isinstance(line, Setting)}
 
     def run(self, argv: Sequence[str], execute: Callable[[Any], int]) -> int:
-        """Answer a call: the help where it is asked for, otherwise whatever the command does.
+        """Answer a call with the help where it is asked for, otherwise with the exit code of ``execute``.
 
         Args:
             argv: what was typed after the command's name.
-            execute: does it, given the checked call (or the arguments as they are) and returns the exit code.
-
-        Returns:
-            The exit code.
+            execute: takes the checked call, or the arguments as they are.
         """
         asked = argv[:1] if self.takes_anything else argv
         if set(HELP) & set(asked):
@@ -130,17 +123,11 @@ class Command:
                 raise ValueError(f"Expected {self.argument}. {self.see}")
             return execute(call)
 
-        return exit_code(
-            answer,
-            interrupted=self.interrupted,
-            reported=(ValueError, FileNotFoundError, *self.reported),
-        )
+        reported = (ValueError, FileNotFoundError, *self.reported)
+        return exit_code(answer, interrupted=self.interrupted, reported=reported)
 
     def parse(self, argv: Sequence[str]) -> Call:
-        """Check a call one setting at a time, before anything heavy is imported.
-
-        Args:
-            argv: what was typed after the command's name; a key without a value counts as not given.
+        """Check a call one setting at a time, before anything heavy is imported; a key without value is not given.
 
         Raises:
             ValueError: an argument is unknown, comes twice or is out of range; one line says which.
@@ -187,23 +174,12 @@ class Command:
         return "\n".join([*lines, *(["", notes] if notes else []), ""])
 
 
-def read_by(rule: Rule) -> Reader:
-    """Return what reads a value and holds it against a rule."""
-
-    def read(key: str, text: str) -> Any:
-        value = rule.read(text)
-        rule.check(key, value)
-        return value
-
-    return read
-
-
 def read_list(rule: Rule) -> Reader:
     """Return what reads values between commas, each held against a rule, as a tuple."""
 
     def read(key: str, text: str) -> Any:
         parts = [part.strip() for part in text.strip("[]").split(",")]
-        return tuple(read_by(rule)(key, part) for part in parts if part)
+        return tuple(_read_by(rule, key, part) for part in parts if part)
 
     return read
 
@@ -214,11 +190,7 @@ def read_text(key: str, text: str) -> str:
 
 
 def existing_file(key: str, text: str) -> Path:
-    """Read the path of a file.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """Read the path of a file; ValueError where there is none."""
     path = Path(text)
     if not path.is_file():
         raise ValueError(f"Expected `{key}` to be a file, but there is no {text!r}.")
@@ -226,11 +198,7 @@ def existing_file(key: str, text: str) -> Path:
 
 
 def existing_folder(key: str, text: str) -> Path:
-    """Read the path of a folder.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """Read the path of a folder; ValueError where there is none."""
     path = Path(text)
     if not path.is_dir():
         raise ValueError(f"Expected `{key}` to be a folder, but there is none at {text!r}.")
@@ -250,6 +218,30 @@ def new_folder(key: str, text: str) -> Path:
     if not os.access(there, os.W_OK | os.X_OK):
         raise ValueError(f"Expected to write in `{key}`, but {str(there)!r} does not allow it. Name another one.")
     return path
+
+
+# Settings of the commands that take a file of features: where it is, and how its features are prepared.
+FILE_SETTINGS = (
+    Setting(
+        "features", ".npz, .npy, .pt, .parquet or .csv; read in pieces, never unpickled", None, "FILE", existing_file
+    ),
+    Setting(
+        "labels", ".npy, .pt, .csv or .txt, where the labels are not in the same file", None, "FILE", existing_file
+    ),
+    Setting("label_column", "of a .parquet or .csv table", None, "NAME", read_text),
+)
+PREPARATION = (
+    Setting(
+        "feature_norm", "l2: every sample divided by its length; rms: all by their root-mean-square deviation", "none"
+    ),
+    Setting("num_features", "wider features are averaged down to D", shown="D"),
+)
+
+
+def _read_by(rule: Rule, key: str, text: str) -> Any:
+    value = rule.read(text)
+    rule.check(key, value)
+    return value
 
 
 def _shown(value: Any) -> str:

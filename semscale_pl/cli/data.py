@@ -35,23 +35,12 @@ _MARKS = {True: "[green]ok[/]", False: "[red]wrong[/]", None: "[yellow]note[/]"}
 
 
 def main(argv: Sequence[str]) -> int:
-    """Verify a dataset.
-
-    Args:
-        argv: "verify" and overrides, see ``semscale data --help``.
-
-    Returns:
-        0 all right, 1 something missing or wrong, 2 wrong call, 130 interrupted.
-    """
+    """Verify a dataset: 0 all right, 1 something missing or wrong, 2 wrong call, 130 interrupted."""
     return COMMAND.run(argv, lambda call: _verify(configured(call), call.decode))
 
 
 def configured(call: Call) -> Any:
-    """Compose the configuration that a call asks for.
-
-    Raises:
-        WrongCallError: another action, no dataset, or a wrong setting.
-    """
+    """Compose the configuration that a call asks for; WrongCallError for another action, no dataset or a bad value."""
     if call.name != "verify":
         raise WrongCallError(
             f"Unknown action `{call.name}` of `semscale data`.{did_you_mean(call.name, ['verify'])} "

@@ -24,25 +24,11 @@ COMMAND = Command(
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the demo.
-
-    Args:
-        argv: settings as of ``semscale table``.
-
-    Returns:
-        0 done, 1 a cell failed, 2 wrong call, 130 interrupted.
-    """
+    """Run the demo: 0 done, 1 a cell failed, 2 wrong call, 130 interrupted."""
     return COMMAND.run(argv, execute)
 
 
 def execute(call: Call) -> int:
-    """Run the demo's table.
-
-    Args:
-        call: the settings.
-
-    Returns:
-        0, or 1 where a cell failed.
-    """
+    """Run the demo's table."""
     call.out = call.out or Path("runs/demo")
     return table.execute(experiments_dir() / "demo.yaml", call, figure="demo.png", shown=SHOWN)

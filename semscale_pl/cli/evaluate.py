@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -12,23 +13,11 @@ from semscale_pl.config.errors import answers_in_one_line
 from semscale_pl.files import write_json
 from semscale_pl.training.launching import run_folder
 
-if TYPE_CHECKING:
-    from semscale_pl.metrics.report import Report
-
 CONFIG = "evaluate"
 SHOWN = (
-    "top1",
-    "balanced_accuracy",
-    "many",
-    "medium",
-    "few",
-    "head",
-    "middle",
-    "tail",
-    "worst_class_accuracy",
-    "bias",
+    "top1", "balanced_accuracy", "many", "medium", "few", "head", "middle", "tail", "worst_class_accuracy", "bias",
     "ece",
-)
+)  # fmt: skip
 
 
 @answers_in_one_line
@@ -42,12 +31,11 @@ def run(cfg: DictConfig) -> None:
     write_json(run_folder() / "metrics.json", {"checkpoint": str(Path(cfg.ckpt).resolve()), "test": results})
 
 
-def _show(results: Report) -> None:
+def _show(results: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table("metric", "value", title="test set")
     for name in SHOWN:
-        value = results[name]  # type: ignore[literal-required]
-        table.add_row(name.replace("_", " "), "n/a" if value is None else f"{value:.4f}")
+        table.add_row(name.replace("_", " "), "n/a" if results[name] is None else f"{results[name]:.4f}")
     Console().print(table)

@@ -16,11 +16,7 @@ PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torchscript": ()}
 
 
 def check(cfg: DictConfig) -> None:
-    """Check what an export is made from.
-
-    Raises:
-        WrongCallError: naming what cannot work.
-    """
+    """Raise WrongCallError where an export cannot work, naming why."""
     if OmegaConf.is_missing(cfg, "ckpt"):
         raise WrongCallError("Expected a checkpoint to export. Pass ckpt=RUN/checkpoints/last.ckpt")
     if cfg.format not in FILES:
@@ -37,11 +33,7 @@ def check(cfg: DictConfig) -> None:
 
 @answers_in_one_line
 def run(cfg: DictConfig) -> None:
-    """Check the call, export, and print how far the file's output is from the model's.
-
-    Raises:
-        SystemExit: with 1 where the file's output differs.
-    """
+    """Check the call, export, and print how far the file's output is from the model's; exit with 1 if too far."""
     check(cfg)
     from semscale_pl.training.export import export
 

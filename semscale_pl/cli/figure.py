@@ -15,11 +15,7 @@ ENDINGS = (".png", ".pdf", ".svg")
 
 
 def picture(key: str, text: str) -> Path:
-    """Read the path of a picture to write.
-
-    Raises:
-        ValueError: its ending is not one of a picture.
-    """
+    """Read the path of a picture to write; ValueError where its ending is not that of one."""
     path = Path(text)
     if path.suffix not in ENDINGS:
         raise ValueError(f"Expected `{key}` to end in .png, .pdf or .svg, but got {text!r}.")
@@ -43,29 +39,12 @@ COMMAND = Command(
 
 
 def main(argv: Sequence[str]) -> int:
-    """Draw one figure, or list what can be drawn.
-
-    Args:
-        argv: name and settings, see ``semscale figure --help``.
-
-    Returns:
-        0 done, 2 wrong call or damaged result, 130 interrupted.
-    """
+    """Draw one figure, or list what can be drawn: 0 done, 2 wrong call or damaged result, 130 interrupted."""
     return COMMAND.run(argv, execute)
 
 
 def execute(call: Call) -> int:
-    """Draw a stored result, or list the names of all.
-
-    Args:
-        call: its name, ``list`` or nothing, and the settings.
-
-    Returns:
-        0.
-
-    Raises:
-        ValueError: there is no such result, or its file is damaged.
-    """
+    """Draw a stored result, or list the names of all; ValueError where there is none or its file is damaged."""
     results = call.results or experiments_dir() / "results"
     names = stored_figures(results)
     if call.name in ("", "list"):

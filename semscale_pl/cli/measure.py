@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semscale_pl.cli.command import (
+    FILE_SETTINGS,
+    PREPARATION,
     Call,
     Command,
     Setting,
@@ -17,7 +19,6 @@ from semscale_pl.cli.command import (
     existing_folder,
     new_folder,
     read_list,
-    read_text,
 )
 from semscale_pl.config.composing import config_dir
 from semscale_pl.config.errors import OK
@@ -29,34 +30,17 @@ if TYPE_CHECKING:
     from semscale_pl.measuring.measurement import Measurement
     from semscale_pl.training.image_features import ImageFeatures
 
-# Of a file alone; of how to measure.
-FILE_SETTINGS = (
-    Setting(
-        "features",
-        ".npz, .npy, .pt, .parquet or .csv; read in pieces, never unpickled",
-        shown="FILE",
-        read=existing_file,
-    ),
-    Setting(
-        "labels", ".npy, .pt, .csv or .txt, where the labels are not in the same file", shown="FILE", read=existing_file
-    ),
-    Setting("label_column", "of a .parquet or .csv table", shown="NAME", read=read_text),
-)
+# What the help says in more words than a line has.
+_CKPT = "of `semscale train`: measure the features that enter its classifier"
+_CONTROLLED = "also scales that depend less on n: matched, oas, ledoit_wolf, extrapolated"
+_MEMORY = "for the whole process; in a larger one, for what the call adds"
+_OUT = "scales.json, scales.csv, report.html and figures; runs/measure/NAME unless given"
 HOW = (
     Setting("alpha", "of the inter-class weights W, at least 1: the larger, the weaker", 1.0),
     Setting("ratio", "d/m as in the paper; a number r for r/m", "dim"),
     Setting("unit", "unit of length, in the unit of the features", 1.0),
-    Setting(
-        "feature_norm", "l2: every sample divided by its length; rms: all by their root-mean-square deviation", "none"
-    ),
-    Setting("num_features", "wider features are averaged down to D", shown="D"),
-    Setting(
-        "controlled",
-        "also scales that depend less on n: matched, oas, ledoit_wolf, extrapolated",
-        (),
-        shown="NAMES",
-        read=read_list(RULES["controlled"]),
-    ),
+    *PREPARATION,
+    Setting("controlled", _CONTROLLED, (), "NAMES", read_list(RULES["controlled"])),
     Setting("intervals", "an interval of every S', by a jackknife over samples", False),
     Setting("level", "of the intervals", 0.95),
     Setting("spectrum", "eigenvalues of each class to keep, up to 64; 64 unless that would take minutes", shown="K"),
@@ -76,38 +60,16 @@ COMMAND = Command(
             *FILE_SETTINGS,
             ("dataset=NAME", "the training images, with any other override of `semscale train`"),
             Setting(
-                "images",
-                "one folder of images for each class, or these below train/",
-                shown="FOLDER",
-                read=existing_folder,
+                "images", "one folder of images for each class, or these below train/", None, "FOLDER", existing_folder
             ),
             Setting("image_size", "side of the resized images where pixels are measured", 16),
-            Setting(
-                "ckpt",
-                "of `semscale train`: measure the features that enter its classifier",
-                shown="FILE",
-                read=existing_file,
-            ),
+            Setting("ckpt", _CKPT, None, "FILE", existing_file),
             ("backbone=NAME", "of `semscale train`, with pretrained=true: published weights"),
             Setting("pretrained", "published weights of a backbone", False),
         ],
-        "how": [
-            *HOW,
-            Setting(
-                "max_memory",
-                "for the whole process; in a larger one, for what the call adds",
-                2**30,
-                shown="1GiB",
-                read=lambda key, text: parse_bytes(text),
-            ),
-        ],
+        "how": [*HOW, Setting("max_memory", _MEMORY, 2**30, "1GiB", lambda _, text: parse_bytes(text))],
         "result": [
-            Setting(
-                "out",
-                "scales.json, scales.csv, report.html and figures; runs/measure/NAME unless given",
-                shown="FOLDER",
-                read=new_folder,
-            ),
+            Setting("out", _OUT, None, "FOLDER", new_folder),
             Setting("top", "rows to print, the smallest S first", 60),
             Setting("report", "write report.html", True),
             Setting("figures", "draw", True),
@@ -123,22 +85,12 @@ READING = 64 * 2**20
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure the classes of a dataset.
-
-    Args:
-        argv: settings, see ``semscale measure --help``.
-
-    Returns:
-        0 done, 2 wrong call, file or image, 130 interrupted.
-    """
+    """Measure the classes of a dataset: 0 done, 2 wrong call, file or image, 130 interrupted."""
     return COMMAND.run(argv, lambda call: execute(checked(call)))
 
 
 def checked(call: Call) -> Call:
     """Check what goes together, and add what follows from it.
-
-    Args:
-        call: its settings, each checked by itself.
 
     Returns:
         The call, with ``dataset``, ``backbone``, ``out``, ``settings`` (of
@@ -146,7 +98,7 @@ def checked(call: Call) -> Call:
         called with for the same images and network.
 
     Raises:
-        ValueError: a setting is missing or does not go with another; one line says which.
+        ValueError: a setting is missing or does not go with another.
     """
     typed = {key: value for key, _, value in (text.partition("=") for text in call.overrides)}
     call.dataset, call.backbone = typed.get("dataset"), typed.get("backbone")
@@ -160,17 +112,7 @@ def checked(call: Call) -> Call:
 
 
 def execute(call: Call) -> int:
-    """Measure, print the table and save everything.
-
-    Args:
-        call: the settings.
-
-    Returns:
-        0.
-
-    Raises:
-        ValueError: features or images cannot be measured; one line says why.
-    """
+    """Measure, print the table and save everything; ValueError where features or images cannot be measured."""
     from semscale_pl.files import staged, write_json, write_text
     from semscale_pl.measuring.text import csv_of, print_measurement
 
@@ -195,14 +137,14 @@ def measured(call: Call, before: int = 0) -> Measurement:
     """Read what a call names, piece by piece, and measure it.
 
     Args:
-        call: the settings.
+        call: checked.
         before: bytes that the process held already when it was called, not counted against `max_memory`.
 
     Returns:
         One row a class; `source` says where the features came from.
 
     Raises:
-        ValueError: features or images cannot be measured; one line says why.
+        ValueError: features or images cannot be measured.
     """
     if call.features is not None:
         from semscale_pl.features.opening import open_features
@@ -235,10 +177,9 @@ def _image_features(call: Call) -> ImageFeatures:
 def _of(source: Any, call: Call, origin: dict[str, Any], before: int) -> Measurement:
     from semscale_pl.measuring.measuring import Settings, measure_source
 
-    settings = Settings(**call.settings)
     left = left_of(call.max_memory, before) - READING
     with Progress("class {}") as progress:
-        found = measure_source(source, settings, max_memory=left, progress=progress)
+        found = measure_source(source, Settings(**call.settings), max_memory=left, progress=progress)
     return dataclasses.replace(found, source={**origin, **found.source})
 
 

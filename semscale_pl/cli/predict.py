@@ -19,11 +19,7 @@ ACCELERATORS = ("auto", "cpu", "gpu")
 
 
 def check(cfg: DictConfig) -> None:
-    """Check what a prediction is made from.
-
-    Raises:
-        WrongCallError: naming what cannot work.
-    """
+    """Raise WrongCallError where a prediction cannot work, naming why."""
     if OmegaConf.is_missing(cfg, "ckpt"):
         raise WrongCallError("Expected a checkpoint to predict with. Pass ckpt=RUN/checkpoints/last.ckpt")
     if OmegaConf.is_missing(cfg, "images"):
@@ -49,8 +45,7 @@ def _check_folder(folder: str) -> None:
 def run(cfg: DictConfig) -> None:
     """Check the call, predict, and say what was written and what was skipped.
 
-    Raises:
-        SystemExit: with 1 where no image could be read, or the model gives no finite number.
+    It exits with 1 where no image could be read, or the model gives no finite number.
     """
     check(cfg)
     from semscale_pl.training.prediction import predict

@@ -19,18 +19,8 @@ COMMAND = Command(
             ("NAME", "a study of experiments/, or its YAML file"),
             Setting("profile", "one of the file's profiles", shown="NAME", read=read_text),
             Setting("jobs", "worker processes of studies that train, one thread each", 1),
-            Setting(
-                "out",
-                "where result.json and figure.png go; runs/studies/NAME unless given",
-                shown="FOLDER",
-                read=new_folder,
-            ),
-            Setting(
-                "publish",
-                "also copy them to experiments/results/NAME/ and docs/images/NAME.png",
-                False,
-                shown="true",
-            ),
+            Setting("out", "of result.json and figure.png; runs/studies/NAME unless given", None, "FOLDER", new_folder),
+            Setting("publish", "also copy them to experiments/results/NAME/ and docs/images/NAME.png", False, "true"),
             ("KEY=VALUE", "any of the study's own arguments, as in its file"),
         ]
     },
@@ -42,29 +32,12 @@ COMMAND = Command(
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run a study.
-
-    Args:
-        argv: name and settings, see ``semscale study --help``.
-
-    Returns:
-        0 done, 1 the study failed, 2 wrong call, 130 interrupted.
-    """
+    """Run a study: 0 done, 1 the study failed, 2 wrong call, 130 interrupted."""
     return COMMAND.run(argv, execute)
 
 
 def execute(call: Call) -> int:
-    """Run a study, say where its files are, and publish them where that is asked for.
-
-    Args:
-        call: name and settings; what is no setting changes an argument of the study.
-
-    Returns:
-        0, or 1 where a training failed.
-
-    Raises:
-        ValueError: the study or a setting is wrong.
-    """
+    """Run a study, say where its files are, and publish them where that is asked for."""
     study = load_study(find_study(call.name), call.profile, call.overrides)
     from semscale_pl.studies.running import StudyFailedError, publish_study, run_study
 

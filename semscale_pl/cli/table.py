@@ -26,11 +26,7 @@ def read_path(key: str, text: str) -> Path:
 
 
 def read_seeds(key: str, text: str) -> tuple[int, ...]:
-    """Read seeds between commas.
-
-    Raises:
-        ValueError: they are not numbers.
-    """
+    """Read seeds between commas; ValueError where they are not numbers."""
     parts = [part.strip() for part in text.strip("[]").split(",")]
     if not all(part.isascii() and part.isdigit() for part in parts):
         raise ValueError(f"Expected `{key}` to be numbers such as 0,1,2, but got {text!r}.")
@@ -67,14 +63,7 @@ COMMAND = Command(
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run a table.
-
-    Args:
-        argv: file and settings, see ``semscale table --help``.
-
-    Returns:
-        0 done, 1 a cell failed, 2 wrong call, 130 interrupted.
-    """
+    """Run a table: 0 done, 1 a cell failed, 2 wrong call, 130 interrupted."""
     return COMMAND.run(argv, lambda call: execute(find_table(call.name), call))
 
 
@@ -87,14 +76,11 @@ def execute(file: Path, call: Call, figure: str = "figure.png", shown: Sequence[
         figure: name of the picture.
         shown: rows whose class accuracies the picture shows.
 
-    Returns:
-        0, or 1 where a cell failed.
-
     Raises:
         ValueError: the table or a setting is wrong; nothing was run.
     """
     from semscale_pl.tables.engine import print_table, run_table, save_table
-    from semscale_pl.tables.publishing import RESULTS, find_published, with_published
+    from semscale_pl.tables.publishing import RESULTS, find_published, publish, with_published
     from semscale_pl.tables.schema import checked_seeds, load_table
 
     call = with_cluster(call)
@@ -115,8 +101,6 @@ def execute(file: Path, call: Call, figure: str = "figure.png", shown: Sequence[
     if result.failures:
         return FAILED
     if call.publish:
-        from semscale_pl.tables.publishing import publish
-
         sys.stdout.write(f"Published under {publish(result, RESULTS)}\n")
     return OK
 
@@ -125,8 +109,6 @@ def _draw(result: TableResult, folder: Path, figure: str, shown: Sequence[str]) 
     """Draw the pictures, unless those that are there show these very cells: matplotlib takes seconds to import."""
     from semscale_pl.files import write_text
 
-    if not figure:
-        return
     drawn, cells = folder / ".drawn", " ".join([*shown, *(run.folder.name for run in result.runs if run.metrics())])
     if (folder / figure).is_file() and drawn.is_file() and drawn.read_text(encoding="utf-8") == cells:
         return

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from semscale_pl.config.composing import config_dir
+from semscale_pl.config.composing import composed_from, config_dir
 from semscale_pl.config.errors import WrongCallError, did_you_mean
 from semscale_pl.config.moved import with_current_names
 from semscale_pl.options import Rule, rule_of
@@ -28,27 +28,14 @@ _PLAIN_KEYS = ("seed", "subset_seed", "imbalance_factor", "lr_reference_batch", 
 
 
 def composed(overrides: Sequence[str]) -> Any:
-    """Compose the configuration of a training run with a dataset, and check it.
-
-    Args:
-        overrides: of `semscale train`.
-    """
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = with_current_names(compose("train", overrides=list(overrides)))
+    """Compose the configuration of a training run with a dataset from overrides of `semscale train`, and check it."""
+    cfg = with_current_names(composed_from("train", overrides))
     check_values(cfg)
     return cfg
 
 
 def check_train(cfg: DictConfig) -> None:
-    """Check what a training run is made from.
-
-    Raises:
-        WrongCallError: naming what cannot work.
-    """
+    """Raise WrongCallError where a training run cannot work, naming why."""
     _check_top_level(cfg)
     OmegaConf.resolve(cfg.copy())  # a broken interpolation or a missing value speaks up here
     check_values(cfg)
@@ -56,16 +43,12 @@ def check_train(cfg: DictConfig) -> None:
     _check_imbalance(cfg)
     _check_mixing(cfg)
     check_combinations(cfg)
-    _check_deterministic_precision(cfg)
+    _check_precision(cfg)
     check_file("ckpt_path", OmegaConf.select(cfg, "ckpt_path"))
 
 
 def check_evaluate(cfg: DictConfig) -> None:
-    """Check what an evaluation is made from.
-
-    Raises:
-        WrongCallError: naming what cannot work.
-    """
+    """Raise WrongCallError where an evaluation cannot work, naming why."""
     if OmegaConf.is_missing(cfg, "ckpt"):
         raise WrongCallError("Expected a checkpoint to evaluate. Pass ckpt=RUN/checkpoints/last.ckpt")
     check_values(cfg, "evaluate")
@@ -74,10 +57,6 @@ def check_evaluate(cfg: DictConfig) -> None:
 
 def check_values(cfg: DictConfig, command: str = "train") -> None:
     """Hold every option that has a rule against it; one that takes over another's value leaves that to the other.
-
-    Args:
-        cfg: of a command.
-        command: that it belongs to.
 
     Raises:
         WrongCallError: naming the first key whose value is not allowed.
@@ -91,14 +70,7 @@ def check_values(cfg: DictConfig, command: str = "train") -> None:
 
 
 def check_combinations(cfg: DictConfig) -> None:
-    """Refuse options that cannot work with each other.
-
-    Args:
-        cfg: of a training run.
-
-    Raises:
-        WrongCallError: naming the options and what goes with them.
-    """
+    """Raise WrongCallError for options of a training run that cannot work with each other, naming what would."""
     _check_ldam(cfg)
     if may_have_validation(cfg):
         return
@@ -116,25 +88,16 @@ def check_combinations(cfg: DictConfig) -> None:
 
 
 def check_file(key: str, path: Any, needed: bool = False) -> None:
-    """Check that a key names a file that is there.
-
-    Raises:
-        WrongCallError: there is no such file.
-    """
-    if path is None and not needed:
-        return
-    if path is None or not Path(str(path)).is_file():
+    """Raise WrongCallError where a key names a file that is not there, or none where one is needed."""
+    is_missing = needed if path is None else not Path(str(path)).is_file()
+    if is_missing:
         raise WrongCallError(f"Expected `{key}` to be a checkpoint file, but there is none at {path!r}.")
 
 
 def may_have_validation(cfg: DictConfig) -> bool:
     """Tell whether a run may have a validation part, as far as its configuration shows.
 
-    Args:
-        cfg: of a training run.
-
-    Returns:
-        False where there is certainly none; for a source that is not the package's own, the run itself will see.
+    False means certainly none; for a source that is not the package's own, the run itself will see.
     """
     held_out = [OmegaConf.select(cfg, f"dataset.{key}") for key in ("validation_per_class", "validation_fraction")]
     return any(held_out) or _source_may(OmegaConf.select(cfg, "dataset.source"))
@@ -154,14 +117,15 @@ def _source_may(source: Any) -> bool:
 
 
 def _check_ldam(cfg: DictConfig) -> None:
-    head = _class_name(cfg, "classifier")
-    if _class_name(cfg, "loss") == "LDAM" and "cosine" not in head.lower():
+    if _class_name(cfg, "loss") != "LDAM":
+        return
+    head, scale = _class_name(cfg, "classifier"), OmegaConf.select(cfg, "classifier.scale")
+    if "cosine" not in head.lower():
         raise WrongCallError(
             f"Expected classifier=cosine with loss=ldam, whose margins are meant for cosines, but got {head}. "
             "Add classifier=cosine."
         )
-    scale = OmegaConf.select(cfg, "classifier.scale")
-    if _class_name(cfg, "loss") == "LDAM" and scale not in (None, 1):
+    if scale not in (None, 1):
         raise WrongCallError(
             f"Expected `classifier.scale` to be 1 with loss=ldam, which takes its margins off the cosines and scales "
             f"them itself, but got {scale}. Set loss.scale instead."
@@ -232,7 +196,7 @@ def _check_mixing(cfg: DictConfig) -> None:
         )
 
 
-def _check_deterministic_precision(cfg: DictConfig) -> None:
+def _check_precision(cfg: DictConfig) -> None:
     if cfg.trainer.accelerator == "cpu" and str(cfg.trainer.precision) in ("16-mixed", "transformer-engine"):
         raise WrongCallError(
             f"Expected `trainer.precision` to be one that a CPU has, but got {cfg.trainer.precision}. Use bf16-mixed."

@@ -1,8 +1,11 @@
-"""Where the configuration files are: inside an installed package, or beside it in a clone."""
+"""Where the configuration files are, inside an installed package or beside it in a clone, and how one is composed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+from omegaconf import DictConfig
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -18,6 +21,16 @@ def config_dir() -> Path:
 def experiments_dir() -> Path:
     """Return the folder of the tables' descriptions, found like :func:`config_dir`."""
     return _beside_package("experiments")
+
+
+def composed_from(name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose a file of conf/, whatever Hydra was at before."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return compose(name, overrides=list(overrides))
 
 
 def _beside_package(name: str) -> Path:

@@ -13,7 +13,7 @@ from hydra.errors import ConfigCompositionException, HydraException, Instantiati
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from semscale_pl.config.composing import config_dir
+from semscale_pl.config.composing import composed_from, config_dir
 from semscale_pl.config.leftovers import clear_run_folder
 from semscale_pl.files import CannotWriteError
 
@@ -50,13 +50,9 @@ def dotted_keys(tree: Any, prefix: str = "") -> Iterator[str]:
 
 def closest_key(name: str, keys: Iterable[str]) -> str:
     """Return the suggestion for a mistyped dotted key: the whole path, or the same last part elsewhere."""
-    known = list(keys)
-    whole = did_you_mean(name, known)
-    if whole:
-        return whole
-    last = name.rsplit(".", 1)[-1]
-    elsewhere = [key for key in known if key.rsplit(".", 1)[-1] == last]
-    return f" Did you mean `{elsewhere[0]}`?" if elsewhere else ""
+    known, last = list(keys), name.rpartition(".")[2]
+    elsewhere = (f" Did you mean `{key}`?" for key in known if key.rpartition(".")[2] == last)
+    return did_you_mean(name, known) or next(elsewhere, "")
 
 
 class WrongCallError(ValueError):
@@ -83,9 +79,6 @@ def exit_code(
         config_name: see :func:`message_of`.
         interrupted: what to say where the user stops it.
         reported: further errors whose message is for the user; others keep their traceback.
-
-    Returns:
-        0 done, 1 failed, 2 wrong call, 130 interrupted.
     """
     try:
         return task() or OK
@@ -126,9 +119,7 @@ def answers_in_one_line(task: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def message_of(error: BaseException, config_name: str = "train") -> str | None:
     """Return what to tell the user, or None where the error is not about the call.
 
-    Args:
-        error: as caught.
-        config_name: config whose keys are searched for the closest match.
+    The keys of the configuration of that name are searched for the closest match of a mistyped one.
     """
     if isinstance(error, WrongCallError | CannotWriteError):
         return str(error)
@@ -147,9 +138,7 @@ def message_of(error: BaseException, config_name: str = "train") -> str | None:
 def _without_worker(error: BaseException) -> str:
     """Return a message; of an error in a loader's worker, whose traceback torch puts into it, the last part."""
     text = str(error)
-    if not text.startswith("Caught "):
-        return text
-    return text.rpartition(f"{type(error).__name__}: ")[2]
+    return text.rpartition(f"{type(error).__name__}: ")[2] if text.startswith("Caught ") else text
 
 
 def _missing_option(error: MissingConfigException) -> str:
@@ -182,13 +171,8 @@ def _elsewhere(key: str) -> str:
 
 def _known_keys(config_name: str) -> list[str]:
     """Compose the config without overrides; a broken one has nothing to suggest."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            tree = OmegaConf.to_container(compose(config_name), resolve=False)
+        tree = OmegaConf.to_container(composed_from(config_name), resolve=False)
     except (HydraException, OmegaConfBaseException):
         return []
     return [*dotted_keys(tree), *(path.name for path in config_dir().iterdir() if path.is_dir())]

@@ -32,14 +32,7 @@ class Leftovers:
         self.ours = all("$" not in value and not Path(value.strip("\"'")).exists() for value in named)
 
     def clear(self, folder: Path) -> bool:
-        """Remove the run folder where this call made it and it holds nothing but `.hydra`.
-
-        Args:
-            folder: of the run.
-
-        Returns:
-            Whether it was removed.
-        """
+        """Remove the run folder where this call made it and it holds nothing but `.hydra`; return whether it did."""
         inner = folder / ".hydra"
         if not (self.ours and inner.is_dir() and not folder.is_symlink() and not inner.is_symlink()):
             return False

@@ -36,10 +36,7 @@ MOVED: dict[str, str] = {
 
 
 def current_name(path: str) -> str:
-    """Return where a class or function is now.
-
-    Args:
-        path: ``module.Name`` or ``module:name``, as a configuration has it.
+    """Return where a class or function is now, given as ``module.Name`` or ``module:name``.
 
     Example:
         >>> current_name("semscale_pl.data.digits.Digits"), current_name("torch.optim.SGD")
@@ -50,11 +47,9 @@ def current_name(path: str) -> str:
 
 
 def with_current_names(config: DictConfig) -> DictConfig:
-    """Return a configuration whose every ``_target_`` is where its class is now.
+    """Return a copy whose every ``_target_`` is where its class is now.
 
-    Args:
-        config: as composed or as stored; left as it is. Interpolations stay: what they refer to is renamed where it
-            stands.
+    Interpolations stay: what they refer to is renamed where it stands.
     """
     renamed = config.copy()
     _rename(renamed)

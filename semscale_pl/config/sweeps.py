@@ -28,11 +28,7 @@ def check_sweep(config_name: str, arguments: Sequence[str], check: Callable[[Dic
     """Compose and check the jobs of a sweep.
 
     Settings of a swept group are for its other options where a job has the option `none`, the plain baseline.
-
-    Args:
-        config_name: of the command.
-        arguments: of the command line; left alone where they hold further flags.
-        check: raises where a configuration is wrong.
+    Arguments with further flags are left alone.
     """
     from hydra import compose, initialize_config_dir
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -56,12 +52,6 @@ def runnable(arguments: Sequence[str]) -> list[str]:
     reweighting.start_epoch=4`` the setting then meets the default option, which may not have it. Every job has been
     checked strictly by :func:`check_sweep`, so the setting may be forced here.
 
-    Args:
-        arguments: of the command line, checked.
-
-    Returns:
-        The arguments, with ``++`` before the settings of swept groups.
-
     Example:
         >>> runnable(["-m", "reweighting=none,semantic_scale", "reweighting.start_epoch=4", "seed=1"])
         ['-m', 'reweighting=none,semantic_scale', '++reweighting.start_epoch=4', 'seed=1']
@@ -74,11 +64,7 @@ def runnable(arguments: Sequence[str]) -> list[str]:
 
 
 def settings_of_swept(overrides: Sequence[Override]) -> set[str]:
-    """Return the lines that set one value inside a group which is swept over.
-
-    Args:
-        overrides: of a sweep, as Hydra parses them.
-    """
+    """Return the lines that set one value inside a group which is swept over."""
     from hydra.core.override_parser.types import OverrideType
 
     swept = {override.key_or_group for override in overrides if override.is_sweep_override()}
