@@ -104,7 +104,7 @@ def checked(call: Call) -> Call:
     call.dataset, call.backbone = typed.get("dataset"), typed.get("backbone")
     _check_together(call, typed)
     name = call.features.stem if call.features else call.images.resolve().name if call.images else str(call.dataset)
-    call.out = call.out or Path("runs/measure") / name
+    call.out = call.out or new_folder("out", f"runs/measure/{name}")
     folder = ["dataset=image_folder"] if call.images else []
     call.training_overrides = [*call.overrides, *folder, f"seed={call.seed}"]
     call.settings = {setting.key: getattr(call, setting.key) for setting in HOW}
