@@ -122,10 +122,7 @@ class FeaturePool(nn.Module):
         labels = labels.to(self.labels)
         if self.validate_args:
             self._check_values(features, labels, indices)
-        if indices is None:
-            rows, slots = self._queue_slots(len(labels))
-        else:
-            rows, slots = _last_rows(indices.to(self.labels))
+        rows, slots = self._queue_slots(len(labels)) if indices is None else _last_rows(indices.to(self.labels))
         with torch.autocast(self.features.device.type, enabled=False):
             self._write(slots, features[rows], labels[rows])
             self._count(len(labels))

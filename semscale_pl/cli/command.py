@@ -123,8 +123,7 @@ class Command:
                 raise ValueError(f"Expected {self.argument}. {self.see}")
             return execute(call)
 
-        reported = (ValueError, FileNotFoundError, *self.reported)
-        return exit_code(answer, interrupted=self.interrupted, reported=reported)
+        return exit_code(answer, interrupted=self.interrupted, reported=(ValueError, FileNotFoundError, *self.reported))
 
     def parse(self, argv: Sequence[str]) -> Call:
         """Check a call one setting at a time, before anything heavy is imported; a key without value is not given.

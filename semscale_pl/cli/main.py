@@ -37,10 +37,7 @@ DIRECT_COMMANDS: dict[str, tuple[str, str]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command.
-
-    Args:
-        argv: command and overrides; those of the process unless given.
+    """Run a command with its overrides, those of the process unless given.
 
     Returns:
         0 done, 1 failed while running, 2 wrong call or configuration, 130 interrupted.

@@ -24,9 +24,6 @@ class Leftovers:
 
         The default folder carries the time to the microsecond and is new; one that was named is only ours where there
         is none by that name, and not where the name has to be worked out first.
-
-        Args:
-            overrides: of the command line.
         """
         named = [value for key, _, value in (one.lstrip("+").partition("=") for one in overrides) if key in _FOLDERS]
         self.ours = all("$" not in value and not Path(value.strip("\"'")).exists() for value in named)

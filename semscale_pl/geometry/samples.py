@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool1d, interpolate
 
 from semscale_pl.geometry.classes import semantic_scales
 from semscale_pl.geometry.volumes import num_lines
@@ -17,8 +18,7 @@ def sample_volumes(images: ArrayLike, labels: Labels, num_classes: int | None = 
 
     Args:
         images: (N, channels, height, width) floats in [0, 1].
-        labels: (N,) class numbers or words, see :func:`semscale_pl.geometry.classes.semantic_scales`.
-        num_classes: C; found in the labels where it is not given.
+        labels, num_classes: see :func:`semscale_pl.geometry.classes.semantic_scales`.
         image_size: side of the resized images in pixels; d = image_size^2 * channels.
 
     Returns:
@@ -44,21 +44,9 @@ def sample_volumes(images: ArrayLike, labels: Labels, num_classes: int | None = 
 
 
 def resized(images: Tensor, side: int) -> Tensor:
-    """Resize images with an antialiased bilinear filter, as the sample volume does.
-
-    Args:
-        images: (N, channels, height, width) floats.
-        side: height and width in pixels, at least 1.
-
-    Returns:
-        (N, channels, side, side) float32.
-    """
+    """Resize images (N, channels, height, width) to float32 squares with an antialiased bilinear filter."""
     parts = images.split(num_lines(images[0].numel()))
-    size = (side, side)
-    small = [
-        torch.nn.functional.interpolate(part.float(), size=size, mode="bilinear", antialias=True) for part in parts
-    ]
-    return torch.cat(small)
+    return torch.cat([interpolate(part.float(), (side, side), mode="bilinear", antialias=True) for part in parts])
 
 
 def pool_features(features: ArrayLike, num_features: int = 64) -> Tensor:
@@ -88,4 +76,4 @@ def pool_features(features: ArrayLike, num_features: int = 64) -> Tensor:
         )
     if features.shape[1] <= num_features:
         return features
-    return torch.nn.functional.adaptive_avg_pool1d(features[:, None], num_features)[:, 0]
+    return adaptive_avg_pool1d(features[:, None], num_features)[:, 0]
