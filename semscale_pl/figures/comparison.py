@@ -45,10 +45,6 @@ def method_comparison(
         counts: (C,) training images n.
         imbalance: (C,) semantic scale imbalance S.
         metric: what ``mean`` measures.
-        title: of the figure.
-
-    Returns:
-        The figure.
 
     Raises:
         ValueError: there are no rows.
@@ -67,13 +63,7 @@ def method_comparison(
 
 
 def draw_intervals(ax: Axes, rows: Sequence[Mapping[str, Any]], metric: str) -> None:
-    """Draw one point with its interval for each row, the first row on top.
-
-    Args:
-        ax: where to.
-        rows: as in :func:`method_comparison`.
-        metric: label of the axis.
-    """
+    """Draw one point with its interval for each row of :func:`method_comparison`, the first row on top."""
     means = finite([row["mean"] for row in rows])
     widths = np.nan_to_num(finite([row.get("half_width") for row in rows]))
     positions = np.arange(len(rows))
@@ -82,39 +72,35 @@ def draw_intervals(ax: Axes, rows: Sequence[Mapping[str, Any]], metric: str) -> 
     ax.set_yticks(positions, [str(row["method"]).replace("$", r"\$") for row in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.grid(axis="x", color="#E5E5E5", linewidth=0.6)
-    ax.set_xlabel(f"{metric} (mean, 95 % interval)", fontsize=9)
+    ax.set_xlabel(f"{metric} (mean, 95 % interval)")
 
 
 def _with_class_panels(
     figure: Figure, class_names: Sequence[str], accuracy: Mapping[str, Any], counts: Any, imbalance: Any
 ) -> Axes:
     """Lay out the figure, draw the class panels on the right and return the empty axes on the left."""
-    below = {"images n": counts, "imbalance S": imbalance}
-    below = {label: values for label, values in below.items() if values is not None}
+    given = {"images n": counts, "imbalance S": imbalance}
+    below = {label: values for label, values in given.items() if values is not None}
     grid = figure.add_gridspec(1 + len(below), 2, width_ratios=[1.0, 1.35], height_ratios=[1.8] + [1.0] * len(below))
     right = [tidy(figure.add_subplot(grid[0, 1]))]
     right += [tidy(figure.add_subplot(grid[row, 1], sharex=right[0])) for row in range(1, 1 + len(below))]
     _draw_accuracies(right[0], accuracy)
     for ax, (label, values) in zip(right[1:], below.items(), strict=True):
         draw_bars(ax, values, len(class_names), "#999999")
-        ax.set_ylabel(label, fontsize=9)
+        ax.set_ylabel(label)
         if label == "images n":
             logarithmic(ax)
     for ax in right[:-1]:
         ax.tick_params(labelbottom=False)
     label_classes(right[-1], class_names)
-    right[-1].set_xlabel("class", fontsize=9)
+    right[-1].set_xlabel("class")
     return tidy(figure.add_subplot(grid[:, 0]))
 
 
 def _draw_accuracies(ax: Axes, accuracy: Mapping[str, Any]) -> None:
     for number, (method, values) in enumerate(accuracy.items()):
-        heights = finite(values)
         colour, marker = series_style(number)
-        ax.plot(
-            np.arange(len(heights)), heights, marker=marker, markersize=4, linewidth=1.2, color=colour, label=method
-        )
-    ax.set_ylabel("accuracy", fontsize=9)
-    ax.set_ylim(-0.03, 1.03)
+        ax.plot(finite(values), marker=marker, markersize=4, linewidth=1.2, color=colour, label=method)
+    ax.set(ylabel="accuracy", ylim=(-0.03, 1.03))
     if accuracy:
         ax.legend(fontsize=8, frameon=False, loc="lower left")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semscale_pl.figures.style import PALETTE, finite, label_classes, logarithmic, new_figure
+from semscale_pl.figures.style import PALETTE, finite, head, label_classes, logarithmic, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,11 +24,7 @@ def per_class_bars(
     Args:
         class_names: C names, in the order of the bars.
         panels: label of a quantity to its (C,) values; None or NaN leaves a gap.
-        title: of the figure.
         log: labels whose panel gets a logarithmic axis.
-
-    Returns:
-        The figure.
 
     Raises:
         ValueError: there is no panel, or a panel has another number of values than there are classes.
@@ -39,13 +35,12 @@ def per_class_bars(
     figure, axes = new_figure(width, 1.5 * len(panels) + 0.8, rows=len(panels), sharex=True)
     for colour, ax, (label, values) in zip(PALETTE * len(panels), axes, panels.items(), strict=False):
         draw_bars(ax, values, len(class_names), colour)
-        ax.set_ylabel(label, fontsize=9)
+        ax.set_ylabel(label)
         if label in log:
             logarithmic(ax)
     label_classes(axes[-1], class_names)
-    axes[-1].set_xlabel("class", fontsize=9)
-    if title:
-        figure.suptitle(title, fontsize=10)
+    axes[-1].set_xlabel("class")
+    head(figure, title)
     return figure
 
 
@@ -53,13 +48,6 @@ def accuracy_beside_scale(
     class_names: Sequence[str], counts: Any, imbalance: Any, accuracy: Any, *, title: str = ""
 ) -> Figure:
     """Draw accuracy, number of images n and semantic scale imbalance S of each class, one below the other.
-
-    Args:
-        class_names: C names.
-        counts: (C,) training images.
-        imbalance: (C,) semantic scale imbalance S.
-        accuracy: (C,) in [0, 1].
-        title: of the figure.
 
     Reference: Ma et al. (ICLR 2023), section 3: accuracy follows S where n does not explain it.
     """
@@ -73,10 +61,7 @@ def draw_bars(ax: Axes, values: Any, num_classes: int, colour: str) -> None:
     """Draw (C,) values as bars, or as one filled outline where bars would be thinner than a pixel.
 
     Args:
-        ax: where to.
         values: (C,); None or NaN leaves a gap.
-        num_classes: C.
-        colour: of the bars.
 
     Raises:
         ValueError: there are not C values.

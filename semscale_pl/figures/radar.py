@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semscale_pl.figures.style import PALETTE, empty_figure, finite, legend_below
+from semscale_pl.figures.style import PALETTE, empty_figure, finite, legend_below, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,9 +26,6 @@ def radar_panels(datasets: Sequence[Mapping[str, Any]], *, note: str = "") -> Fi
         datasets: mappings with ``title``, ``classes`` (C names), ``imbalance`` S, ``scales`` S' and ``counts`` n, (C,)
             each; None or NaN is drawn at the centre.
         note: how S' was measured.
-
-    Returns:
-        The figure.
 
     Raises:
         ValueError: there is no dataset, or one has fewer than three classes.
@@ -52,13 +49,6 @@ def radar_panels(datasets: Sequence[Mapping[str, Any]], *, note: str = "") -> Fi
 
 def draw_radar(ax: PolarAxes, class_names: Sequence[str], imbalance: Any, scales: Any, counts: Any) -> None:
     """Draw S, and S' and n as shares of their largest value; the first class points up, the others follow clockwise.
-
-    Args:
-        ax: polar axes.
-        class_names: C names, C at least 3.
-        imbalance: (C,) semantic scale imbalance S.
-        scales: (C,) semantic scales S' in bits.
-        counts: (C,) samples n.
 
     Raises:
         ValueError: there are fewer than three classes, or another number of values.
@@ -95,14 +85,13 @@ def _tidy(ax: PolarAxes, class_names: Sequence[str], angles: np.ndarray) -> None
     # Between the first two axes, where no name stands.
     ax.set_rlabel_position(np.degrees(angles[1]) / 2)
     step = math.ceil(len(class_names) / MOST_NAMES)
-    names = [
-        _moved_outwards(_short(name), angle) for name, angle in zip(class_names[::step], angles[::step], strict=True)
-    ]
-    ax.set_xticks(angles[::step], names, fontsize=7 if len(names) <= CROWDED else 6)
+    angles = angles[::step]
+    names = [_moved_outwards(plain(name, 12), angle) for name, angle in zip(class_names[::step], angles, strict=True)]
+    ax.set_xticks(angles, names, fontsize=7 if len(names) <= CROWDED else 6)
     ax.tick_params(axis="x", pad=1)
     ax.grid(color="#DDDDDD", linewidth=0.6)
     ax.spines["polar"].set_color("#DDDDDD")
-    for label, angle in zip(ax.get_xticklabels(), angles[::step], strict=True):
+    for label, angle in zip(ax.get_xticklabels(), angles, strict=True):
         side = math.sin(angle)
         label.set_horizontalalignment("center" if abs(side) < 0.2 else "left" if side > 0 else "right")
 
@@ -112,8 +101,3 @@ def _moved_outwards(name: str, angle: float) -> str:
     if abs(math.sin(angle)) >= 0.2:
         return name
     return f"{name}\n" if math.cos(angle) > 0 else f"\n{name}"
-
-
-def _short(name: str) -> str:
-    text = str(name) if len(str(name)) <= 12 else f"{str(name)[:11]}…"
-    return text.replace("$", r"\$")

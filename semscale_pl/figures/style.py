@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,17 +26,10 @@ DPI = 150
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **grid: Any) -> tuple[Figure, list[Axes]]:
-    """Make a figure on its own Agg canvas.
+    """Make a figure of width by height inches and its rows * columns axes, row by row.
 
     Args:
-        width: inches.
-        height: inches.
-        rows: of axes.
-        columns: of axes.
         grid: further arguments of ``Figure.subplots``.
-
-    Returns:
-        The figure and its rows * columns axes, row by row.
     """
     figure = empty_figure(width, height)
     axes = figure.subplots(rows, columns, squeeze=False, **grid)
@@ -54,8 +47,10 @@ def empty_figure(width: float, height: float) -> Figure:
 
 
 def tidy(ax: Axes) -> Axes:
-    """Take away what carries no data: upper and right spine, heavy ticks; add a faint grid behind."""
+    """Take away what carries no data: upper and right spine, heavy ticks; add a faint grid behind, size the labels."""
     ax.spines[["top", "right"]].set_visible(False)
+    ax.xaxis.label.set_size(9)
+    ax.yaxis.label.set_size(9)
     ax.tick_params(labelsize=8, length=2)
     ax.grid(axis="y", color="#E5E5E5", linewidth=0.6)
     ax.set_axisbelow(True)
@@ -74,13 +69,7 @@ def legend_below(figure: Figure, fontsize: int = 8) -> None:
 
 
 def label_classes(ax: Axes, class_names: Sequence[str], axis: str = "x") -> None:
-    """Name the classes along an axis, at most every k-th where they would not fit.
-
-    Args:
-        ax: with class c at position c.
-        class_names: C names; they are shown as they are, never as formulas.
-        axis: ``x`` or ``y``.
-    """
+    """Name the classes along the ``x`` or ``y`` axis, class c at position c; every k-th where all would not fit."""
     step = max(1, -(-len(class_names) // MOST_TICKS))
     positions = list(range(0, len(class_names), step))
     names = [plain(class_names[position]) for position in positions]
@@ -97,19 +86,14 @@ def logarithmic(ax: Axes) -> None:
     ax.set_ylim(bottom=0.5)
 
 
-def plain(name: str) -> str:
-    """Shorten a name for a label, shown as it is and never as a formula."""
-    text = str(name) if len(str(name)) <= 18 else f"{str(name)[:17]}…"
+def plain(name: str, most: int = 18) -> str:
+    """Shorten a name to some letters for a label, shown as it is and never as a formula."""
+    text = str(name) if len(str(name)) <= most else f"{str(name)[: most - 1]}…"
     return text.replace("$", r"\$")
 
 
 def head(figure: Figure, title: str) -> None:
-    """Put a title over a figure, in as many lines as its width needs.
-
-    Args:
-        figure: of some width.
-        title: nothing is written where it is empty.
-    """
+    """Put a title, unless it is empty, over a figure, in as many lines as its width needs."""
     if title:
         # At 10 points, a letter is about 1/13 inch wide.
         lines = textwrap.wrap(title.replace("$", r"\$"), max(20, int(13 * figure.get_figwidth())))
@@ -128,12 +112,26 @@ def finite(values: Any) -> np.ndarray:
     return np.asarray(values, dtype=np.float64)
 
 
-def as_pixels(figure: Figure) -> np.ndarray:
-    """Draw a figure.
+def means_and_reaches(
+    intervals: Iterable[Mapping[str, Any] | None], key: str = "mean"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return values (K,) and how far their intervals reach below and above (2, K); 0 where one is undefined.
 
-    Returns:
-        (height, width, 3) uint8.
+    Args:
+        intervals: mappings with ``key``, ``low`` and ``high``; None for a gap.
     """
+    rows = [entry or {} for entry in intervals]
+    means, low, high = (finite([row.get(part) for row in rows]) for part in (key, "low", "high"))
+    return means, reaches(means, low, high)
+
+
+def reaches(means: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return how far intervals reach below and above their means, (2, K); 0 where one is undefined."""
+    return np.nan_to_num(np.stack([means - low, high - means])).clip(min=0.0)
+
+
+def as_pixels(figure: Figure) -> np.ndarray:
+    """Draw a figure and return its pixels, (height, width, 3) uint8."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
@@ -142,14 +140,10 @@ def as_pixels(figure: Figure) -> np.ndarray:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a figure to a file that is either whole or not there.
+    """Write a figure to a file that is either whole or not there; return its path.
 
     Args:
-        figure: what to draw.
         path: its ending (.png, .pdf, .svg) chooses the format; missing folders are made.
-
-    Returns:
-        The path.
 
     Raises:
         ValueError: the path has no ending.

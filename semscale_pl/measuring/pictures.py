@@ -20,6 +20,7 @@ from semscale_pl.figures.style import (
     logarithmic,
     new_figure,
     plain,
+    reaches,
     save_figure,
     tidy,
 )
@@ -99,7 +100,7 @@ def scale_against_count(
     lower = tidy(figure.add_subplot(grid[1, 1], sharex=upper))
     draw_bars(upper, bits[order], len(order), PALETTE[0])
     if ends is not None and len(order) <= MOST_WHISKERS:
-        errors = _errors(bits, ends)[:, order]
+        errors = reaches(bits, *ends.T)[:, order]
         upper.errorbar(np.arange(len(order)), bits[order], yerr=errors, fmt="none", ecolor="black")
     draw_bars(lower, number[order], len(order), "#999999")
     logarithmic(lower)
@@ -115,7 +116,7 @@ def _draw_points(
     ax: Axes, names: Sequence[str], counts: np.ndarray, scales: np.ndarray, ends: np.ndarray | None
 ) -> None:
     shown = np.flatnonzero((counts > 0) & np.isfinite(scales))
-    errors = None if ends is None else _errors(scales, ends)[:, shown]
+    errors = None if ends is None else reaches(scales, *ends.T)[:, shown]
     size = 5 if len(shown) <= 200 else 2.5
     ax.errorbar(
         counts[shown], scales[shown], yerr=errors, fmt="o", markersize=size, color=PALETTE[0], ecolor="#777777",
@@ -132,11 +133,6 @@ def _draw_points(
     ax.set_ylim(bottom=0.0)
     ax.set_xlabel("samples n", fontsize=9)
     ax.set_ylabel("S' (bits)", fontsize=9)
-
-
-def _errors(scales: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Return the lengths below and above, (2, C); an undefined interval has none."""
-    return np.nan_to_num(np.stack([scales - ends[:, 0], ends[:, 1] - scales]).clip(min=0.0))
 
 
 def spectra_against_band(spectra: Any, class_names: Sequence[str], chosen: Sequence[int], *, title: str = "") -> Figure:
