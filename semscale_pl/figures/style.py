@@ -49,8 +49,8 @@ def empty_figure(width: float, height: float) -> Figure:
 def tidy(ax: Axes) -> Axes:
     """Take away what carries no data: upper and right spine, heavy ticks; add a faint grid behind, size the labels."""
     ax.spines[["top", "right"]].set_visible(False)
-    ax.xaxis.label.set_size(9)
-    ax.yaxis.label.set_size(9)
+    ax.xaxis.label.set_fontsize(9)
+    ax.yaxis.label.set_fontsize(9)
     ax.tick_params(labelsize=8, length=2)
     ax.grid(axis="y", color="#E5E5E5", linewidth=0.6)
     ax.set_axisbelow(True)

@@ -5,21 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from semscale_pl.figures.style import PALETTE, finite, new_figure
 from semscale_pl.geometry import semantic_scale
 from semscale_pl.seeding import derive_seed
 from semscale_pl.studies.running import Report, data_folder
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 
 _NOISE, _SUBSAMPLE = 1, 2  # streams of random numbers
 _DRAWN = 1500  # points of the picture
@@ -31,10 +28,7 @@ def normalised(points: Tensor) -> Tensor:
     A scan comes in metres or millimetres, and S' depends on the unit; this one belongs to the cloud itself.
 
     Args:
-        points: (m, d), not all equal.
-
-    Returns:
-        (m, d) float64.
+        points: (m, d).
 
     Raises:
         ValueError: the points are no matrix, or all equal.
@@ -53,14 +47,7 @@ def normalised(points: Tensor) -> Tensor:
 
 
 def scaled_clouds(points: Tensor, factors: Sequence[float]) -> list[float]:
-    """Return S' of a cloud scaled about its centre.
-
-    Args:
-        points: (m, d).
-        factors: (K,) at least 0.
-
-    Returns:
-        (K,) bits.
+    """Return S' in bits of a cloud (m, d) scaled about its centre by each of some factors.
 
     Reference: Ma et al. (ICLR 2023), Figure 6 and appendix C.
     """
@@ -75,7 +62,6 @@ def noisy_clouds(points: Tensor, deviations: Sequence[float], repeats: int = 5, 
         points: (m, d).
         deviations: (K,) standard deviation in each direction, at least 0.
         repeats: draws of each.
-        seed: of the noise.
 
     Returns:
         (K, repeats) bits.
@@ -95,7 +81,6 @@ def subsampled_clouds(points: Tensor, sizes: Sequence[int], repeats: int = 20, s
         points: (m, d).
         sizes: (K,) points to draw, from 1 to m.
         repeats: draws of each.
-        seed: of the draws.
 
     Returns:
         (K, repeats) bits.
@@ -113,14 +98,7 @@ def subsampled_clouds(points: Tensor, sizes: Sequence[int], repeats: int = 20, s
 
 
 def predicted_noisy_scale(points: Tensor, deviation: float) -> float:
-    """Return S' with the noise's variance added to every eigenvalue of the covariance: the noise's expected effect.
-
-    Args:
-        points: (m, d).
-        deviation: standard deviation of the noise in each direction.
-
-    Returns:
-        bits, exact for many points.
+    """Return S' in bits with the noise's variance added to every eigenvalue: what to expect of many points (m, d).
 
     Example:
         >>> round(predicted_noisy_scale(torch.tensor([[0.0], [2.0]]), 1.0), 6)  # 1/2 log2(1 + 1 + 1)
@@ -145,9 +123,6 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
     Args:
         arguments: ``file`` (.npz with ``vertices``; null: bunny.npz in the folder of the datasets), ``factors``,
             ``deviations``, ``sizes``, ``repeats``, ``seed``.
-        folder: not used.
-        jobs: not used.
-        progress: receives a line on what comes.
 
     Returns:
         S' of every variant in bits, and a share of the cloud's points for the picture.
@@ -155,18 +130,18 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
     Reference: Ma et al. (ICLR 2023), Figure 6 and appendix C.
     """
     points = normalised(read_points(arguments["file"]))
-    repeats, seed = arguments["repeats"], arguments["seed"]
+    factors, deviations, repeats, seed = (arguments[key] for key in ("factors", "deviations", "repeats", "seed"))
     sizes = [size for size in arguments["sizes"] if size < len(points)] + [len(points)]
     progress(f"{len(points)} points, scaling")
-    scaled = scaled_clouds(points, arguments["factors"])
+    scaled = scaled_clouds(points, factors)
     progress("noise and subsampling")
     return {
         "points": len(points),
-        "factors": arguments["factors"],
+        "factors": factors,
         "scaled": scaled,
-        "deviations": arguments["deviations"],
-        "noisy": noisy_clouds(points, arguments["deviations"], repeats, seed),
-        "noisy_predicted": [predicted_noisy_scale(points, deviation) for deviation in arguments["deviations"]],
+        "deviations": deviations,
+        "noisy": noisy_clouds(points, deviations, repeats, seed),
+        "noisy_predicted": [predicted_noisy_scale(points, deviation) for deviation in deviations],
         "sizes": sizes,
         "subsampled": subsampled_clouds(points, sizes, repeats, seed),
         "picture": [[round(value, 3) for value in point] for point in _subsample(points, _DRAWN, seed).tolist()],
@@ -174,10 +149,7 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
 
 
 def read_points(file: str | None) -> Tensor:
-    """Read the vertices of a cloud.
-
-    Args:
-        file: .npz with an array ``vertices`` (m, d); None for bunny.npz in the folder of the datasets.
+    """Read the array ``vertices`` (m, d) of an .npz; None stands for bunny.npz in the folder of the datasets.
 
     Raises:
         ValueError: there is no such file, or it holds no such array.
@@ -202,23 +174,21 @@ def read_points(file: str | None) -> Tensor:
 
 
 def draw(result: Mapping[str, Any]) -> Figure:
-    """Draw the four panels.
-
-    Args:
-        result: of :func:`run`.
-    """
+    """Draw the four panels."""
     figure, (cloud, scaled, noisy, subsampled) = new_figure(12.0, 3.2, 1, 4)
     _draw_cloud(cloud, finite(result["picture"]), result["points"])
     scaled.plot(result["factors"], finite(result["scaled"]), color=PALETTE[0], marker="o", markersize=4)
-    scaled.set_xlabel("size of the cloud (1: as scanned)", fontsize=9)
-    _draw_noise(noisy, result)
-    _draw_spread(subsampled, result["sizes"], finite(result["subsampled"]), PALETTE[0])
-    subsampled.set_xscale("log")
-    subsampled.set_xlabel("points drawn", fontsize=9)
+    scaled.set_xlabel("size of the cloud (1: as scanned)")
+    _draw_spread(noisy, result["deviations"], result["noisy"], "measured")
+    predicted = finite(result["noisy_predicted"])
+    noisy.plot(result["deviations"], predicted, color=PALETTE[1], linestyle="--", linewidth=1.0, label="expected")
+    noisy.set_xlabel("noise (1: the cloud's radius)")
+    noisy.legend(fontsize=8, frameon=False)
+    _draw_spread(subsampled, result["sizes"], result["subsampled"])
+    subsampled.set(xscale="log", xlabel="points drawn")
     for ax, title in ((scaled, "scaled about its centre"), (noisy, "noise added"), (subsampled, "subsampled")):
         ax.set_title(title, fontsize=10)
-        ax.set_ylabel("S' (bits)", fontsize=9)
-        ax.set_ylim(bottom=0.0)
+        ax.set(ylabel="S' (bits)", ylim=(0.0, None))
     return figure
 
 
@@ -232,14 +202,7 @@ def _draw_cloud(ax: Axes, points: np.ndarray, number: int) -> None:
     ax.set_title(f"{number} points", fontsize=10)
 
 
-def _draw_noise(ax: Axes, result: Mapping[str, Any]) -> None:
-    _draw_spread(ax, result["deviations"], finite(result["noisy"]), PALETTE[0], "measured")
-    predicted = finite(result["noisy_predicted"])
-    ax.plot(result["deviations"], predicted, color=PALETTE[1], linestyle="--", linewidth=1.0, label="expected")
-    ax.set_xlabel("noise (1: the cloud's radius)", fontsize=9)
-    ax.legend(fontsize=8, frameon=False)
-
-
-def _draw_spread(ax: Axes, x: Any, values: np.ndarray, colour: str, label: str = "") -> None:
-    ax.fill_between(x, values.min(1), values.max(1), color=colour, alpha=0.2, linewidth=0)
-    ax.plot(x, values.mean(1), color=colour, marker="o", markersize=4, label=label)
+def _draw_spread(ax: Axes, x: Sequence[float], draws: Any, label: str = "") -> None:
+    values = finite(draws)
+    ax.fill_between(x, values.min(1), values.max(1), color=PALETTE[0], alpha=0.2, linewidth=0)
+    ax.plot(x, values.mean(1), color=PALETTE[0], marker="o", markersize=4, label=label)

@@ -5,21 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from semscale_pl.config.composing import experiments_dir
-from semscale_pl.figures.style import PALETTE, finite, new_figure
+from semscale_pl.figures.style import PALETTE, finite, means_and_reaches, new_figure
 from semscale_pl.options import RULES
 from semscale_pl.statistics import mean_interval, paired_difference, pearson, spearman
 from semscale_pl.studies.running import Report
 from semscale_pl.tables import publishing
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 
 KINDS = {"pearson": pearson, "spearman": spearman}
 CONTRASTS = (("S'", "n"), ("S'", "log n"), ("S'", "E_n"), ("S", "n"), ("S", "log n"), ("S", "S'"))
@@ -67,11 +64,7 @@ def class_quantities(record: Mapping[str, Any], alphas: Sequence[float] = (1.0,)
 
 
 def accuracy_correlations(record: Mapping[str, Any], alphas: Sequence[float] = (1.0,)) -> dict[str, dict[str, Any]]:
-    """Correlate the class accuracies of a run's last epoch with each quantity.
-
-    Args:
-        record: a run's ``metrics.json``.
-        alphas: see :func:`class_quantities`.
+    """Correlate the class accuracies of a run's last epoch with each of :func:`class_quantities`.
 
     Returns:
         Quantity to ``pearson`` and ``spearman``; None where undefined, as for n on balanced data.
@@ -121,7 +114,7 @@ def compare_quantities(
         trainings: of :func:`accuracy_correlations`, one a training.
         first: a quantity.
         second: the one it is compared with.
-        kind: ``pearson`` or ``spearman``.
+        kind: of :data:`KINDS`.
 
     Returns:
         The mean difference of the correlations, first minus second, with its 95 % interval and p-value; None where no
@@ -147,11 +140,10 @@ def summarise(
     Returns:
         ``quantities``: quantity to kind to :func:`mean_correlation`; ``contrasts``: see :func:`compare_quantities`.
     """
-    names = list(trainings[0])
     return {
         "quantities": {
             name: {kind: mean_correlation([found[name][kind] for found in trainings]) for kind in KINDS}
-            for name in names
+            for name in trainings[0]
         },
         "contrasts": [
             {"first": first, "second": second, **{k: compare_quantities(trainings, first, second, k) for k in KINDS}}
@@ -166,9 +158,6 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
     Args:
         arguments: ``results`` (folders of published tables, or their names in experiments/results/), ``rows`` (those to
             take; empty takes all), ``alphas`` of S.
-        folder: not used.
-        jobs: not used.
-        progress: receives a line for each table.
 
     Returns:
         ``groups``, one for each table, column and row, with means and intervals over the seeds.
@@ -191,20 +180,13 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
 
 
 def groups_of(name: str, cells: list[dict[str, Any]], alphas: list[float]) -> list[dict[str, Any]]:
-    """Summarise a table's trainings by column and row.
-
-    Args:
-        name: of the table.
-        cells: as in its ``cells.json``.
-        alphas: of S.
-    """
+    """Summarise the trainings of the table ``name`` by column and row; ``cells`` are those of :func:`read_cells`."""
     trainings: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for cell in cells:
         trainings.setdefault((cell["column"], cell["row"]), []).append(cell["record"])
     groups = []
     for (column, row), records in trainings.items():
         config = records[0]["config"]
-        found = summarise([accuracy_correlations(record, alphas) for record in records], CONTRASTS)
         groups.append(
             {
                 "table": name,
@@ -214,17 +196,14 @@ def groups_of(name: str, cells: list[dict[str, Any]], alphas: list[float]) -> li
                 "backbone": config["backbone"]["_target_"].rpartition(".")[2],
                 "seeds": [record["seed"] for record in records],
                 "num_classes": records[0]["num_classes"],
-                **found,
+                **summarise([accuracy_correlations(record, alphas) for record in records], CONTRASTS),
             }
         )
     return groups
 
 
 def read_cells(name: str) -> list[dict[str, Any]]:
-    """Read a published table's trainings: row, column and record of each.
-
-    Args:
-        name: of a folder with ``cells.json``, or of one in experiments/results/.
+    """Read row, column and record of each training in a folder with ``cells.json``, or in experiments/results/NAME.
 
     Raises:
         ValueError: there is none, or it is damaged.
@@ -243,11 +222,7 @@ def read_cells(name: str) -> list[dict[str, Any]]:
 
 
 def draw(result: Mapping[str, Any]) -> Figure:
-    """Draw each table's correlations: the baseline with its interval over seeds, the other methods as small marks.
-
-    Args:
-        result: of :func:`run`.
-    """
+    """Draw each table's correlations: the baseline with its interval over seeds, the other methods as small marks."""
     tables: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for group in result["groups"]:
         tables.setdefault((group["table"], group["column"]), []).append(group)
@@ -259,7 +234,7 @@ def draw(result: Mapping[str, Any]) -> Figure:
     for ax in axes[len(tables) :]:
         ax.set_visible(False)
     for ax in axes[::columns]:
-        ax.set_ylabel("correlation with class accuracy", fontsize=9)
+        ax.set_ylabel("correlation with class accuracy")
     axes[0].legend(fontsize=8, loc="lower left", framealpha=0.8, edgecolor="none")
     return figure
 
@@ -272,22 +247,15 @@ def _draw_table(ax: Axes, groups: Sequence[Mapping[str, Any]]) -> None:
         x = np.arange(len(names)) + 0.3 * (step - 0.5)
         for group in groups:
             if group is not baseline:
-                ax.plot(x, _means(group, names, kind), ".", color=PALETTE[step], alpha=0.35, markersize=4)
-        mean = _means(baseline, names, kind)
-        low, high = (finite([baseline["quantities"][name][kind][part] for name in names]) for part in ("low", "high"))
-        error = np.nan_to_num(np.stack([mean - low, high - mean])).clip(min=0.0)
+                means = finite([group["quantities"][name][kind]["mean"] for name in names])
+                ax.plot(x, means, ".", color=PALETTE[step], alpha=0.35, markersize=4)
+        means, reach = means_and_reaches(baseline["quantities"][name][kind] for name in names)
         text = f"{label}, {baseline['row']} with 95 % interval"
-        ax.errorbar(x, mean, yerr=error, fmt="os"[step], color=PALETTE[step], markersize=5, capsize=2, label=text)
+        ax.errorbar(x, means, yerr=reach, fmt="os"[step], color=PALETTE[step], markersize=5, capsize=2, label=text)
         if len(groups) > 1:
             ax.plot([], [], ".", color=PALETTE[step], alpha=0.35, label=f"{label}, other methods")
     ax.axhline(0.0, color="#999999", linewidth=0.8)
     ax.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
-    ax.set_xlim(-0.5, len(names) - 0.5)
-    ax.set_ylim(-1.05, 1.05)
-    seeds = len(baseline["seeds"])
-    classes = f"{baseline['dataset']}, {baseline['num_classes']} classes, {seeds} seeds"
+    ax.set(xlim=(-0.5, len(names) - 0.5), ylim=(-1.05, 1.05))
+    classes = f"{baseline['dataset']}, {baseline['num_classes']} classes, {len(baseline['seeds'])} seeds"
     ax.set_title(f"{baseline['table']}: {classes}", fontsize=9)
-
-
-def _means(group: Mapping[str, Any], names: Sequence[str], kind: str) -> np.ndarray:
-    return finite([group["quantities"][name][kind]["mean"] for name in names])

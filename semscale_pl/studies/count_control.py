@@ -5,34 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
-from semscale_pl.figures.style import PALETTE, finite, legend_below, new_figure
+from semscale_pl.figures.style import PALETTE, finite, legend_below, means_and_reaches, new_figure
 from semscale_pl.geometry import class_geometry
 from semscale_pl.imbalance import effective_numbers
 from semscale_pl.measuring.estimators import controlled_scales
 from semscale_pl.statistics import mean_interval, partial_pearson, partial_spearman, pearson, spearman
+from semscale_pl.studies.count_estimators import TITLES
 from semscale_pl.studies.running import Report, run_features, tracked, trained
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 
 # S' again, on the classes where the extrapolation gives a value: otherwise the two would be compared on different ones.
 SAME_CLASSES = "S', same classes"
 # What is correlated with accuracy, in the order of the table.
 QUANTITIES = ("n", "E_n", "S'", "S' matched", "S' OAS", "S' Ledoit-Wolf", "S' extrapolated", SAME_CLASSES, "W", "S")
-_CONTROLLED = {
-    "matched": "S' matched",
-    "oas": "S' OAS",
-    "ledoit_wolf": "S' Ledoit-Wolf",
-    "extrapolated": "S' extrapolated",
-}
 _OF_COUNT = ("n", "E_n")
 _CORRELATIONS = ("pearson", "spearman", "partial_pearson", "partial_spearman", "with_n")
 # What is drawn: label, colour, marker, and how far from the middle of the row.
@@ -49,9 +41,6 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
     Args:
         arguments: ``datasets`` (name to the overrides of its training), ``seeds``, ``overrides`` of all trainings,
             ``size`` of the matched subsets (null: the count of the smallest class).
-        folder: keeps the trainings.
-        jobs: worker processes.
-        progress: receives a line on how far the study is.
 
     Returns:
         ``datasets``: for each, per seed the classes' quantities, and the correlations with intervals over the seeds.
@@ -92,7 +81,7 @@ def table_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def quantities(
     features: Tensor, labels: Tensor, num_classes: int, size: int | None = None, seed: int = 0
 ) -> dict[str, list[float]]:
-    """Compute all per-class quantities.
+    """Compute each of :data:`QUANTITIES`, C numbers, NaN where undefined.
 
     Args:
         features: (N, d).
@@ -100,9 +89,6 @@ def quantities(
         num_classes: C.
         size: of the matched subsets; None for the count of the smallest class of at least 2.
         seed: of the subsets.
-
-    Returns:
-        Each of ``QUANTITIES`` with C numbers, NaN where undefined.
     """
     found = class_geometry(features, labels, num_classes)
     controlled = controlled_scales(features, labels, num_classes, size, seed)
@@ -111,7 +97,7 @@ def quantities(
         "n": found.counts.double(),
         "E_n": effective_numbers(found.counts, 1.0 - 1.0 / len(labels)),
         "S'": found.scales,
-        **{_CONTROLLED[name]: values for name, values in controlled.items()},
+        **{f"S' {TITLES[name]}": values for name, values in controlled.items()},
         "W": found.interclass_weights,
         "S": found.imbalance,
         SAME_CLASSES: known,
@@ -122,9 +108,6 @@ def quantities(
 def correlations(seeds: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Correlate every quantity with class accuracy, over the classes of each seed, then average over the seeds.
 
-    Args:
-        seeds: per seed ``accuracy`` and the quantities.
-
     Returns:
         Quantity to ``pearson`` and ``spearman`` with accuracy, ``partial_pearson`` given log n, ``partial_spearman``
         given n and ``with_n``, the rank correlation with n: each mean and 95 % interval over the seeds, or None;
@@ -133,9 +116,8 @@ def correlations(seeds: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]
     result = {}
     for name in QUANTITIES:
         rows = [_correlate(seed, name) for seed in seeds]
-        entry: dict[str, Any] = {key: _over_seeds([row[key] for row in rows]) for key in _CORRELATIONS}
-        entry["classes"] = [int(np.isfinite(np.array(seed[name], dtype=float)).sum()) for seed in seeds]
-        result[name] = entry
+        classes = [int(np.isfinite(finite(seed[name])).sum()) for seed in seeds]
+        result[name] = {**{key: _over_seeds([row[key] for row in rows]) for key in _CORRELATIONS}, "classes": classes}
     return result
 
 
@@ -159,13 +141,11 @@ def _over_seeds(values: Sequence[float | None]) -> dict[str, Any] | None:
 
 
 def markdown(result: Mapping[str, Any]) -> str:
-    """Return the correlations as a table in Markdown.
-
-    Args:
-        result: of :func:`run`.
-    """
-    lines = ["| dataset | quantity | classes | Pearson | Spearman | Pearson given log n | Spearman given n | with n |"]
-    lines.append("|---|---|---:|---:|---:|---:|---:|---:|")
+    """Return the correlations as a table in Markdown."""
+    lines = [
+        "| dataset | quantity | classes | Pearson | Spearman | Pearson given log n | Spearman given n | with n |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
     for dataset, entry in result["datasets"].items():
         for name in result["quantities"]:
             found = entry["correlations"][name]
@@ -184,14 +164,7 @@ def _shown(interval: Mapping[str, Any] | None) -> str:
 
 
 def draw(result: Mapping[str, Any]) -> Figure:
-    """Draw the rank correlations of every quantity with class accuracy, and with the count.
-
-    Args:
-        result: of :func:`run`.
-
-    Returns:
-        The figure: one panel a dataset, one row a quantity; means and 95 % intervals over the seeds.
-    """
+    """Draw rank correlations with class accuracy and with n, a panel a dataset, a row a quantity, over the seeds."""
     datasets, names = result["datasets"], result["quantities"]
     figure, axes = new_figure(4.2 * len(datasets) + 1.4, 0.42 * len(names) + 1.5, 1, len(datasets), sharey=True)
     for ax, (title, entry) in zip(axes, datasets.items(), strict=True):
@@ -205,17 +178,13 @@ def draw(result: Mapping[str, Any]) -> Figure:
 
 def _panel(ax: Axes, correlations: Mapping[str, Any], names: list[str]) -> None:
     for key, (label, colour, marker, shift) in _SERIES.items():
-        entries = [correlations[name][key] or {} for name in names]
-        means = finite([entry.get("mean") for entry in entries])
+        means, reach = means_and_reaches(correlations[name][key] for name in names)
         # A correlation ends at 1, Student's interval of a few seeds need not.
-        low = np.clip(finite([entry.get("low") for entry in entries]), -1.0, 1.0)
-        high = np.clip(finite([entry.get("high") for entry in entries]), -1.0, 1.0)
-        reach = np.nan_to_num(np.stack([means - low, high - means])).clip(0.0)
+        reach = np.fmin(reach, [1.0 + means, 1.0 - means])
         style: dict[str, Any] = {"fmt": marker, "color": colour, "markersize": 4.5, "elinewidth": 1.0, "capsize": 2}
         ax.errorbar(means, np.arange(len(names)) + shift, xerr=reach, label=label, **style)
     ax.axvline(0.0, color="#888888", linewidth=0.8)
     for row in range(1, len(names)):
         ax.axhline(row - 0.5, color="#E5E5E5", linewidth=0.6)
     ax.grid(axis="y", visible=False)
-    ax.set_xlim(-1.05, 1.05)
-    ax.set_xlabel("rank correlation (mean, 95 % interval)", fontsize=9)
+    ax.set(xlim=(-1.05, 1.05), xlabel="rank correlation (mean, 95 % interval)")

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from semscale_pl.figures.style import finite, legend_below, new_figure, series_style
 from semscale_pl.geometry import semantic_scales
 from semscale_pl.measuring.estimators import controlled_scales
 from semscale_pl.seeding import derive_seed
-from semscale_pl.studies.known_volumes import check_names, populations
+from semscale_pl.studies.known_volumes import chosen_names, populations
 from semscale_pl.studies.running import Report, tracked
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 
 TITLES = {
     "plain": "S' plain",
@@ -37,9 +34,6 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
     Args:
         arguments: ``dim``, ``sizes`` (ascending; the smallest is the size of matching), ``repeats``, ``seed``,
             ``populations`` (names; null for all).
-        folder: unused.
-        jobs: unused.
-        progress: receives a line on how far the study is.
 
     Returns:
         ``sizes`` and ``populations``: for each its ``bits`` and per estimator, at each size, ``mean``, ``deviation``
@@ -49,8 +43,7 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
         ValueError: an argument is wrong.
     """
     everything = populations(arguments["dim"])
-    names = arguments["populations"] or list(everything)
-    check_names(names)
+    names = chosen_names(arguments["populations"])
     sizes, repeats = list(arguments["sizes"]), int(arguments["repeats"])
     if sizes != sorted(set(sizes)) or sizes[0] < 2 or repeats < 2:
         raise ValueError(f"Expected ascending `sizes` from 2 and `repeats` from 2, but got {sizes} and {repeats}.")
@@ -68,24 +61,13 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
 
 
 def estimates(features: Tensor, labels: Tensor, num_classes: int, size: int) -> dict[str, Tensor]:
-    """Estimate S' of every class by every estimator.
-
-    Args:
-        features: (N, d).
-        labels: (N,) integers in [0, C).
-        num_classes: C.
-        size: of the matched subsets.
-    """
+    """Estimate S' of every class by every estimator; ``size`` is that of the matched subsets."""
     plain = semantic_scales(features, labels, num_classes)
     return {"plain": plain, **controlled_scales(features, labels, num_classes, size)}
 
 
 def markdown(result: Mapping[str, Any]) -> str:
-    """Return the error of each estimator, in per cent of the population's S', as a table in Markdown.
-
-    Args:
-        result: of :func:`run`.
-    """
+    """Return the error of each estimator, in per cent of the population's S', as a table in Markdown."""
     sizes = result["sizes"]
     lines = [f"| population (S' in bits) | estimator | {' | '.join(f'm = {size}' for size in sizes)} | spread |"]
     lines.append(f"|---|---|{'---:|' * (len(sizes) + 1)}")
@@ -114,11 +96,7 @@ def _summary(values: Tensor) -> dict[str, float | None]:
 
 
 def draw(result: Mapping[str, Any]) -> Figure:
-    """Draw what each estimator says of samples of growing size, and what is true of the population.
-
-    Args:
-        result: of :func:`run`.
-    """
+    """Draw what each estimator says of samples of growing size, and what is true of the population."""
     entries = result["populations"]
     columns = min(_COLUMNS, len(entries))
     rows = -(-len(entries) // columns)
@@ -129,10 +107,10 @@ def draw(result: Mapping[str, Any]) -> Figure:
         _panel(ax, result["sizes"], entry)
         ax.set_title(name, fontsize=9)
     for ax in axes[::columns]:
-        ax.set_ylabel("bits", fontsize=9)
+        ax.set_ylabel("bits")
     # The lowest panel of each column, also above one that is hidden.
     for ax in axes[len(entries) - columns :]:
-        ax.set_xlabel("samples m", fontsize=9)
+        ax.set_xlabel("samples m")
         ax.tick_params(labelbottom=True)
     legend_below(figure)
     return figure
@@ -144,5 +122,4 @@ def _panel(ax: Axes, sizes: list[int], entry: Mapping[str, Any]) -> None:
         colour, marker = series_style(number)
         means, label = finite([cell["mean"] for cell in cells]), TITLES.get(estimator, estimator)
         ax.plot(sizes, means, marker=marker, markersize=3.5, linewidth=1.2, color=colour, label=label)
-    ax.set_xscale("log")
-    ax.set_ylim(bottom=0.0)
+    ax.set(xscale="log", ylim=(0.0, None))

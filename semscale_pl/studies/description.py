@@ -86,9 +86,6 @@ def load_study(path: str | Path, profile: str | None = None, changes: Sequence[s
             ``default_profile``, or the file as it is.
         changes: ``KEY=VALUE`` of single arguments; they come last.
 
-    Returns:
-        The study.
-
     Raises:
         ValueError: the file is missing or misses something, or there is no such profile or argument.
     """
@@ -100,13 +97,14 @@ def load_study(path: str | Path, profile: str | None = None, changes: Sequence[s
     except yaml.YAMLError as error:
         raise ValueError(f"Expected {str(file)!r} to be YAML, but got: {' '.join(str(error).split())}") from None
     _check(content, file)
-    reference = str(content["study"])
-    default = content.get("default_profile")
+    reference, default = str(content["study"]), content.get("default_profile")
     chosen = profile or default
-    arguments = {**(content.get("arguments") or {}), **_profile(content.get("profiles") or {}, chosen)}
-    name = file.stem if chosen in (None, default) else f"{file.stem}-{chosen}"
+    profiles = content.get("profiles") or {}
+    if chosen is not None and chosen not in profiles:
+        raise ValueError(f"Expected `profile` to be one of {sorted(profiles)}, but got {chosen!r}.")
+    arguments = {**(content.get("arguments") or {}), **(profiles.get(chosen) or {})}
     return Study(
-        name=name,
+        name=file.stem if chosen in (None, default) else f"{file.stem}-{chosen}",
         title=str(content.get("title", file.stem)),
         study=reference,
         figure=str(content.get("figure", f"{reference.partition(':')[0]}:draw" if ":" in reference else reference)),
@@ -158,9 +156,8 @@ def _check_kind(key: str, found: Any, default: Any) -> None:
     """Refuse words where the file has a number, in a list too: a study may only notice after minutes."""
     wanted, values = (default, found) if isinstance(default, list) else ([default], [found])
     if wanted and all(isinstance(value, int | float) and not isinstance(value, bool) for value in wanted):
-        wrong = [value for value in values if not isinstance(value, int | float)]
         whole = not any(isinstance(value, float) for value in wanted)
-        wrong += [value for value in values if whole and isinstance(value, float)]
+        wrong = [value for value in values if not isinstance(value, int if whole else int | float)]
         if wrong:
             kind = "whole numbers" if whole else "numbers"
             raise ValueError(f"Expected `{key}` to be {kind} as in the study's file, but got {wrong[0]!r}.")
@@ -182,11 +179,3 @@ def _check(content: Any, file: Path) -> None:
             )
     if not _NAME.fullmatch(file.stem):
         raise ValueError(f"Expected the file's name to be letters, digits, '-', '_' and '.', but got {file.stem!r}.")
-
-
-def _profile(profiles: Mapping[str, Any], chosen: str | None) -> dict[str, Any]:
-    if chosen is None:
-        return {}
-    if chosen not in profiles:
-        raise ValueError(f"Expected `profile` to be one of {sorted(profiles)}, but got {chosen!r}.")
-    return dict(profiles[chosen] or {})

@@ -5,18 +5,15 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from semscale_pl.figures.style import MARKERS, PALETTE, finite, new_figure
+from semscale_pl.figures.style import PALETTE, finite, new_figure, series_style
 from semscale_pl.statistics import mean_interval, spearman
 from semscale_pl.studies.running import Report, Training, trained
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 
 FILE = "drift.csv"
 COLUMNS = ("mean", "median", "p90", "to_norm", "scale_change")
@@ -32,9 +29,6 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
     Args:
         arguments: ``overrides`` of every training, ``schedules`` (name to overrides), ``seeds`` and ``start_epoch``,
             the epoch in which re-weighting would begin.
-        folder: keeps the trainings.
-        jobs: worker processes.
-        progress: receives a line on what comes.
 
     Returns:
         For each schedule the epochs, learning rates and, over the seeds, the quantities of ``drift.csv`` with means and
@@ -51,30 +45,20 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
         for name in arguments["schedules"]
     }
     return {
-        "overrides": arguments["overrides"],
-        "seeds": arguments["seeds"],
-        "start_epoch": arguments["start_epoch"],
+        **{key: arguments[key] for key in ("overrides", "seeds", "start_epoch")},
         "schedules": schedules,
         "cells": [cell.origin for cell in cells],
     }
 
 
 def summary(cells: Sequence[Training], start_epoch: int) -> dict[str, Any]:
-    """Average the files of one schedule.
-
-    Args:
-        cells: its trainings, one a seed.
-        start_epoch: splits the epochs in early and late ones.
-
-    Returns:
-        See :func:`run`.
-    """
+    """Average the files of one schedule's trainings; ``start_epoch`` splits the epochs in early and late ones."""
     files = [read_drift(cell.folder / FILE) for cell in cells]
     epochs = files[0]["epoch"]
     found: dict[str, Any] = {"epochs": [int(epoch) for epoch in epochs], "learning_rate": files[0]["learning_rate"]}
     for column in COLUMNS:
         # The first epoch has nothing to compare with.
-        intervals = [mean_interval([file[column][step] for file in files]) for step in range(1, len(epochs))]
+        intervals = [mean_interval(values) for values in zip(*(file[column][1:] for file in files), strict=True)]
         for part in ("mean", "low", "high"):
             found[f"{column}_{part}"] = [None, *(getattr(interval, part) for interval in intervals)]
     late = [step for step, epoch in enumerate(epochs) if epoch >= start_epoch]
@@ -97,24 +81,20 @@ def read_drift(file: Path) -> dict[str, list[float]]:
 
 
 def draw(result: Mapping[str, Any]) -> Figure:
-    """Draw the three panels with a line for each schedule.
-
-    Args:
-        result: of :func:`run`.
-    """
+    """Draw the three panels with a line for each schedule."""
     figure, axes = new_figure(12.0, 3.4, 1, 3)
     for ax, (column, name) in zip(axes, _PANELS.items(), strict=False):
         for step, (schedule, found) in enumerate(result["schedules"].items()):
             _draw_band(ax, found, column, PALETTE[step], schedule)
-        ax.set_ylabel(name, fontsize=9)
-        ax.set_ylim(bottom=0.0)
+        ax.set_ylabel(name)
     for step, found in enumerate(result["schedules"].values()):
-        axes[2].plot(found["epochs"], found["learning_rate"], color=PALETTE[step], marker=MARKERS[step], markersize=3)
-    axes[2].set_ylabel("learning rate", fontsize=9)
-    axes[2].set_ylim(bottom=0.0)
+        colour, marker = series_style(step)
+        axes[2].plot(found["epochs"], found["learning_rate"], color=colour, marker=marker, markersize=3)
+    axes[2].set_ylabel("learning rate")
     for ax in axes:
         ax.axvline(result["start_epoch"], color="#999999", linewidth=0.8, linestyle="--")
-        ax.set_xlabel(f"epoch (dashed: {result['start_epoch']}, where re-weighting would begin)", fontsize=9)
+        label = f"epoch (dashed: {result['start_epoch']}, where re-weighting would begin)"
+        ax.set(xlabel=label, ylim=(0.0, None))
     axes[0].legend(fontsize=8, frameon=False)
     return figure
 

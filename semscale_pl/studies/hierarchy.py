@@ -5,24 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from semscale_pl.data.vision import cifar100_superclasses
-from semscale_pl.figures.style import finite, new_figure, series_style
+from semscale_pl.figures.style import means_and_reaches, new_figure, series_style
 from semscale_pl.geometry import semantic_scale
 from semscale_pl.geometry.moments import Moments
 from semscale_pl.seeding import derive_seed
 from semscale_pl.statistics import mean_interval, paired_difference, wilson_interval
 from semscale_pl.studies.running import Report, data_folder, run_features, trained
 from semscale_pl.training.image_features import load_pixels
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 
 METHODS = {
     "S' ratio": "smallest S' ratio",
@@ -49,14 +46,7 @@ class Probe(NamedTuple):
 
 
 def mixing_ratio(parent: Tensor, child: Tensor) -> float:
-    """Return S' of a parent with a child's samples over S' of the parent alone.
-
-    Args:
-        parent: (m, d).
-        child: (n, d).
-
-    Returns:
-        The ratio; NaN for a parent without volume.
+    """Return S' of a parent (m, d) with a child's samples (n, d) over S' of the parent alone; NaN where that is 0.
 
     Example:
         >>> round(mixing_ratio(torch.tensor([[-1.0], [1.0]]), torch.tensor([[-1.0], [1.0]])), 6)
@@ -80,9 +70,6 @@ def leave_one_out(features: Tensor, labels: Tensor, parents: Tensor, seed: int =
         labels: (N,) in 0..C-1.
         parents: (C,) parent of each class, in 0..P-1, as many classes in each.
         seed: of the draws.
-
-    Returns:
-        Ratios and distances.
 
     Raises:
         ValueError: the classes or the parents are not of one size, or too small.
@@ -174,9 +161,6 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
     Args:
         arguments: ``image_size`` of the raw images, ``network`` (overrides of the training that gives the features),
             ``seeds`` of the training and ``seed`` of the draws.
-        folder: keeps the training.
-        jobs: worker processes.
-        progress: receives a line on what comes.
 
     Returns:
         For each kind of feature and method the accuracy with its interval and the rank of the true parent; and over
@@ -185,45 +169,38 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
     Reference: Ma et al. (ICLR 2023), appendix L.
     """
     parents, names = cifar100_superclasses(data_folder())
-    raw = load_pixels("cifar100", "train", arguments["image_size"])
     size = arguments["image_size"]
+    raw = load_pixels("cifar100", "train", size)
     features: dict[str, tuple[Tensor, Tensor]] = {f"raw images, {size} x {size}": (raw.features, raw.labels)}
     progress("training the network that gives the features")
     table = {"name": "hierarchy", "base": ["dataset=cifar100", *arguments["network"]], "rows": [{"name": "network"}]}
     cells = trained({**table, "seeds": arguments["seeds"]}, folder, jobs)
     for cell in cells:
         for split in SPLITS:
-            pair = run_features(cell.folder / "checkpoints" / "last.ckpt", split)
-            features[f"network, {split} images, seed {cell.seed}"] = pair
+            name = f"network, {split} images, seed {cell.seed}"
+            features[name] = run_features(cell.folder / "checkpoints" / "last.ckpt", split)
     kinds: dict[str, dict[str, Any]] = {}
     for kind, (rows, labels) in features.items():
         progress(f"probing: {kind}")
         kinds[kind] = probe(rows, labels, parents, arguments["seed"])
+    networks = {
+        f"network, {split} images": [kinds[f"network, {split} images, seed {cell.seed}"] for cell in cells]
+        for split in SPLITS
+    }
     return {
         "parents": names,
         "classes": list(raw.class_names),
         "parent_of": parents.tolist(),
         "methods": METHODS,
         "kinds": kinds,
-        "over_seeds": {
-            f"network, {split} images": over_seeds(
-                [kinds[f"network, {split} images, seed {cell.seed}"] for cell in cells]
-            )
-            for split in SPLITS
-        },
+        "over_seeds": {kind: over_seeds(found) for kind, found in networks.items()},
         "network_accuracy": [cell.record["results"]["last"]["top1"] for cell in cells],
         "cells": [cell.origin for cell in cells],
     }
 
 
 def probe(features: Tensor, labels: Tensor, parents: Tensor, seed: int) -> dict[str, Any]:
-    """Compare the methods on one kind of feature.
-
-    Args:
-        features: (N, d).
-        labels: (N,).
-        parents: (C,) parent of each class.
-        seed: of the draws.
+    """Compare the methods on one kind of feature, see :func:`leave_one_out`.
 
     Returns:
         For each method: ``accuracy`` with ``low`` and ``high`` (95 %, Wilson), the mean ``rank`` of the true parent
@@ -269,11 +246,7 @@ def over_seeds(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def draw(result: Mapping[str, Any]) -> Figure:
-    """Draw accuracies with their intervals.
-
-    Args:
-        result: of :func:`run`.
-    """
+    """Draw accuracies with their intervals."""
     rows = _rows(result)
     kinds, methods = list(rows), list(result["methods"])
     figure, (ax,) = new_figure(7.5, 0.9 + 0.75 * len(kinds))
@@ -281,19 +254,16 @@ def draw(result: Mapping[str, Any]) -> Figure:
         found = [rows[kind][method] for kind in kinds]
         colour, marker = series_style(step)
         heights = np.arange(len(kinds)) + 0.25 * (step - (len(methods) - 1) / 2)
-        values, low, high = (100 * finite([one[part] for one in found]) for part in ("accuracy", "low", "high"))
-        reach = np.stack([values - low, high - values])
-        ax.errorbar(values, heights, xerr=reach, fmt=marker, color=colour, markersize=5, label=method)
+        values, reach = means_and_reaches(found, "accuracy")
+        ax.errorbar(100 * values, heights, xerr=100 * reach, fmt=marker, color=colour, markersize=5, label=method)
     chance = 100 / len(result["parents"])
     ax.axvline(chance, color="#999999", linewidth=0.8, linestyle="--")
     ax.text(chance, len(kinds) - 0.55, " chance", fontsize=7, color="#777777")
     ax.set_yticks(range(len(kinds)), kinds, fontsize=8)
-    ax.set_ylim(len(kinds) - 0.45, -0.55)
     ax.grid(axis="x", color="#E5E5E5", linewidth=0.6)
     ax.grid(visible=False, axis="y")
-    ax.set_xlim(0, 100)
-    total = len(result["classes"])
-    ax.set_xlabel(f"parent found (% of {total} classes, {len(result['parents'])} parents, 95 % interval)", fontsize=9)
+    total = f"{len(result['classes'])} classes, {len(result['parents'])} parents"
+    ax.set(xlim=(0, 100), ylim=(len(kinds) - 0.45, -0.55), xlabel=f"parent found (% of {total}, 95 % interval)")
     ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 

@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from semscale_pl.figures.style import new_figure, series_style
@@ -16,12 +17,8 @@ from semscale_pl.geometry import semantic_scales
 from semscale_pl.measuring.intervals import scale_intervals
 from semscale_pl.measuring.subsamples import bits_of_subsets, coordinates
 from semscale_pl.seeding import derive_seed
-from semscale_pl.studies.known_volumes import Population, check_names, populations
+from semscale_pl.studies.known_volumes import Population, chosen_names, populations
 from semscale_pl.studies.running import Report, tracked
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 
 METHODS = ("jackknife", "subsample", "bootstrap")
 _LINE_STYLES = ("-", "--", ":")
@@ -35,9 +32,6 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
 
     Args:
         arguments: ``dims``, ``sizes``, ``repeats``, ``seed``, ``populations`` (names; null for all).
-        folder: unused.
-        jobs: unused.
-        progress: receives a line on how far the study is.
 
     Returns:
         ``cells``: for each population, dimension and size the share of intervals that hold the expectation of S' at
@@ -46,9 +40,7 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
     Raises:
         ValueError: an argument is wrong.
     """
-    names = arguments["populations"] or list(populations())
-    check_names(names)
-    cells = []
+    names, cells = chosen_names(arguments["populations"]), []
     grid = list(product(names, arguments["dims"], arguments["sizes"]))
     for number, (name, dim, size) in enumerate(tracked(grid, len(grid), progress, "setting")):
         found = coverage(populations(dim)[name], size, arguments["repeats"], derive_seed(arguments["seed"], number))
@@ -57,14 +49,7 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
 
 
 def coverage(population: Population, size: int, repeats: int, seed: int) -> dict[str, float]:
-    """Return the coverage of each method and the mean width of the jackknife's intervals.
-
-    Args:
-        population: to draw from.
-        size: samples m.
-        repeats: intervals.
-        seed: of all draws.
-    """
+    """Return each method's coverage over ``repeats`` intervals of ``size`` samples, and the jackknife's mean width."""
     labels = torch.arange(repeats).repeat_interleave(size)
     # The mean over other samples; the 95 % interval's own are in it too few to matter.
     means = [
@@ -86,11 +71,7 @@ def coverage(population: Population, size: int, repeats: int, seed: int) -> dict
 
 
 def markdown(result: Mapping[str, Any]) -> str:
-    """Return the coverage in per cent, jackknife / subsample / bootstrap, as a table in Markdown.
-
-    Args:
-        result: of :func:`run`.
-    """
+    """Return the coverage in per cent, jackknife / subsample / bootstrap, as a table in Markdown."""
     cells = {(cell["population"], cell["dim"], cell["size"]): cell for cell in result["cells"]}
     names, dims, sizes = (list(dict.fromkeys(key[part] for key in cells)) for part in range(3))
     lines = [f"| population | d | {' | '.join(f'm = {size}' for size in sizes)} |", f"|---|---:|{'---|' * len(sizes)}"]
@@ -113,11 +94,7 @@ def _bootstrap(samples: tuple[Tensor, ...], seed: int) -> Tensor:
 
 
 def draw(result: Mapping[str, Any]) -> Figure:
-    """Draw the share of intervals that hold the expectation of S' at their count.
-
-    Args:
-        result: of :func:`run`.
-    """
+    """Draw the share of intervals that hold the expectation of S' at their count."""
     cells = result["cells"]
     names = list(dict.fromkeys(cell["population"] for cell in cells))
     dims = list(dict.fromkeys(cell["dim"] for cell in cells))
@@ -127,21 +104,16 @@ def draw(result: Mapping[str, Any]) -> Figure:
         for (number, name), (step, dim) in product(enumerate(names), enumerate(dims)):
             line = [cell for cell in cells if (cell["population"], cell["dim"]) == (name, dim)]
             colour, marker = series_style(number)
-            ax.plot(
-                [cell["size"] for cell in line],
-                [100 * cell[method] for cell in line],
-                marker=marker,
-                markersize=3.5,
-                linewidth=1.0,
-                linestyle=_LINE_STYLES[step % len(_LINE_STYLES)],
-                color=colour,
-                label=f"{name}, d = {dim}",
-            )
-        ax.set_xscale("log")
-        ax.set_ylim(-3, 103)
+            sizes, covered = [cell["size"] for cell in line], [100 * cell[method] for cell in line]
+            style: dict[str, Any] = {
+                "color": colour,
+                "marker": marker,
+                "linestyle": _LINE_STYLES[step % len(_LINE_STYLES)],
+            }
+            ax.plot(sizes, covered, markersize=3.5, linewidth=1.0, label=f"{name}, d = {dim}", **style)
+        ax.set(xscale="log", ylim=(-3, 103), xlabel="samples m")
         ax.set_title(method, fontsize=10)
-        ax.set_xlabel("samples m", fontsize=9)
-    axes[0].set_ylabel("coverage in %, wanted 95", fontsize=9)
+    axes[0].set_ylabel("coverage in %, wanted 95")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", fontsize=7, frameon=False)
     return figure

@@ -37,25 +37,13 @@ class Population:
         return float(np.log2(1.0 + self.dim * self.eigenvalues).sum()) / 2.0
 
     def sample(self, num_samples: int, seed: int, repeats: int = 1) -> Tensor:
-        """Draw samples.
-
-        Args:
-            num_samples: m.
-            seed: of the draw.
-            repeats: R, independent samples of m rows each.
-
-        Returns:
-            (R * m, d) float64, one sample of m rows after the other.
-        """
+        """Draw R = ``repeats`` independent samples of m = ``num_samples`` rows: (R * m, d) float64, one by one."""
         shape = (repeats, num_samples, self.dim)
         return torch.from_numpy(self.draw(shape, np.random.default_rng(seed)).reshape(-1, self.dim))
 
 
 def populations(dim: int = 64) -> dict[str, Population]:
-    """Return named populations of a dimension.
-
-    Args:
-        dim: d, at least 8.
+    """Return named populations of a dimension of at least 8.
 
     Example:
         >>> {name: round(population.bits, 1) for name, population in populations(64).items()}["sphere"]
@@ -74,15 +62,16 @@ def populations(dim: int = 64) -> dict[str, Population]:
     }
 
 
-def check_names(names: Sequence[str]) -> None:
-    """Refuse names that are no population's.
+def chosen_names(names: Sequence[str] | None) -> list[str]:
+    """Return names of populations, all where none are given.
 
     Raises:
-        ValueError: there is such a name.
+        ValueError: a name is no population's.
     """
-    known = sorted(populations())
-    if unknown := sorted(set(names) - set(known)):
-        raise ValueError(f"Expected `populations` to be among {known}, but got {unknown}.")
+    known = list(populations())
+    if unknown := sorted(set(names or ()) - set(known)):
+        raise ValueError(f"Expected `populations` to be among {sorted(known)}, but got {unknown}.")
+    return list(names or known)
 
 
 def _gaussian(eigenvalues: Array) -> Population:
@@ -91,8 +80,7 @@ def _gaussian(eigenvalues: Array) -> Population:
 
 def _on_sphere(shape: tuple[int, ...], generator: np.random.Generator) -> Array:
     normal = generator.standard_normal(shape)
-    unit: Array = normal / np.linalg.norm(normal, axis=-1, keepdims=True)
-    return unit
+    return normal / np.linalg.norm(normal, axis=-1, keepdims=True)
 
 
 def _rectified(shape: tuple[int, ...], generator: np.random.Generator) -> Array:
@@ -103,12 +91,10 @@ def _heavy_tailed(shape: tuple[int, ...], generator: np.random.Generator) -> Arr
     """Draw from Student's t with 5 degrees of freedom, one divisor a row, of covariance I/d."""
     normal = generator.standard_normal(shape)
     divisor = np.sqrt(generator.chisquare(5, size=(*shape[:-1], 1)) / 3.0)
-    heavy: Array = normal / divisor / math.sqrt(shape[-1])
-    return heavy
+    return normal / divisor / math.sqrt(shape[-1])
 
 
 def _clustered(shape: tuple[int, ...], generator: np.random.Generator) -> Array:
     """Draw one row in ten from a second cluster, sqrt(d) away."""
     away = generator.random((*shape[:-1], 1)) < 0.1
-    clustered: Array = 0.5 / math.sqrt(shape[-1]) * generator.standard_normal(shape) + away
-    return clustered
+    return 0.5 / math.sqrt(shape[-1]) * generator.standard_normal(shape) + away

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from semscale_pl.figures.style import PALETTE, finite, new_figure
 from semscale_pl.imbalance import effective_numbers
 from semscale_pl.statistics import Interval, PairedDifference, mean_interval, paired_difference, pearson, spearman
 from semscale_pl.studies.running import Report, trained
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-_NAMES = {"scales": "sum of S'", "accuracy": "top-1 accuracy"}
-_COLOURS = {"scales": PALETTE[0], "accuracy": PALETTE[1]}
-_MARKERS = {"scales": "o", "accuracy": "s"}
+# What is drawn of each curve: label, colour, marker.
+_SERIES = {"scales": ("sum of S'", PALETTE[0], "o"), "accuracy": ("top-1 accuracy", PALETTE[1], "s")}
 _GREYS = ("#BBBBBB", "#888888", "#444444", "#000000")
 
 
@@ -43,11 +41,6 @@ class Saturation(NamedTuple):
 
 def geometric_sizes(smallest: int, largest: int, number: int) -> list[int]:
     """Return whole numbers with nearly equal ratios, the sizes of nested sub-datasets.
-
-    Args:
-        smallest: first size, at least 1.
-        largest: last size.
-        number: how many, at least 2.
 
     Raises:
         ValueError: an argument is out of range, or the range is too narrow for so many different sizes.
@@ -106,16 +99,7 @@ def saturation_point(sizes: Sequence[int], values: Sequence[float], share: float
 
 
 def saturation(sizes: Sequence[int], curves: Sequence[Sequence[float]], share: float = 0.95) -> Saturation:
-    """Find the saturation point of each seed's curve, their geometric mean and its 95 % interval.
-
-    Args:
-        sizes: (K,) samples a class, ascending.
-        curves: one (K,) curve a seed.
-        share: see :func:`saturation_point`.
-
-    Returns:
-        The point in samples a class.
-    """
+    """Find the :func:`saturation_point` of each seed's curve (K,), their geometric mean and its 95 % interval."""
     points = tuple(saturation_point(sizes, curve, share) for curve in curves)
     if not points or any(point is None for point in points):
         return Saturation(None, None, None, points)
@@ -124,10 +108,6 @@ def saturation(sizes: Sequence[int], curves: Sequence[Sequence[float]], share: f
 
 def saturation_ratio(first: Saturation, second: Saturation) -> dict[str, float | int | None]:
     """Compare two saturation points seed by seed.
-
-    Args:
-        first: of one curve.
-        second: of another, for the same seeds.
 
     Returns:
         ``ratio`` first over second, its 95 % interval ``low`` and ``high``, and ``n``; 1 means: at the same size.
@@ -147,12 +127,9 @@ def effective_number_curve(sizes: Sequence[int], beta: float) -> list[float]:
         sizes: (K,) samples a class.
         beta: in [0, 1]; (N - 1) / N for a class that N samples fill.
 
-    Returns:
-        (K,) numbers of samples.
-
     Reference: Cui et al. (CVPR 2019), eq. 2; Ma et al. (ICLR 2023), section 2.
     """
-    return [float(value) for value in effective_numbers(torch.tensor(list(sizes)), beta)]
+    return effective_numbers(torch.tensor(sizes), beta).tolist()
 
 
 def relative(values: Sequence[float]) -> list[float]:
@@ -172,9 +149,6 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
         arguments: ``dataset``, ``backbone``, ``num_classes``, the sizes (``smallest``, ``largest``, ``number``),
             ``seeds``, the training (``steps``, ``least_epochs``, ``most_epochs``, ``batch_size``, ``lr``, ``decay``),
             ``share`` of the saturation point, ``betas`` of the effective numbers, further ``overrides``.
-        folder: keeps the trainings.
-        jobs: worker processes.
-        progress: receives a line on what comes.
 
     Returns:
         Sizes, one curve a seed of the sum of S' and of accuracy, saturation points and agreement.
@@ -190,11 +164,8 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
         [[value(found[size, seed]) for size in sizes] for seed in seeds] for value in (sum_of_scales, top1)
     )
     return {
-        "dataset": arguments["dataset"],
-        "backbone": arguments["backbone"],
+        **{key: arguments[key] for key in ("dataset", "backbone", "seeds", "share")},
         "sizes": sizes,
-        "seeds": seeds,
-        "share": arguments["share"],
         "scales": scales,
         "accuracy": accuracy,
         **compare(sizes, scales, accuracy, arguments["betas"], arguments["share"]),
@@ -207,10 +178,6 @@ def table_of(arguments: Mapping[str, Any], sizes: Sequence[int]) -> dict[str, An
 
     Every size is trained for about ``steps`` steps, within ``least_epochs`` and ``most_epochs``; over them the learning
     rate decays by ``decay`` in all, whatever their number.
-
-    Args:
-        arguments: see :func:`run`.
-        sizes: samples a class.
     """
     rows = []
     for size in sizes:
@@ -228,7 +195,8 @@ def table_of(arguments: Mapping[str, Any], sizes: Sequence[int]) -> dict[str, An
         ]
         rows.append({"name": str(size), "overrides": changes})
     base = [
-        *(f"{key}={arguments[key]}" for key in ("dataset", "backbone")),
+        f"dataset={arguments['dataset']}",
+        f"backbone={arguments['backbone']}",
         f"dataset.batch_size={arguments['batch_size']}",
         "imbalance=per_class",
         "optimizer=adam",
@@ -260,12 +228,12 @@ def compare(
         correlation with accuracy over all sizes and seeds.
     """
     points = {"scales": saturation(sizes, scales, share), "accuracy": saturation(sizes, accuracy, share)}
-    flat = [value for curve in accuracy for value in curve]
+    flat, seeds = list(chain(*accuracy)), len(accuracy)
     curves = {f"beta={beta:g}": effective_number_curve(sizes, beta) for beta in betas}
     candidates: dict[str, list[float]] = {
-        "sum of S'": [value for curve in scales for value in curve],
-        "n": [float(size) for _ in accuracy for size in sizes],
-        **{f"E_n, {name}": [value for _ in accuracy for value in curve] for name, curve in curves.items()},
+        "sum of S'": list(chain(*scales)),
+        "n": seeds * [float(size) for size in sizes],
+        **{f"E_n, {name}": seeds * curve for name, curve in curves.items()},
     }
     return {
         "saturation": {name: point._asdict() for name, point in points.items()},
@@ -299,11 +267,7 @@ def _exponentials(interval: Interval | PairedDifference) -> tuple[float, float |
 
 
 def draw(result: Mapping[str, Any]) -> Figure:
-    """Draw the curves of all seeds with their saturation points.
-
-    Args:
-        result: of :func:`run`.
-    """
+    """Draw the curves of all seeds with their saturation points."""
     figure, (left, right) = new_figure(11.0, 4.0, 1, 2)
     _draw_absolute(left, result)
     _draw_relative(right, result)
@@ -315,40 +279,31 @@ def _draw_absolute(ax: Axes, result: Mapping[str, Any]) -> None:
     other = ax.twinx()
     other.spines["top"].set_visible(False)
     for axes, key, scale, unit in ((ax, "scales", 1.0, "bits"), (other, "accuracy", 100.0, "%")):
-        curves = finite(result[key]) * scale
-        for curve in curves:
-            axes.plot(result["sizes"], curve, color=_COLOURS[key], linewidth=0.6, alpha=0.5)
-        mean = curves.mean(0)
-        axes.plot(result["sizes"], mean, color=_COLOURS[key], marker=_MARKERS[key], markersize=4)
-        axes.set_ylabel(f"{_NAMES[key]} ({unit})", color=_COLOURS[key], fontsize=9)
+        curves, (name, colour, marker) = finite(result[key]) * scale, _SERIES[key]
+        axes.plot(result["sizes"], curves.T, color=colour, linewidth=0.6, alpha=0.5)
+        axes.plot(result["sizes"], curves.mean(0), color=colour, marker=marker, markersize=4)
+        axes.set_ylabel(f"{name} ({unit})", color=colour, fontsize=9)
         axes.set_ylim(0.0, 1.08 * float(np.nanmax(curves)))
         axes.tick_params(labelsize=8, length=2)
     _label_sizes(ax)
 
 
 def _draw_relative(ax: Axes, result: Mapping[str, Any]) -> None:
-    for key in ("scales", "accuracy"):
+    for key, (name, colour, marker) in _SERIES.items():
         curves, point = finite(result[key]), result["saturation"][key]
         mean = (curves / curves[:, -1:]).mean(0)
         reached = "" if point["point"] is None else f": {100 * result['share']:.0f} % at {point['point']:.0f}"
-        style: dict[str, Any] = {"color": _COLOURS[key], "marker": _MARKERS[key], "markersize": 4}
-        ax.plot(result["sizes"], mean, label=f"{_NAMES[key]}{reached}", **style)
-        _draw_saturation(ax, point, key)
+        ax.plot(result["sizes"], mean, label=f"{name}{reached}", color=colour, marker=marker, markersize=4)
+        if point["point"] is not None:
+            ax.axvline(point["point"], color=colour, linewidth=0.8)
+        if point["low"] is not None:
+            ax.axvspan(point["low"], point["high"], color=colour, alpha=0.12, linewidth=0)
     for (name, curve), grey in zip(result["effective_numbers"].items(), _GREYS, strict=False):
         ax.plot(result["sizes"], curve["relative"], color=grey, linestyle="--", linewidth=1.0, label=f"E_n, {name}")
     ax.axhline(result["share"], color="#999999", linewidth=0.6)
-    ax.set_ylim(0.0, 1.08)
-    ax.set_ylabel("share of the value at the largest size", fontsize=9)
+    ax.set(ylim=(0.0, 1.08), ylabel="share of the value at the largest size")
     _label_sizes(ax)
     ax.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-
-def _draw_saturation(ax: Axes, point: Mapping[str, Any], key: str) -> None:
-    if point["point"] is None:
-        return
-    ax.axvline(point["point"], color=_COLOURS[key], linewidth=0.8)
-    if point["low"] is not None:
-        ax.axvspan(point["low"], point["high"], color=_COLOURS[key], alpha=0.12, linewidth=0)
 
 
 def _label_sizes(ax: Axes) -> None:
@@ -358,4 +313,4 @@ def _label_sizes(ax: Axes) -> None:
     # Every other size: the logarithmic axis's own labels would run into one another.
     ax.set_xticks(sizes[::2], [f"{size:.0f}" for size in sizes[::2]])
     ax.minorticks_off()
-    ax.set_xlabel("training samples of each class", fontsize=9)
+    ax.set_xlabel("training samples of each class")

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from semscale_pl.data.vision import cifar100_superclasses
 from semscale_pl.figures.radar import radar_panels
 from semscale_pl.geometry import class_geometry
 from semscale_pl.studies.running import Report, data_folder
 from semscale_pl.training.image_features import Images
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report) -> dict[str, Any]:
@@ -24,9 +22,6 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
     Args:
         arguments: ``datasets`` (mappings with ``title``, ``overrides`` of `semscale train`, and ``superclasses`` where
             CIFAR-100's 100 classes are to be joined to its 20), ``side`` of the resized images, ``alpha`` of W.
-        folder: not used.
-        jobs: not used.
-        progress: receives a line on what comes, and which dataset is absent.
 
     Returns:
         For each dataset the classes with n, S', W and S, and the ratio of the largest to the smallest n, S' and S; and
@@ -52,15 +47,7 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
 
 
 def degrees(dataset: Mapping[str, Any], side: int, alpha: float) -> dict[str, Any]:
-    """Measure one dataset.
-
-    Args:
-        dataset: an entry of the study's ``datasets``.
-        side: of the resized images in pixels.
-        alpha: of the inter-class weights.
-
-    Returns:
-        Names, numbers and ratios of its classes.
+    """Measure an entry of the study's ``datasets``: names, numbers and ratios of its classes.
 
     Raises:
         FileNotFoundError: it is not there.
@@ -70,14 +57,13 @@ def degrees(dataset: Mapping[str, Any], side: int, alpha: float) -> dict[str, An
         parents, parent_names = cifar100_superclasses(data_folder())
         labels, names = parents[labels], tuple(parent_names)
     found = class_geometry(features, labels, len(names), alpha=alpha)
-    values = {
-        "counts": found.counts,
-        "scales": found.scales,
-        "weights": found.interclass_weights,
-        "imbalance": found.imbalance,
+    measured = {"counts": found.counts, "scales": found.scales, "imbalance": found.imbalance}
+    return {
+        "classes": list(names),
+        **{name: values.tolist() for name, values in measured.items()},
+        "weights": found.interclass_weights.tolist(),
+        "ratios": {name: ratio(values.numpy()) for name, values in measured.items()},
     }
-    ratios = {name: ratio(values[name].numpy()) for name in ("counts", "scales", "imbalance")}
-    return {"classes": list(names), **{name: value.tolist() for name, value in values.items()}, "ratios": ratios}
 
 
 def ratio(values: np.ndarray) -> float | None:
@@ -92,9 +78,5 @@ def ratio(values: np.ndarray) -> float | None:
 
 
 def draw(result: Mapping[str, Any]) -> Figure:
-    """Draw one radar plot a dataset.
-
-    Args:
-        result: of :func:`run`.
-    """
+    """Draw one radar plot a dataset."""
     return radar_panels(result["datasets"], note=f"sample volumes, images of {result['side']} x {result['side']}")

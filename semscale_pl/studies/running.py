@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
+from semscale_pl.figures.style import save_figure
 from semscale_pl.files import copy_file, strict, write_json
 from semscale_pl.geometry import pool_features
 from semscale_pl.progress import Progress
@@ -22,16 +24,12 @@ from semscale_pl.statistics import holm
 from semscale_pl.studies.description import Study
 from semscale_pl.tables.engine import run_table
 from semscale_pl.tables.schema import parse_table
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+from semscale_pl.training.provenance import commit, device_name, versions
 
 RESULT = "result.json"
 PICTURE = "figure.png"
 Report = Callable[[str], None]
 Item = TypeVar("Item")
-_ACCURACY = {"name": "accuracy", "key": "results.last.top1"}
 # Results and files from before a study was one module name its parts like this.
 _FORMER = re.compile(r"semscale_pl\.(?:figures|studies)\.(\w+):(?:draw|run)")
 
@@ -41,32 +39,25 @@ class StudyFailedError(RuntimeError):
 
 
 def run_study(study: Study, folder: Path, jobs: int, progress: Report) -> Path:
-    """Run a study and write its result and its figure.
+    """Run a study and write ``result.json`` and ``figure.png`` to its folder, which is returned.
+
+    The study's own ``run`` gets all but the first of these arguments, too, after the study's.
 
     Args:
-        study: what to run.
-        folder: of the study; it may hold what an earlier call has already computed.
+        folder: it may hold what an earlier call has already computed, such as trainings.
         jobs: worker processes for studies that train.
         progress: receives a line on how far the study is.
 
-    Returns:
-        The folder, with ``result.json`` and ``figure.png``.
-
     Raises:
         ValueError: an argument is wrong.
-        StudyFailedError: a training failed.
+        StudyFailedError: a training failed; the finished ones are kept.
     """
-    from semscale_pl.figures.style import save_figure
-
     started = time.perf_counter()
     result = strict(function_of(study.study, "run")(study.arguments, folder, jobs, progress))
+    origin = {"versions": versions(), "commit": commit(), "device": device_name(torch.device("cpu"))}
     record = {
-        "name": study.name,
-        "title": study.title,
-        "arguments": study.arguments,
-        "note": study.note,
-        "figure": study.figure,
-        "provenance": {**_origin(), "seconds": time.perf_counter() - started},
+        **{key: getattr(study, key) for key in ("name", "title", "arguments", "note", "figure")},
+        "provenance": {**origin, "seconds": time.perf_counter() - started},
         "result": result,
     }
     # The figure first: the record's presence then means that both are there.
@@ -81,31 +72,17 @@ def draw(figure: str, result: Mapping[str, Any]) -> Figure:
         figure: the study's name or ``module:function``, as in its record.
         result: the entry ``result`` of a record.
     """
-    drawn: Figure = function_of(figure, "draw")(result)
-    return drawn
+    return function_of(figure, "draw")(result)
 
 
 def publish_study(study: Study, folder: Path, results: Path, images: Path) -> tuple[Path, Path]:
-    """Copy a study's result and figure to where they are kept under version control.
-
-    Args:
-        study: that was run.
-        folder: with its files.
-        results: folder of all published results.
-        images: folder of the documentation's pictures.
-
-    Returns:
-        The two files.
-    """
+    """Copy a study's result and figure from its folder to those under version control; return the two files."""
     record, picture = results / study.name / RESULT, images / f"{study.name}.png"
     return copy_file(folder / RESULT, record), copy_file(folder / PICTURE, picture)
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """Read a study's record.
-
-    Args:
-        path: of ``result.json``.
+    """Read a study's record, a ``result.json``.
 
     Raises:
         ValueError: there is none, or it is damaged.
@@ -120,14 +97,7 @@ def read_result(path: Path) -> dict[str, Any]:
 
 
 def tracked(items: Iterable[Item], total: int, progress: Report, what: str = "step") -> Iterator[Item]:
-    """Pass items on and report after each how many are done and how long the rest will take.
-
-    Args:
-        items: to pass on.
-        total: their number.
-        progress: where to report.
-        what: one item is.
-    """
+    """Pass items on and report after each how many are done and how long the rest will take; an item is a ``what``."""
     display = Progress(f"{what} {{}}")
     for done, item in enumerate(items, start=1):
         yield item
@@ -156,21 +126,19 @@ class Training:
 
 
 def trained(content: Mapping[str, Any], folder: Path, jobs: int) -> list[Training]:
-    """Train what is missing of a table.
+    """Train what is missing of a table, and return all of its trainings.
 
     Args:
-        content: as in a table's YAML; ``measures`` may be left out.
+        content: as in a table's YAML, without ``measures``.
         folder: of the study; the trainings go into ``cells/`` there.
         jobs: worker processes of one thread each.
-
-    Returns:
-        All of its trainings.
 
     Raises:
         ValueError: a config is wrong; nothing was trained.
         StudyFailedError: a training failed; the finished ones are kept.
     """
-    result = run_table(parse_table({"measures": [_ACCURACY], **content}), folder / "cells", jobs=jobs)
+    accuracy = {"name": "accuracy", "key": "results.last.top1"}
+    result = run_table(parse_table({**content, "measures": [accuracy]}), folder / "cells", jobs=jobs)
     if result.failures:
         label, error = next(iter(result.failures.items()))
         raise StudyFailedError(
@@ -186,11 +154,7 @@ def data_folder() -> Path:
 
 
 def run_features(checkpoint: Path, split: str = "train") -> tuple[Tensor, Tensor]:
-    """Pass the images of a run, in evaluation mode, through its model.
-
-    Args:
-        checkpoint: of the run.
-        split: ``train`` or ``test``.
+    """Pass the images of a run's split, ``train`` or ``test``, in evaluation mode through its model.
 
     Returns:
         Features (N, d), the classifier's input, averaged down to 64 where there are more, and labels (N,).
@@ -208,11 +172,7 @@ def run_features(checkpoint: Path, split: str = "train") -> tuple[Tensor, Tensor
 
 
 def adjust_p_values(differences: Sequence[dict[str, Any]]) -> None:
-    """Add ``holm`` to paired differences that are one family of tests, where each has a p-value.
-
-    Args:
-        differences: dictionaries with ``p_value``, changed in place.
-    """
+    """Add ``holm`` to each of the paired differences of one family of tests, unless one has no p-value."""
     p_values = [difference["p_value"] for difference in differences]
     if None not in p_values:
         for difference, p_value in zip(differences, holm(p_values), strict=True):
@@ -235,9 +195,3 @@ def function_of(reference: str, role: str) -> Any:
         return getattr(import_module(module), name) if sign else getattr(import_module(f"{__package__}.{module}"), role)
     except (ModuleNotFoundError, AttributeError) as error:
         raise ValueError(f"Expected {reference!r} to be a study or 'module:function', but: {error}.") from None
-
-
-def _origin() -> dict[str, Any]:
-    from semscale_pl.training.provenance import commit, device_name, versions
-
-    return {"versions": versions(), "commit": commit(), "device": device_name(torch.device("cpu"))}

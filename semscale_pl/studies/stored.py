@@ -20,11 +20,7 @@ def stored_figures(results: Path) -> list[str]:
 
 
 def draw_stored(name: str, results: Path) -> Figure:
-    """Draw a stored result.
-
-    Args:
-        name: one of :func:`stored_figures`.
-        results: folder of results.
+    """Draw one of :func:`stored_figures`.
 
     Raises:
         ValueError: its file is damaged.

@@ -6,25 +6,23 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from semscale_pl.advice.selection import METHODS, coverage, random_rows, select, shrink
 from semscale_pl.features.prepared import LoadedFeatures
-from semscale_pl.figures.style import finite, new_figure, series_style
+from semscale_pl.figures.style import means_and_reaches, new_figure, series_style
 from semscale_pl.files import write_json
 from semscale_pl.geometry.volumes import semantic_scale
 from semscale_pl.seeding import derive_seed
 from semscale_pl.statistics import mean_interval, paired_difference
 from semscale_pl.studies.running import Report, adjust_p_values, tracked, trained
 from semscale_pl.training.image_features import load_pixels
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 
 BASELINE = "random"
 NAMES = {
@@ -44,9 +42,6 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
         arguments: ``dataset``, ``side`` of the images as features, ``pool`` (candidates of a class, drawn anew for
             each seed), ``sizes`` (k), ``methods``, ``seeds``, ``epochs`` (one for each size), ``keep_volume``,
             ``overrides`` of the training.
-        folder: keeps the lists and the trainings.
-        jobs: worker processes.
-        progress: receives a line on how far the study is.
 
     Returns:
         ``entries``, one for each size and method, and what shrinking to ``keep_volume`` leaves.
@@ -60,7 +55,8 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
     check(arguments)
     data = load_pixels(arguments["dataset"], "train", arguments["side"])
     pools = {seed: draw_pool(data, arguments["pool"], seed) for seed in arguments["seeds"]}
-    choices = dict(tracked(_choices(arguments, data, pools), _num_choices(arguments), progress, "choice"))
+    total = len(arguments["methods"]) * len(arguments["sizes"]) * len(arguments["seeds"])
+    choices = dict(tracked(_choices(arguments, data, pools), total, progress, "choice"))
     trainings = trained(table_of(arguments, _write_lists(choices, folder)), folder, jobs)
     found = {(training.row, training.seed): training.record["results"]["last"] for training in trainings}
     accuracies = {
@@ -97,16 +93,7 @@ def check(arguments: Mapping[str, Any]) -> None:
 
 
 def draw_pool(data: LoadedFeatures, size: int, seed: int) -> list[torch.Tensor]:
-    """Draw the candidates of every class.
-
-    Args:
-        data: the training images.
-        size: candidates of a class; all of a smaller class.
-        seed: of the draw.
-
-    Returns:
-        For each class, positions in the training split.
-    """
+    """Draw some candidates of every class, all of a smaller one: for each class, positions in the training split."""
     pools = []
     for label in range(len(data.class_names)):
         members = (data.labels == label).nonzero().flatten()
@@ -115,12 +102,7 @@ def draw_pool(data: LoadedFeatures, size: int, seed: int) -> list[torch.Tensor]:
 
 
 def table_of(arguments: Mapping[str, Any], lists: Path) -> dict[str, Any]:
-    """Return the trainings as a table, one row for each method and size.
-
-    Args:
-        arguments: see :func:`run`.
-        lists: folder with METHOD_SIZE_SEED.json.
-    """
+    """Return the trainings as a table, one row for each method and size; ``lists`` has METHOD_SIZE_SEED.json."""
     rows = [
         {
             "name": _row_name(method, size),
@@ -140,15 +122,12 @@ def table_of(arguments: Mapping[str, Any], lists: Path) -> dict[str, Any]:
 def entries(
     arguments: Mapping[str, Any], accuracies: Mapping[_Choice, float], volumes: Mapping[_Choice, tuple[float, float]]
 ) -> list[dict[str, Any]]:
-    """Compare the methods at each size.
+    """Compare the methods at each size; p-values are adjusted for the rivals of one size (Holm).
 
     Args:
         arguments: see :func:`run`.
         accuracies: per cent, of each method, size and seed.
         volumes: S' and coverage in bits, averaged over the classes, of each method, size and seed.
-
-    Returns:
-        Plain data; p-values are adjusted for the rivals of one size (Holm).
     """
     result, seeds = [], arguments["seeds"]
     for size in arguments["sizes"]:
@@ -157,8 +136,9 @@ def entries(
         for method in arguments["methods"]:
             values = [accuracies[method, size, seed] for seed in seeds]
             entry = {"method": method, "size": size, "values": values, "accuracy": mean_interval(values)._asdict()}
-            entry["scale"] = sum(volumes[method, size, seed][0] for seed in seeds) / len(seeds)
-            entry["coverage"] = sum(volumes[method, size, seed][1] for seed in seeds) / len(seeds)
+            entry["scale"], entry["coverage"] = (
+                fmean(part) for part in zip(*(volumes[method, size, seed] for seed in seeds), strict=True)
+            )
             if method != BASELINE:
                 entry["difference"] = paired_difference(values, baseline)._asdict()
             block.append(entry)
@@ -169,10 +149,6 @@ def entries(
 
 def _row_name(method: str, size: int) -> str:
     return f"{method} k={size}"
-
-
-def _num_choices(arguments: Mapping[str, Any]) -> int:
-    return len(arguments["methods"]) * len(arguments["sizes"]) * len(arguments["seeds"])
 
 
 def _choices(
@@ -210,9 +186,8 @@ def _volumes(
         scales = [float(semantic_scale(data.features[rows])) for rows in chosen]
         covered = []
         for members, rows in zip(pools[seed], chosen, strict=True):
-            chosen_members = torch.isin(members, rows).nonzero().flatten()
-            covered.append(float(coverage(data.features[members], chosen_members)))
-        result[method, size, seed] = (sum(scales) / len(scales), sum(covered) / len(covered))
+            covered.append(float(coverage(data.features[members], torch.isin(members, rows).nonzero().flatten())))
+        result[method, size, seed] = (fmean(scales), fmean(covered))
     return result
 
 
@@ -230,11 +205,7 @@ def _shrunk(
 
 
 def draw(result: Mapping[str, Any]) -> Figure:
-    """Draw accuracy over k with 95 % intervals, and the gain over the random choice against its gain in S'.
-
-    Args:
-        result: of :func:`run`.
-    """
+    """Draw accuracy over k with 95 % intervals, and the gain over the random choice against its gain in S'."""
     figure, (left, right) = new_figure(9.5, 4.0, columns=2)
     methods = list(dict.fromkeys(entry["method"] for entry in result["entries"]))
     sizes = sorted({entry["size"] for entry in result["entries"]})
@@ -245,22 +216,20 @@ def draw(result: Mapping[str, Any]) -> Figure:
         if method != BASELINE:
             _over_scale(right, rows, result["entries"], colour, marker)
     left.set_xticks(range(len(sizes)), [str(size) for size in sizes])
-    left.set_xlabel("chosen images of each class k", fontsize=9)
-    left.set_ylabel("balanced accuracy (%)", fontsize=9)
+    left.set(xlabel="chosen images of each class k", ylabel="balanced accuracy (%)")
     left.legend(fontsize=8, frameon=False, loc="lower right")
     right.axhline(0.0, color="#888888", linewidth=0.8, linestyle="--")
-    right.set_xlabel("S' of the chosen images less that of a random choice (bits)", fontsize=9)
-    right.set_ylabel("accuracy less that of a random choice (points)", fontsize=9)
+    difference = "less that of a random choice"
+    right.set(xlabel=f"S' of the chosen images {difference} (bits)", ylabel=f"accuracy {difference} (points)")
     right.text(0.98, 0.98, "labels: k", transform=right.transAxes, ha="right", va="top", fontsize=8)
     return figure
 
 
 def _over_size(ax: Axes, rows: list[Any], sizes: list[int], shift: float, colour: str, marker: str) -> None:
     x = np.array([sizes.index(row["size"]) for row in rows]) + 0.08 * shift
-    means = finite([row["accuracy"]["mean"] for row in rows])
-    widths = np.nan_to_num(finite([row["accuracy"]["half_width"] for row in rows]))
+    means, reach = means_and_reaches(row["accuracy"] for row in rows)
     label = NAMES.get(rows[0]["method"], rows[0]["method"])
-    ax.errorbar(x, means, yerr=widths, color=colour, marker=marker, markersize=5, capsize=2, label=label)
+    ax.errorbar(x, means, yerr=reach, color=colour, marker=marker, markersize=5, capsize=2, label=label)
 
 
 def _over_scale(ax: Axes, rows: list[Any], entries: list[Any], colour: str, marker: str) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from semscale_pl.features.prepared import LoadedFeatures
 from semscale_pl.figures.comparison import draw_intervals
@@ -19,10 +21,6 @@ from semscale_pl.statistics import mean_interval, paired_difference, pearson
 from semscale_pl.studies.advisor.simulation import MEASURED, POLICIES, Collection, Reveal, collect, long_tail, stops
 from semscale_pl.studies.running import Report, adjust_p_values, tracked
 from semscale_pl.training.image_features import load_pixels
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 ADVISOR = "advisor"
 NAMES = {
@@ -43,9 +41,6 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
         arguments: ``datasets``, a list of mappings with ``dataset``, ``side``, ``seeds``, ``most`` and ``least``
             (samples of a class at the start), ``batch``, ``budget``, ``stop_classes``, ``stop_batch`` and
             ``thresholds``.
-        folder: not used; the study keeps nothing.
-        jobs: not used; one process.
-        progress: receives a line on how far the study is.
 
     Returns:
         ``datasets``, one entry each: predictions, stops and accuracies.
@@ -202,11 +197,7 @@ def _summary_of_stops(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict
 
 
 def draw(result: Mapping[str, Any]) -> Figure:
-    """Draw predicted against revealed increments, what a stop leaves, and accuracy at equal budget, a row a dataset.
-
-    Args:
-        result: of :func:`run`.
-    """
+    """Draw predicted against revealed increments, what a stop leaves, and accuracy at equal budget, a row a dataset."""
     rows = result["datasets"]
     figure, axes = new_figure(11.0, 3.4 * len(rows), len(rows), 3)
     for number, entry in enumerate(rows):
@@ -228,8 +219,8 @@ def _predictions(ax: Axes, entry: Mapping[str, Any]) -> None:
     ax.plot(reach, reach, color="#888888", linewidth=0.8, linestyle="--")
     value, error = found["predicted"]["correlation"]["mean"], found["predicted"]["error"]["mean"]
     ax.text(0.04, 0.96, f"r = {value:.2f}, error {100 * error:.0f} %", transform=ax.transAxes, va="top", fontsize=8)
-    ax.set_xlabel("predicted increment of S' (bits)", fontsize=9)
-    ax.set_ylabel("revealed (bits)", fontsize=9)
+    ax.set_xlabel("predicted increment of S' (bits)")
+    ax.set_ylabel("revealed (bits)")
 
 
 def _stops(ax: Axes, stops: list[Any]) -> None:
@@ -245,8 +236,8 @@ def _stops(ax: Axes, stops: list[Any]) -> None:
                 ax.annotate(f"{100 * row['threshold']:g} %", (x, y), (-4, -10), textcoords="offset points", fontsize=7,
                             ha="right")  # fmt: skip
     ax.set_ylim(bottom=0.0)
-    ax.set_xlabel("images of a class at the stop", fontsize=9)
-    ax.set_ylabel("S' still missing (%)", fontsize=9)
+    ax.set_xlabel("images of a class at the stop")
+    ax.set_ylabel("S' still missing (%)")
     ax.legend(fontsize=8, frameon=False, title="threshold on the increment", title_fontsize=8)
 
 
@@ -257,4 +248,4 @@ def _accuracies(ax: Axes, policies: list[Any]) -> None:
         if row["policy"] != "start"
     ]
     draw_intervals(ax, rows, "balanced accuracy (%)")
-    ax.set_xlabel("balanced accuracy (%), 95 % interval", fontsize=9)
+    ax.set_xlabel("balanced accuracy (%), 95 % interval")
