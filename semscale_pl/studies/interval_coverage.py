@@ -105,12 +105,9 @@ def draw(result: Mapping[str, Any]) -> Figure:
             line = [cell for cell in cells if (cell["population"], cell["dim"]) == (name, dim)]
             colour, marker = series_style(number)
             sizes, covered = [cell["size"] for cell in line], [100 * cell[method] for cell in line]
-            style: dict[str, Any] = {
-                "color": colour,
-                "marker": marker,
-                "linestyle": _LINE_STYLES[step % len(_LINE_STYLES)],
-            }
-            ax.plot(sizes, covered, markersize=3.5, linewidth=1.0, label=f"{name}, d = {dim}", **style)
+            line_style = _LINE_STYLES[step % len(_LINE_STYLES)]
+            style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 3.5, "linestyle": line_style}
+            ax.plot(sizes, covered, linewidth=1.0, label=f"{name}, d = {dim}", **style)
         ax.set(xscale="log", ylim=(-3, 103), xlabel="samples m")
         ax.set_title(method, fontsize=10)
     axes[0].set_ylabel("coverage in %, wanted 95")

@@ -22,9 +22,7 @@ ORDERS = 10
 MEASURED = ("advisor", "uniform")
 
 
-def stops(
-    samples: Tensor, batch: int, thresholds: Sequence[float], seed: int, orders: int = 10
-) -> list[dict[str, Any]]:
+def stops(samples: Tensor, batch: int, thresholds: Sequence[float], seed: int) -> list[dict[str, Any]]:
     """Collect a class batch by batch until every rule has said stop for every threshold.
 
     Args:
@@ -32,7 +30,6 @@ def stops(
         batch: samples at a time.
         thresholds: shares of S'.
         seed: of the averaged rule's orders.
-        orders: of the averaged rule and of the fitted curve.
 
     Returns:
         For each rule and threshold: samples at the stop, and the share of the whole class's S' that is then missing.
@@ -46,10 +43,10 @@ def stops(
         count += batch
         present = samples[:count]
         scale = float(semantic_scale(present))
-        growth = fit_growth(present, orders=orders, seed=seed)
+        growth = fit_growth(present, orders=ORDERS, seed=seed)
         values = {
             "as they come": (scale - before) / before,
-            "averaged": last_increment(present, batch, orders=orders, seed=seed).mean,
+            "averaged": last_increment(present, batch, orders=ORDERS, seed=seed).mean,
             "predicted": growth.gain(count, batch) if growth else float("nan"),
         }
         for rule, threshold in wanted:
@@ -115,6 +112,10 @@ class Collection:
         """Return whether a class has a whole batch left."""
         return self.counts[label] + self.batch <= len(self.orders[label])
 
+    def open_classes(self) -> list[int]:
+        """Return the classes that have a whole batch left."""
+        return [label for label in range(len(self.counts)) if self.has_more(label)]
+
     def growth(self, label: int) -> Growth | None:
         """Return the curve fitted to the revealed samples of a class."""
         count, growth = self._growths.get(label, (-1, None))
@@ -128,14 +129,7 @@ class Collection:
         self.counts[label] += self.batch
 
     def predicted_reveal(self, label: int) -> Reveal | None:
-        """Add a batch to a class and compare what was predicted with what it has added.
-
-        Args:
-            label: of the class.
-
-        Returns:
-            The comparison; None where there were too few samples for a prediction.
-        """
+        """Add a batch to a class and compare it with its prediction; None where there were too few samples for one."""
         samples, growth, count = self.samples(label), self.growth(label), self.counts[label]
         self.reveal(label)
         if growth is None or count - self.batch < 2:
@@ -163,7 +157,7 @@ def long_tail(num_classes: int, most: int, least: int, seed: int) -> list[int]:
 
 def _advisor(gain: str) -> Callable[[Collection], int]:
     def choose(collection: Collection) -> int:
-        open_classes = [label for label in range(len(collection.counts)) if collection.has_more(label)]
+        open_classes = collection.open_classes()
         growths = [collection.growth(label) for label in open_classes]
         counts = [collection.counts[label] for label in open_classes]
         samples, _ = allocate(growths, counts, collection.batch, collection.batch, gain=gain)
@@ -186,8 +180,7 @@ def _proportional(collection: Collection) -> int:
 
 def _starved(collection: Collection) -> int:
     """Serve the class with the fewest samples."""
-    open_classes = [label for label in range(len(collection.counts)) if collection.has_more(label)]
-    return min(open_classes, key=lambda label: collection.counts[label])
+    return min(collection.open_classes(), key=lambda label: collection.counts[label])
 
 
 def _next_with_more(collection: Collection, label: int) -> int:
@@ -206,21 +199,16 @@ POLICIES: dict[str, Callable[[Collection], int]] = {
 
 
 def collect(collection: Collection, policy: str, budget: int) -> list[Reveal]:
-    """Reveal whole batches until a budget is spent.
-
-    Args:
-        collection: changed in place.
-        policy: one of ``POLICIES``.
-        budget: samples.
+    """Reveal whole batches as a policy says until a budget of samples is spent.
 
     Returns:
-        What was predicted of each batch that the advisor or the uniform policy has revealed; nothing for others.
+        What was predicted of each batch of a policy of :data:`MEASURED`; nothing for others.
     """
-    reveals: list[Any] = []
+    reveals = []
     for _ in range(budget // collection.batch):
         label = POLICIES[policy](collection)
-        if policy in MEASURED:
-            reveals.append(collection.predicted_reveal(label))
-        else:
+        if policy not in MEASURED:
             collection.reveal(label)
-    return [reveal for reveal in reveals if reveal is not None]
+        elif (reveal := collection.predicted_reveal(label)) is not None:
+            reveals.append(reveal)
+    return reveals

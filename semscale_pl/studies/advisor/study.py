@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 
 from semscale_pl.features.prepared import LoadedFeatures
 from semscale_pl.figures.comparison import draw_intervals
-from semscale_pl.figures.style import PALETTE, finite, new_figure, series_style
+from semscale_pl.figures.style import PALETTE, finite, means_and_reaches, new_figure, series_style
 from semscale_pl.geometry import semantic_scales
 from semscale_pl.seeding import derive_seed
 from semscale_pl.statistics import mean_interval, paired_difference, pearson
@@ -52,39 +53,30 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
     """
     for settings in arguments["datasets"]:
         if settings["budget"] % settings["batch"] or settings["budget"] < settings["batch"]:
-            raise ValueError(
-                f"Expected `budget` to be a whole number of batches of {settings['batch']}, but got "
-                f"{settings['budget']}."
-            )
+            batches = f"a whole number of batches of {settings['batch']}"
+            raise ValueError(f"Expected `budget` to be {batches}, but got {settings['budget']}.")
     return {"datasets": [_one(settings, progress) for settings in arguments["datasets"]]}
 
 
 def _one(settings: Mapping[str, Any], progress: Report) -> dict[str, Any]:
-    train = load_pixels(settings["dataset"], "train", settings["side"])
-    test = load_pixels(settings["dataset"], "test", settings["side"])
-    name, seeds = settings["dataset"], settings["seeds"]
-    outcomes = [
-        simulate(train, test, settings, seed) for seed in tracked(seeds, len(seeds), progress, f"{name}: collection")
-    ]
-    rules = [
-        _stops_of_seed(train, settings, seed) for seed in tracked(seeds, len(seeds), progress, f"{name}: stop rule")
-    ]
+    name = settings["dataset"]
+    train, test = (load_pixels(name, split, settings["side"]) for split in ("train", "test"))
+
+    def seeds(what: str) -> Iterator[int]:
+        return tracked(settings["seeds"], len(settings["seeds"]), progress, f"{name}: {what}")
+
+    outcomes = [simulate(train, test, settings, seed) for seed in seeds("collection")]
+    rules = [_stops_of_seed(train, settings, seed) for seed in seeds("stop rule")]
     return {
         **settings,
         "prediction": {policy: prediction([outcome["reveals"][policy] for outcome in outcomes]) for policy in MEASURED},
         "policies": policies(outcomes),
-        "stops": _summary_of_stops(rules),
+        "stops": _averaged(rules, lambda values: mean_interval(values)._asdict()),
     }
 
 
 def simulate(train: LoadedFeatures, test: LoadedFeatures, settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Spend one budget in every policy's way, from the same start and with the same hidden order.
-
-    Args:
-        train: samples to hide and reveal.
-        test: samples that measure the accuracy.
-        settings: see :func:`run`.
-        seed: of start and order.
 
     Returns:
         Accuracy (per cent) and mean S' (bits) by policy, those at the start, and the predictions.
@@ -105,13 +97,7 @@ def simulate(train: LoadedFeatures, test: LoadedFeatures, settings: Mapping[str,
 
 
 def accuracy_of(features: torch.Tensor, labels: torch.Tensor, test: LoadedFeatures) -> float:
-    """Train a logistic regression and return its balanced test accuracy in per cent.
-
-    Args:
-        features: (n, d).
-        labels: (n,).
-        test: what it is tested on.
-    """
+    """Train a logistic regression on features (n, d) and return its balanced test accuracy in per cent."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import balanced_accuracy_score
@@ -125,10 +111,7 @@ def accuracy_of(features: torch.Tensor, labels: torch.Tensor, test: LoadedFeatur
 
 
 def prediction(reveals: Sequence[Sequence[Reveal]]) -> dict[str, Any]:
-    """Compare predicted with revealed increments.
-
-    Args:
-        reveals: of each seed.
+    """Compare predicted with revealed increments, given for each seed.
 
     Returns:
         Intervals over the seeds of the correlation, of the ratio of the sums, and of the mean absolute error relative
@@ -149,10 +132,7 @@ def prediction(reveals: Sequence[Sequence[Reveal]]) -> dict[str, Any]:
 
 
 def policies(outcomes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Summarise the policies.
-
-    Args:
-        outcomes: of :func:`simulate`, one a seed.
+    """Summarise the outcomes of :func:`simulate`, one a seed.
 
     Returns:
         For each policy accuracy and mean S' with intervals, and the advisor's paired difference to it in accuracy,
@@ -162,9 +142,13 @@ def policies(outcomes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ours = [outcome["accuracy"][ADVISOR] for outcome in outcomes]
     for policy in outcomes[0]["accuracy"]:
         values = [outcome["accuracy"][policy] for outcome in outcomes]
-        entry: dict[str, Any] = {"policy": policy, "values": values, "accuracy": mean_interval(values)._asdict()}
-        entry["scale"] = mean_interval([outcome["scale"][policy] for outcome in outcomes])._asdict()
-        entry["least"] = min(outcome["least"][policy] for outcome in outcomes)
+        entry: dict[str, Any] = {
+            "policy": policy,
+            "values": values,
+            "accuracy": mean_interval(values)._asdict(),
+            "scale": mean_interval([outcome["scale"][policy] for outcome in outcomes])._asdict(),
+            "least": min(outcome["least"][policy] for outcome in outcomes),
+        }
         if policy not in (ADVISOR, "start"):
             entry["advisor_less_this"] = paired_difference(ours, values)._asdict()
         result.append(entry)
@@ -180,19 +164,16 @@ def _stops_of_seed(train: LoadedFeatures, settings: Mapping[str, Any], seed: int
         order = np.random.default_rng(derive_seed(seed, label)).permutation(len(members))
         samples = train.features[members[torch.from_numpy(order)]]
         found.append(stops(samples, settings["stop_batch"], settings["thresholds"], derive_seed(seed, label, 1)))
-    return [
-        {**entries[0], **{part: float(np.mean([entry[part] for entry in entries])) for part in ("count", "left")}}
-        for entries in zip(*found, strict=True)
-    ]
+    return _averaged(found, fmean)
 
 
-def _summary_of_stops(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+def _averaged(
+    lists: Sequence[Sequence[Mapping[str, Any]]], average: Callable[[list[float]], Any]
+) -> list[dict[str, Any]]:
+    """Average count and missing share of each rule and threshold over lists of them."""
     return [
-        {
-            **entries[0],
-            **{part: mean_interval([entry[part] for entry in entries])._asdict() for part in ("count", "left")},
-        }
-        for entries in zip(*seeds, strict=True)
+        {**entries[0], **{part: average([entry[part] for entry in entries]) for part in ("count", "left")}}
+        for entries in zip(*lists, strict=True)
     ]
 
 
@@ -201,13 +182,17 @@ def draw(result: Mapping[str, Any]) -> Figure:
     rows = result["datasets"]
     figure, axes = new_figure(11.0, 3.4 * len(rows), len(rows), 3)
     for number, entry in enumerate(rows):
-        left, middle, right = axes[3 * number : 3 * number + 3]
-        _predictions(left, entry)
-        _stops(middle, entry["stops"])
-        _accuracies(right, entry["policies"])
-        left.set_title(f"{entry['dataset']}: a batch of {entry['batch']}", fontsize=9)
-        middle.set_title(f"{entry['dataset']}: where the rule stops, batches of {entry['stop_batch']}", fontsize=9)
-        right.set_title(f"{entry['dataset']}: after {entry['budget']} further images", fontsize=9)
+        panels = axes[3 * number : 3 * number + 3]
+        _predictions(panels[0], entry)
+        _stops(panels[1], entry["stops"])
+        _accuracies(panels[2], entry["policies"])
+        titles = (
+            f"a batch of {entry['batch']}",
+            f"where the rule stops, batches of {entry['stop_batch']}",
+            f"after {entry['budget']} further images",
+        )
+        for ax, title in zip(panels, titles, strict=True):
+            ax.set_title(f"{entry['dataset']}: {title}", fontsize=9)
     return figure
 
 
@@ -219,25 +204,21 @@ def _predictions(ax: Axes, entry: Mapping[str, Any]) -> None:
     ax.plot(reach, reach, color="#888888", linewidth=0.8, linestyle="--")
     value, error = found["predicted"]["correlation"]["mean"], found["predicted"]["error"]["mean"]
     ax.text(0.04, 0.96, f"r = {value:.2f}, error {100 * error:.0f} %", transform=ax.transAxes, va="top", fontsize=8)
-    ax.set_xlabel("predicted increment of S' (bits)")
-    ax.set_ylabel("revealed (bits)")
+    ax.set(xlabel="predicted increment of S' (bits)", ylabel="revealed (bits)")
 
 
 def _stops(ax: Axes, stops: list[Any]) -> None:
     for number, rule in enumerate(dict.fromkeys(stop["rule"] for stop in stops)):
         rows = [stop for stop in stops if stop["rule"] == rule]
-        left = 100.0 * finite([row["left"]["mean"] for row in rows])
-        widths = 100.0 * np.nan_to_num(finite([row["left"]["half_width"] for row in rows]))
+        left, reach = (100.0 * part for part in means_and_reaches(row["left"] for row in rows))
         counts = finite([row["count"]["mean"] for row in rows])
         colour, marker = series_style(number)
-        ax.errorbar(counts, left, yerr=widths, color=colour, marker=marker, markersize=4, capsize=2, label=rule)
+        ax.errorbar(counts, left, yerr=reach, color=colour, marker=marker, markersize=4, capsize=2, label=rule)
         if number == 0:
             for row, x, y in zip(rows, counts, left, strict=True):
                 ax.annotate(f"{100 * row['threshold']:g} %", (x, y), (-4, -10), textcoords="offset points", fontsize=7,
                             ha="right")  # fmt: skip
-    ax.set_ylim(bottom=0.0)
-    ax.set_xlabel("images of a class at the stop")
-    ax.set_ylabel("S' still missing (%)")
+    ax.set(ylim=(0.0, None), xlabel="images of a class at the stop", ylabel="S' still missing (%)")
     ax.legend(fontsize=8, frameon=False, title="threshold on the increment", title_fontsize=8)
 
 
