@@ -82,8 +82,7 @@ def effective_numbers(counts: ArrayLike, beta: float) -> Tensor:
 
 def inverse_weights(counts: Tensor) -> Tensor:
     """Return 1/n of each class (C,), NaN where a class is absent."""
-    counts = torch.as_tensor(counts).double()
-    return torch.where(counts > 0, 1.0 / counts, float("nan"))
+    return class_balanced_weights(counts, 1.0)
 
 
 def sqrt_inverse_weights(counts: Tensor) -> Tensor:

@@ -121,6 +121,7 @@ SWITCH = Rule("true or false", lambda value: isinstance(value, bool), read=read_
 # Profiles of class sizes that an imbalance factor makes, and those that leave it at 1.
 PROFILES = ("none", "exponential", "step")
 _PROFILE = one_of(*PROFILES, "per_class", "listed")
+POOL_MODES = ("indexed", "fifo")
 CONTROLLED = ("matched", "oas", "ledoit_wolf", "extrapolated")
 # Eigenvalues of a class that a measurement keeps at most.
 MOST_EIGENVALUES = 64
@@ -188,7 +189,7 @@ RULES: dict[str, Rule] = {
     "alpha": at_least(1),
     "power": at_least(0),
     "interclass": SWITCH,
-    "pool": one_of("indexed", "fifo"),
+    "pool": one_of(*POOL_MODES),
     "num_features": integer(1),
     "floor": within("(0, 1]"),
     "max_ratio": at_least(1),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,6 @@ from semscale_pl.geometry.volumes import Ratio
 from semscale_pl.options import RULES, check
 from semscale_pl.validation import check_floating
 
-Mode = Literal["indexed", "fifo"]
 _STORAGE_DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16", "float64")}
 _WARN_ABOVE_BYTES = 4 * 2**30
 
@@ -66,7 +64,7 @@ class FeaturePool(nn.Module):
         capacity: int,
         num_features: int,
         num_classes: int,
-        mode: Mode | str = "indexed",
+        mode: str = "indexed",
         storage_dtype: torch.dtype | str = torch.float32,
         *,
         validate_args: bool = True,

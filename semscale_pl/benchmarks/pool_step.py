@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,8 @@ from torch import Tensor
 from semscale_pl.benchmarks import parse_options, print_figures
 from semscale_pl.geometry import class_centres, interclass_weights, semantic_scale, semantic_scales
 from semscale_pl.geometry.moments import ClassMoments
-from semscale_pl.pool import FeaturePool, Mode
+from semscale_pl.options import POOL_MODES
+from semscale_pl.pool import FeaturePool
 
 _STEPS_A_ROUND = 5
 
@@ -196,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0.
     """
     defaults = {name: value.default for name, value in inspect.signature(run).parameters.items()}
-    options, as_json = parse_options(str(__doc__), arguments, defaults, {"mode": get_args(Mode)})
+    options, as_json = parse_options(str(__doc__), arguments, defaults, {"mode": POOL_MODES})
     with threadpool_limits(options.pop("threads")):
         found = run(**options)
     print_figures(found, render(found), as_json)

@@ -20,7 +20,7 @@ from semscale_pl.cli.command import (
     new_folder,
     read_list,
 )
-from semscale_pl.config.composing import config_dir
+from semscale_pl.config.composing import config_groups
 from semscale_pl.config.errors import OK
 from semscale_pl.memory import left_of, parse_bytes, resident
 from semscale_pl.options import RULES
@@ -218,7 +218,7 @@ def _check_model(call: Call) -> None:
 
 
 def _check_overrides(call: Call, typed: dict[str, str], sources: list[str]) -> None:
-    groups = {path.name for path in config_dir().iterdir() if path.is_dir()}
+    groups = config_groups()
     for key in typed:
         plain = key.lstrip("+~")
         if not ("." in plain or plain in groups or plain in _PLAIN_OVERRIDES):

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from semscale_pl.config.composing import composed_from, config_dir
+from semscale_pl.config.composing import composed_from, config_groups
 from semscale_pl.config.errors import WrongCallError, did_you_mean
 from semscale_pl.config.moved import with_current_names
 from semscale_pl.options import Rule, rule_of
@@ -154,7 +154,7 @@ def _rules(tree: Mapping[Any, Any], *owners: str, prefix: str = "") -> Iterator[
 
 def _check_top_level(cfg: DictConfig) -> None:
     """Refuse a key that `+key=value` added and nothing reads."""
-    known = {*_PLAIN_KEYS, *(path.name for path in config_dir().iterdir() if path.is_dir())}
+    known = {*_PLAIN_KEYS, *config_groups()}
     for key in map(str, cfg):
         if key not in known:
             raise WrongCallError(f"Unknown key `{key}`.{did_you_mean(key, known)} Nothing reads it.")

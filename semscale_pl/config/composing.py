@@ -23,6 +23,11 @@ def experiments_dir() -> Path:
     return _beside_package("experiments")
 
 
+def config_groups() -> set[str]:
+    """Return the names of the groups of options, such as ``loss``."""
+    return {path.name for path in config_dir().iterdir() if path.is_dir()}
+
+
 def composed_from(name: str, overrides: Sequence[str] = ()) -> DictConfig:
     """Compose a file of conf/, whatever Hydra was at before."""
     from hydra import compose, initialize_config_dir

@@ -13,7 +13,7 @@ from hydra.errors import ConfigCompositionException, HydraException, Instantiati
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from semscale_pl.config.composing import composed_from, config_dir
+from semscale_pl.config.composing import composed_from, config_dir, config_groups
 from semscale_pl.config.leftovers import clear_run_folder
 from semscale_pl.files import CannotWriteError
 
@@ -175,7 +175,7 @@ def _known_keys(config_name: str) -> list[str]:
         tree = OmegaConf.to_container(composed_from(config_name), resolve=False)
     except (HydraException, OmegaConfBaseException):
         return []
-    return [*dotted_keys(tree), *(path.name for path in config_dir().iterdir() if path.is_dir())]
+    return [*dotted_keys(tree), *config_groups()]
 
 
 def _interpolation(error: BaseException) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from semscale_pl.config.composing import config_dir
+from semscale_pl.config.composing import config_dir, config_groups
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -39,7 +39,8 @@ def check_sweep(config_name: str, arguments: Sequence[str], check: Callable[[Dic
         return
     parsed = OverridesParser.create().parse_overrides(overrides)
     batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-    shared = {override.key_or_group for override in parsed if override.input_line in settings_of_swept(parsed)}
+    settings = settings_of_swept(parsed)
+    shared = {override.key_or_group for override in parsed if override.input_line in settings}
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         for job in islice((job for batch in batches for job in batch), MOST_JOBS):
             check(compose(config_name, overrides=_meant(job, shared)))
@@ -67,8 +68,7 @@ def settings_of_swept(overrides: Sequence[Override]) -> set[str]:
     """Return the lines that set one value inside a group which is swept over."""
     from hydra.core.override_parser.types import OverrideType
 
-    swept = {override.key_or_group for override in overrides if override.is_sweep_override()}
-    groups = {name for name in swept if (config_dir() / name).is_dir()}
+    groups = {override.key_or_group for override in overrides if override.is_sweep_override()} & config_groups()
     return {
         str(override.input_line)
         for override in overrides
