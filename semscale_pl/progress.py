@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 SECONDS_BETWEEN_REFRESHES = 0.1
@@ -14,7 +15,7 @@ GROWTH = 1.5
 Item = TypeVar("Item")
 
 
-class Progress:
+class Progress(AbstractContextManager["Progress"]):
     """Show on stderr how much is done and how long the rest will take; a context manager, which closes the display.
 
     On a terminal one line with a bar is kept up to date and goes when the work is done. Elsewhere plain lines are
@@ -43,9 +44,6 @@ class Progress:
         self._next_line, self._refreshed = quiet, 0.0
         self._bar: Any = None
         self._task: Any = None
-
-    def __enter__(self) -> Progress:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

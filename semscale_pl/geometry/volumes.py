@@ -153,15 +153,11 @@ def centred_blocks(features: Tensor, scale: float, center: bool) -> Iterator[Ten
         (k, n) with n = min(m, d): rows of the centred matrix where m >= d, else columns.
     """
     num_rows, dim = features.shape
-    if num_rows >= dim:
-        yield from _row_blocks(features, scale, center)
+    if num_rows < dim:
+        columns = features.split(num_lines(num_rows), dim=1)
+        yield from (centred(block.double(), scale, center).T for block in columns)
         return
-    for block in features.split(num_lines(num_rows), dim=1):
-        yield centred(block.double(), scale, center).T
-
-
-def _row_blocks(features: Tensor, scale: float, center: bool) -> Iterator[Tensor]:
-    blocks = features.split(num_lines(features.shape[1]))
+    blocks = features.split(num_lines(dim))
     if not center:
         yield from (block.double() * scale for block in blocks)
         return
@@ -169,9 +165,8 @@ def _row_blocks(features: Tensor, scale: float, center: bool) -> Iterator[Tensor
     total = torch.zeros_like(first)
     for block in blocks:
         total += (block.double() - first).sum(0)
-    mean = total / features.shape[0]
-    for block in blocks:
-        yield (block.double() - first).sub_(mean).mul_(scale)
+    mean = total / num_rows
+    yield from ((block.double() - first).sub_(mean).mul_(scale) for block in blocks)
 
 
 def centred(features: Tensor, scale: float, center: bool = True) -> Tensor:
