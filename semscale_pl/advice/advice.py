@@ -102,9 +102,6 @@ def advise(
         seed: of the orders.
         progress: called after each class with how many are done, of how many.
 
-    Returns:
-        The advice.
-
     Raises:
         TypeError: features or labels are of another type.
         ValueError: their shapes do not match, a class has no sample, or a number is out of range.
@@ -132,19 +129,18 @@ def advise(
         growth = fit_growth(samples, orders=orders, seed=derive_seed(seed, label, 1))
         growths.append(growth)
         # A class too small for the rule has increments of NaN, for which `stop` is False: it goes on.
-        entry = ClassAdvice(
-            name=str(name),
-            count=len(samples),
-            scale=float(semantic_scale(samples)),
-            increment=increment.mean,
-            low=increment.low,
-            high=increment.high,
-            stop=increment.mean < threshold,
-            certain=increment.high < threshold or increment.low >= threshold,
-            next_gain=growth.gain(len(samples), batch) if growth else math.nan,
-            enough=growth.enough(batch, threshold) if growth else None,
+        entries.append(
+            ClassAdvice(
+                str(name),
+                len(samples),
+                float(semantic_scale(samples)),
+                *increment,
+                stop=increment.mean < threshold,
+                certain=increment.high < threshold or increment.low >= threshold,
+                next_gain=growth.gain(len(samples), batch) if growth else math.nan,
+                enough=growth.enough(batch, threshold) if growth else None,
+            )
         )
-        entries.append(entry)
         if progress is not None:
             progress(label + 1, len(class_names))
     numbers, unspent = allocate(growths, [entry.count for entry in entries], budget, batch, threshold)
@@ -186,9 +182,6 @@ def allocate(
         batch: samples at a time.
         threshold: relative gain below which a batch is not worth it.
         gain: what is largest: ``relative``, the increment of the paper's rule, or ``absolute``, bits.
-
-    Returns:
-        Samples for each class, and what is left.
 
     Raises:
         ValueError: a number is out of range, the lists differ in length, or there is no such gain.

@@ -48,10 +48,6 @@ def last_increment(samples: Tensor, batch: int, *, orders: int = 20, level: floa
         batch: samples collected at a time.
         orders: how many.
         level: share of the orders within the interval, in (0, 1).
-        seed: of the orders.
-
-    Returns:
-        The increment.
 
     Raises:
         TypeError: the samples are not a floating-point tensor.
@@ -67,26 +63,20 @@ def last_increment(samples: Tensor, batch: int, *, orders: int = 20, level: floa
     """
     _check_collection(samples, batch, orders)
     check(level=level)
-    before = len(samples) - batch
+    unknown, before = Increment(math.nan, math.nan, math.nan), len(samples) - batch
     if before < 2:
-        return Increment(math.nan, math.nan, math.nan)
+        return unknown
     earlier = scales_of_orders(samples, [before], orders, seed)[0]
     values = (semantic_scale(samples) - earlier) / earlier
     if not bool(values.isfinite().all()):
-        return Increment(math.nan, math.nan, math.nan)
+        return unknown
     tail = (1.0 - level) / 2.0
     return Increment(float(values.mean()), float(values.quantile(tail)), float(values.quantile(1.0 - tail)))
 
 
 @torch.no_grad()
 def scales_of_orders(samples: Tensor, sizes: list[int], orders: int, seed: int = 0) -> Tensor:
-    """Compute S' of the first samples of random orders.
-
-    Args:
-        samples: (n, d) of one class.
-        sizes: numbers of samples, from 1 to n.
-        orders: how many.
-        seed: of the orders; an order is the same for every size.
+    """Compute S' of the first samples (n, d) of random orders, which are the same for every size from 1 to n.
 
     Returns:
         (len(sizes), orders) bits.
@@ -101,15 +91,7 @@ def scales_of_orders(samples: Tensor, sizes: list[int], orders: int, seed: int =
 
 
 def scales_of_subsets(samples: Tensor, rows: Tensor) -> Tensor:
-    """Compute S' of several subsets of one size.
-
-    Args:
-        samples: (n, d).
-        rows: (K, m) row indices of each subset.
-
-    Returns:
-        (K,) bits.
-    """
+    """Compute S' in bits (K,) of subsets of samples (n, d), whose row indices are (K, m)."""
     labels = torch.arange(len(rows)).repeat_interleave(rows.shape[1])
     return semantic_scales(samples[rows.flatten()], labels, len(rows))
 
@@ -133,26 +115,13 @@ class Growth(NamedTuple):
         return self.ceiling * part / (part + self.half**self.power)
 
     def gain(self, count: float, batch: int, relative: bool = True) -> float:
-        """Return by how much a further batch raises S', as a share of the present S' or in bits.
-
-        Args:
-            count: samples there are, at least 2 for the share.
-            batch: samples to come.
-            relative: a share instead of bits.
-        """
+        """Return by how much a further batch raises S', as a share of that of ``count`` (at least 2), or in bits."""
         before = self.bits(count)
         difference = self.bits(count + batch) - before
         return difference / before if relative else difference
 
     def enough(self, batch: int, threshold: float) -> int | None:
-        """Return the least number of samples from which a further batch adds less than a share of S'.
-
-        Args:
-            batch: samples collected at a time.
-            threshold: above 0.
-
-        Returns:
-            The number; None where it is beyond 10^9.
+        """Return the least number of samples from which a batch adds less than a share of S'; None beyond 10^9.
 
         Example:
             >>> Growth(10.0, 9.0, 1.0).enough(10, 0.05)
@@ -180,7 +149,6 @@ def fit_growth(samples: Tensor, *, orders: int = 10, points: int = 8, seed: int 
         samples: (n, d) of one class.
         orders: random parts of each size.
         points: sizes, the largest of them n.
-        seed: of the parts.
 
     Returns:
         The curve; None for fewer than six samples, or identical ones.
@@ -205,7 +173,7 @@ def fit_curve(sizes: list[int], bits: list[float]) -> Growth | None:
         bits: S' of each.
 
     Returns:
-        The curve; None where a value is 0.
+        The curve; None for fewer than three sizes, or where a value is 0.
     """
     from scipy.optimize import least_squares
 

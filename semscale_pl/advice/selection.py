@@ -17,15 +17,7 @@ from semscale_pl.validation import check_features, check_labels
 
 
 def random_rows(num_rows: int, size: int, seed: int = 0) -> Tensor:
-    """Draw k of N samples without replacement.
-
-    Args:
-        num_rows: N.
-        size: k, from 1 to N.
-        seed: of the draw.
-
-    Returns:
-        (k,) int64 rows in random order; those of a smaller k are the first of a larger one.
+    """Draw k of N samples without replacement, in random order; those of a smaller k are the first of a larger one.
 
     Raises:
         ValueError: the size is out of range.
@@ -37,20 +29,9 @@ def random_rows(num_rows: int, size: int, seed: int = 0) -> Tensor:
 
 @torch.no_grad()
 def best_of_draws(features: Tensor, size: int, draws: int = 100, seed: int = 0) -> Tensor:
-    """Draw k samples many times and keep the draw with the largest semantic scale S'.
+    """Draw k samples many times and keep the draw with the largest semantic scale S', of equal ones the first.
 
-    Args:
-        features: (N, d) of one class.
-        size: k, from 1 to N.
-        draws: number of draws, at least 1.
-        seed: of the draws; the first is that of :func:`random_rows` with ``derive_seed(seed, 0)``.
-
-    Returns:
-        (k,) int64 rows; of equal draws the first.
-
-    Raises:
-        TypeError: the features are not a floating-point tensor.
-        ValueError: they are not a finite matrix, or a number is out of range.
+    Arguments and errors are those of :func:`select`; the first draw is :func:`random_rows` of ``derive_seed(seed, 0)``.
 
     Reference: Ma et al. (ICLR 2023), appendix I1.
     """
@@ -81,18 +62,9 @@ def greedy(features: Tensor, size: int) -> Greedy:
     Z is centred at the mean of the whole class, which makes the objective monotone and submodular: the choice reaches
     at least 1 - 1/e of the optimum (Nemhauser et al., 1978), and finding more is NP-hard in general. With
     P = (I + d/k Z_A^T Z_A)^-1, sample z adds log(1 + d/k z^T P z), and choosing it takes a rank-one term off P. So one
-    step costs a product of all features with one vector, and everything O(N d k).
+    step costs a product of all features with one vector, and everything O(N d k). Of equal gains the first is taken.
 
-    Args:
-        features: (N, d) of one class.
-        size: k, from 1 to N.
-
-    Returns:
-        The rows and the bits they reach; of equal gains the first row is taken.
-
-    Raises:
-        TypeError: the features are not a floating-point tensor.
-        ValueError: they are not a finite, non-empty matrix, or the size is out of range.
+    Arguments and errors are those of :func:`select`.
 
     Example:
         >>> greedy(torch.tensor([[9.0, 0.0], [8.0, 0.0], [-17.0, 0.0], [0.0, 5.0], [0.0, -5.0]]), 2).rows.tolist()
@@ -124,16 +96,7 @@ def greedy(features: Tensor, size: int) -> Greedy:
 def herding(features: Tensor, size: int) -> Tensor:
     """Choose samples one by one so that the mean of the chosen ones stays closest to the mean of all.
 
-    Args:
-        features: (N, d) of one class.
-        size: k, from 1 to N.
-
-    Returns:
-        (k,) int64 rows, each chosen once; those of a smaller k are the first of a larger one.
-
-    Raises:
-        TypeError: the features are not a floating-point tensor.
-        ValueError: they are not a finite, non-empty matrix, or the size is out of range.
+    Those of a smaller k are the first of a larger one. Arguments and errors are those of :func:`select`.
 
     Example:
         >>> herding(torch.tensor([[0.0], [1.0], [3.0], [4.0], [9.0]]), 2).tolist()
@@ -161,18 +124,8 @@ def herding(features: Tensor, size: int) -> Tensor:
 def k_centre(features: Tensor, size: int) -> Tensor:
     """Choose the sample nearest to the mean, then again and again the one farthest from all chosen ones.
 
-    The largest distance of a sample to its nearest chosen one is at most twice the smallest possible.
-
-    Args:
-        features: (N, d) of one class.
-        size: k, from 1 to N.
-
-    Returns:
-        (k,) int64 rows; those of a smaller k are the first of a larger one.
-
-    Raises:
-        TypeError: the features are not a floating-point tensor.
-        ValueError: they are not a finite, non-empty matrix, or the size is out of range.
+    The largest distance of a sample to its nearest chosen one is at most twice the smallest possible. Those of a
+    smaller k are the first of a larger one. Arguments and errors are those of :func:`select`.
 
     Example:
         >>> k_centre(torch.tensor([[0.0], [1.0], [3.0], [4.0], [9.0]]), 3).tolist()
@@ -211,11 +164,11 @@ def select(features: Tensor, size: int, method: str = "greedy", seed: int = 0) -
         seed: of the methods that draw.
 
     Returns:
-        (k,) int64 rows.
+        (k,) int64 rows, each chosen once.
 
     Raises:
         TypeError: the features are not a floating-point tensor.
-        ValueError: there is no such method, or what the method itself refuses.
+        ValueError: they are not a finite, non-empty matrix, there is no such method, or a number is out of range.
 
     Example:
         >>> select(torch.tensor([[0.0], [1.0], [9.0]]), 1).tolist()
@@ -251,27 +204,17 @@ def coverage(features: Tensor, rows: Tensor, size: int | None = None) -> Tensor:
     check_features(features, min_rows=1)
     num_rows, dim = features.shape
     if rows.ndim != 1 or (len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < num_rows):
-        raise ValueError(
-            f"Expected `rows` to be a vector of numbers from 0 to {num_rows - 1}, but got {rows.tolist()}."
-        )
-    divisor = len(rows) if size is None else size
+        numbers = f"a vector of numbers from 0 to {num_rows - 1}"
+        raise ValueError(f"Expected `rows` to be {numbers}, but got {rows.tolist()}.")
     if size is not None and size < 1:
         raise ValueError(f"Expected `size` to be at least 1, but got {size}.")
     if not len(rows):
         return features.new_zeros((), dtype=torch.float64)
-    return volume(_around_mean(features)[rows], ratio=dim * len(rows) / divisor, center=False)
+    return volume(_around_mean(features)[rows], ratio=dim * len(rows) / (size or len(rows)), center=False)
 
 
 def covering_radius(features: Tensor, rows: Tensor) -> Tensor:
-    """Return the largest distance of a sample to its nearest chosen one.
-
-    Args:
-        features: (N, d).
-        rows: (k,) of the chosen ones, k >= 1.
-
-    Returns:
-        () float64.
-    """
+    """Return the largest distance of a sample (N, d) to its nearest chosen row (k,), k >= 1; () float64."""
     centred = _around_mean(features)
     nearest = torch.stack([_squared_distances(centred, int(row)) for row in rows]).amin(0)
     return nearest.max().clamp_min(0.0).sqrt()
@@ -307,11 +250,7 @@ def shrink(
         features: (N, d).
         labels: (N,) integers from 0.
         keep_volume: share of each class's S' to keep, in (0, 1].
-        method: as in :func:`select`.
-        seed: of the methods that draw.
-
-    Returns:
-        The rows kept, with counts and scales of each class.
+        method: as in :func:`select`, like the seed.
 
     Raises:
         TypeError: features or labels are of another type.
@@ -323,11 +262,11 @@ def shrink(
         [0, 4, 5]
     """
     check_features(features, min_rows=1)
-    check_labels(labels, len(features), int(labels.max()) + 1 if len(labels) else 1)
+    num_classes = int(labels.max()) + 1 if len(labels) else 1
+    check_labels(labels, len(features), num_classes)
     check_choice(method, tuple(METHODS), "method")
     if not 0.0 < keep_volume <= 1.0:
         raise ValueError(f"Expected `keep_volume` to be above 0 and at most 1, but got {keep_volume}.")
-    num_classes = int(labels.max()) + 1
     counts = torch.zeros(num_classes, dtype=torch.int64)
     scales = torch.full((num_classes,), torch.nan, dtype=torch.float64)
     full_scales, kept = scales.clone(), []

@@ -25,13 +25,10 @@ NETWORKS: dict[str, tuple[Callable[[bool], Any], tuple[int, int, int]]] = {
 
 
 def compare(name: str, batch_size: int = 128, steps: int = 8, device: str = "cpu") -> dict[str, Any]:
-    """Time forward and backward passes of one network in both memory formats, in turn.
+    """Time forward and backward passes of one of :data:`NETWORKS` in both memory formats, in turn.
 
     Args:
-        name: of :data:`NETWORKS`.
-        batch_size: images of a step.
         steps: timed steps of each, after one that warms up.
-        device: torch device.
 
     Returns:
         Medians in milliseconds and their ratio; processor time on the CPU, which other work on the machine hardly
@@ -58,14 +55,7 @@ def compare(name: str, batch_size: int = 128, steps: int = 8, device: str = "cpu
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the figures of every network.
-
-    Args:
-        arguments: of the command line.
-
-    Returns:
-        0.
-    """
+    """Print the figures of every network; return 0."""
     options, as_json = parse_options(str(__doc__), arguments, {"device": "cpu", "steps": 8})
     for name in NETWORKS:
         found = compare(name, steps=options["steps"], device=options["device"])

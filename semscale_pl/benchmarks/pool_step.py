@@ -44,23 +44,18 @@ def run(
 
     Args:
         num_samples: capacity of the pool.
-        num_classes: C.
         largest: images of the largest class.
         smallest: images of the smallest class.
-        batch_size: rows of a step.
-        num_features: d.
         mode: of the pool, ``indexed`` or ``fifo``.
         rounds: repetitions; medians are reported.
-        seed: of the features and of the batches.
 
     Returns:
         The setting, ``milliseconds`` of each contender, ``times_faster`` of the step than each rival,
         ``deviation_bits`` of the step's scales from the full recomputation, and the machine.
     """
     generator = torch.Generator().manual_seed(seed)
-    labels = long_tail_labels(num_samples, num_classes, largest, smallest)[
-        torch.randperm(num_samples, generator=generator)
-    ]
+    in_order = long_tail_labels(num_samples, num_classes, largest, smallest)
+    labels = in_order[torch.randperm(num_samples, generator=generator)]
     pool = filled_pool(labels, num_classes, num_features, mode, generator)
     features, spare = pool.contents()[0], ClassMoments(num_classes, num_features)
     by_class = [features[labels == label].numpy() for label in range(num_classes)]
@@ -77,12 +72,13 @@ def run(
             seconds[name].append(_timed(rival))
     median = {name: float(np.median(times)) * 1e3 for name, times in seconds.items()}
     deviation = (pool.scales() - semantic_scales(*pool.contents(), num_classes)).abs().nan_to_num(0.0).max()
+    counts = labels.bincount(minlength=num_classes)
     return {
         "setting": {
             "num_samples": num_samples,
             "num_classes": num_classes,
-            "largest_class": int(labels.bincount().max()),
-            "smallest_class": int(labels.bincount(minlength=num_classes).min()),
+            "largest_class": int(counts.max()),
+            "smallest_class": int(counts.min()),
             "batch_size": batch_size,
             "num_features": num_features,
             "mode": mode,
@@ -188,14 +184,7 @@ def _timed(function: Callable[[], Any]) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the figures of one pool.
-
-    Args:
-        arguments: of the command line.
-
-    Returns:
-        0.
-    """
+    """Print the figures of one pool; return 0."""
     defaults = {name: value.default for name, value in inspect.signature(run).parameters.items()}
     options, as_json = parse_options(str(__doc__), arguments, defaults, {"mode": POOL_MODES})
     with threadpool_limits(options.pop("threads")):

@@ -26,11 +26,9 @@ def run(
     """Time training steps of a CIFAR ResNet with the callback in the slot, and within each step the callback alone.
 
     Args:
-        batch_size: images of a step.
         steps: timed steps, after two that warm up.
         depth: of the ResNet.
         factor: imbalance factor of the 100 classes of at most 500 images.
-        device: torch device.
 
     Returns:
         Medians in milliseconds and the callback's share of a step.
@@ -79,14 +77,7 @@ def _callback(counts: torch.Tensor, labels: torch.Tensor, device: str) -> Semant
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the figures for two batch sizes.
-
-    Args:
-        arguments: of the command line.
-
-    Returns:
-        0.
-    """
+    """Print the figures for two batch sizes; return 0."""
     options, as_json = parse_options(str(__doc__), arguments, {"device": "cpu", "steps": 12})
     for batch_size in (64, 128):
         found = run(batch_size, options["steps"], device=options["device"])
