@@ -17,20 +17,19 @@ from semscale_pl.features.source import Rows, check_matrix, choose_key, picked, 
 
 # A page fault brings in up to 2 MiB around it: what lies between the wanted rows becomes resident, too.
 _FAULT, _RESIDENT = 2**21, 2**24
-# Bytes of a piece, about what the cache of one core takes.
-_PIECE = 2**20
+# Bytes of a piece of mapped rows, about what the cache of one core takes, and of a block that is decompressed.
+_PIECE, _BLOCK_BYTES = 2**20, 2**23
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
 
 
 class MappedRows:
-    """A matrix of numbers that lies uncompressed in a file.
+    """A matrix of numbers (N, d) that lies uncompressed in a file.
 
     Args:
-        path: of the file.
-        shape: (N, d).
-        dtype: of the numbers as stored.
+        path, shape, dtype: of the file, the matrix and its numbers as stored.
         offset: of the first number, in bytes.
         order: ``C`` for rows one after the other, ``F`` for columns.
-        name: for messages.
+        name: for messages; that of the file unless given.
 
     Raises:
         ValueError: the file is shorter than that.
@@ -56,7 +55,7 @@ class MappedRows:
         self._is_plain = self._by_rows and self._matrix.dtype == self.dtype and self._matrix.flags.aligned
 
     def rows(self, wanted: np.ndarray, size: int) -> Iterator[np.ndarray]:
-        """Yield wanted rows in pieces, see :class:`semscale_pl.features.source.FeatureSource`."""
+        """Yield wanted rows, see :meth:`semscale_pl.features.source.Rows.rows`."""
         line = self.shape[1] * self.dtype.itemsize
         # Columns are gone through once for every piece: fewer and longer ones.
         height = max(1, min(size, _PIECE * (1 if self._by_rows else 8) // line))
@@ -73,19 +72,18 @@ class MappedRows:
             yield part
 
     def _gather(self, numbers: np.ndarray, part: np.ndarray) -> None:
-        if not self._by_rows:
+        if self._is_plain:
+            # In a mode that can fail, numpy gathers into an array of its own first.
+            np.take(self._matrix, numbers, 0, out=part, mode="clip")
+        elif self._by_rows:
+            part[:] = self._matrix[numbers]
+        else:
             span = int(numbers[-1] - numbers[0]) * self._matrix.itemsize + _FAULT
             width = max(1, _RESIDENT // span)
             for first in range(0, self.shape[1], width):
                 part[:, first : first + width] = self._matrix[:, first : first + width][numbers]
                 self._release()
-        elif self._is_plain:
-            # In a mode that can fail, numpy gathers into an array of its own first.
-            np.take(self._matrix, numbers, 0, out=part, mode="clip")
-            self._release()
-        else:
-            part[:] = self._matrix[numbers]
-            self._release()
+        self._release()
 
     def _release(self) -> None:
         """Let go of the pages; they stay in the system's cache, but do not count as memory of this process."""
@@ -95,9 +93,6 @@ class MappedRows:
 
 def npy_rows(path: Path) -> MappedRows:
     """Open the features of a .npy file.
-
-    Args:
-        path: of the file.
 
     Raises:
         ValueError: it is no .npy file, holds no matrix of numbers, or is cut off.
@@ -111,10 +106,6 @@ def npy_rows(path: Path) -> MappedRows:
 def read_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], str, np.dtype]:
     """Read shape, order and type of an array and leave the file at its first number.
 
-    Args:
-        file: at the beginning of the array.
-        name: for messages.
-
     Raises:
         ValueError: this is no array in numpy's format, or one of Python objects.
     """
@@ -126,41 +117,18 @@ def read_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], str, np.dty
         raise ValueError(
             f"Expected {name} to be an array in numpy's format, but its header cannot be read. Save it with np.save."
         ) from error
-    refuse_objects(dtype, name)
-    if any(size < 0 for size in shape):
-        raise ValueError(f"Expected {name} to have a shape, but its header says {shape}. Save it again.")
-    return shape, "F" if fortran else "C", dtype
-
-
-def refuse_objects(dtype: np.dtype, name: str) -> None:
-    """Refuse an array that only unpickling could read.
-
-    Raises:
-        ValueError: the type holds Python objects.
-    """
     if dtype.hasobject:
         raise ValueError(
             f"Expected {name} to hold plain numbers or words, but got Python objects, which are pickled. Reading them "
             "could run code: save the array as floats, labels as integers or fixed-width text."
         )
-
-
-def npy_labels(path: Path) -> np.ndarray:
-    """Read a whole .npy file, without unpickling.
-
-    Raises:
-        ValueError: it is no array of plain values, or is cut off.
-    """
-    with path.open("rb") as file:
-        return read_array(file, path.name)
+    if any(size < 0 for size in shape):
+        raise ValueError(f"Expected {name} to have a shape, but its header says {shape}. Save it again.")
+    return shape, "F" if fortran else "C", dtype
 
 
 def read_array(file: BinaryIO, name: str) -> np.ndarray:
-    """Read a whole array of plain values.
-
-    Args:
-        file: at its beginning.
-        name: for messages.
+    """Read a whole array of plain values, without unpickling.
 
     Raises:
         ValueError: it is no such array, or is cut off.
@@ -177,16 +145,8 @@ def read_array(file: BinaryIO, name: str) -> np.ndarray:
     return values.reshape(shape, order=order)  # type: ignore[call-overload]
 
 
-_BLOCK_BYTES = 2**23
-_LOCAL_HEADER = struct.Struct("<4s22xHH")
-
-
 class NpzRows:
     """A compressed matrix in an archive; every call reads it from its beginning.
-
-    Args:
-        path: of the archive.
-        member: name in the archive.
 
     Raises:
         ValueError: the member holds no matrix of numbers.
@@ -228,13 +188,7 @@ class NpzRows:
 
 
 def npz_parts(path: Path) -> tuple[Rows, np.ndarray | None]:
-    """Open an archive that ``np.savez`` or ``np.savez_compressed`` wrote.
-
-    Args:
-        path: of the archive, with a member ``features`` and perhaps ``labels``, or others as the messages say.
-
-    Returns:
-        Rows, and the labels if there are any.
+    """Open an archive of ``np.savez`` or ``np.savez_compressed``: its features, and its labels if there are any.
 
     Raises:
         ValueError: it is no archive, or lacks the features.
@@ -244,9 +198,14 @@ def npz_parts(path: Path) -> tuple[Rows, np.ndarray | None]:
             members = {name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")}
             key, label_key = choose_key(members, path.name), choose_key(members, path.name, labels=True)
             info = archive.getinfo(members[key])
-            labels = _labels(archive, members[label_key], path.name) if label_key else None
+            labels = None
+            if label_key:
+                with archive.open(members[label_key]) as file:
+                    labels = read_array(file, f"{members[label_key]} of {path.name}")  # type: ignore[arg-type]
             if info.compress_type == zipfile.ZIP_STORED:
-                _check_sum(archive, info)
+                with archive.open(info) as file:
+                    while file.read(_BLOCK_BYTES):  # compares the member with its checksum, which mapping passes by
+                        pass
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(
             f"Expected {path.name} to be an archive of np.savez, but it is damaged or no archive. Save it again."
@@ -254,22 +213,6 @@ def npz_parts(path: Path) -> tuple[Rows, np.ndarray | None]:
     if info.compress_type == zipfile.ZIP_STORED:
         return _mapped(path, info), labels
     return NpzRows(path, members[key]), labels
-
-
-def _labels(archive: zipfile.ZipFile, member: str, name: str) -> np.ndarray:
-    with archive.open(member) as file:
-        return read_array(file, f"{member} of {name}")  # type: ignore[arg-type]
-
-
-def _check_sum(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
-    """Compare a member with its checksum, which mapping it would pass by.
-
-    Raises:
-        zipfile.BadZipFile: they differ.
-    """
-    with archive.open(info) as file:
-        while file.read(_BLOCK_BYTES):
-            pass
 
 
 def _mapped(path: Path, info: zipfile.ZipInfo) -> MappedRows:

@@ -17,13 +17,7 @@ _MISSING = ("", "nan", "NaN", "-nan", "-NaN", "NA", "N/A", "n/a", "#N/A", "<NA>"
 
 
 class CsvRows:
-    """The number columns of a table; every call reads the file from its beginning.
-
-    Args:
-        path: of the file.
-        columns: d names.
-        num_rows: N.
-    """
+    """The number columns of a table; every call reads the file from its beginning."""
 
     dtype = np.dtype(np.float64)
 
@@ -49,9 +43,6 @@ def csv_parts(path: Path, label_column: str | None = None, labels_elsewhere: boo
         path: of the file.
         label_column: its name; a usual one such as ``label`` unless given.
         labels_elsewhere: whether the table may do without.
-
-    Returns:
-        Rows, and the labels if there are any.
 
     Raises:
         ValueError: there is no label column, a cell is no number, or the file is empty or damaged.
@@ -162,9 +153,7 @@ def _chunks(path: Path, numbers: list[str], **options: Any) -> Iterator[Any]:
 def _numbers(chunk: Any, start: int, name: str) -> np.ndarray:
     import pandas as pd
 
-    for column in chunk.columns:
-        if pd.api.types.is_numeric_dtype(chunk[column]):
-            continue
+    for column in chunk.select_dtypes(exclude=["number", "bool"]):
         parsed = pd.to_numeric(chunk[column], errors="coerce")
         wrong = np.flatnonzero(parsed.isna() & chunk[column].notna())
         if len(wrong):

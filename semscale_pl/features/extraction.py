@@ -11,7 +11,7 @@ from torch import Tensor
 
 from semscale_pl.features.arrays import MappedRows
 from semscale_pl.features.prepared import LoadedFeatures
-from semscale_pl.features.source import LabelledRows
+from semscale_pl.features.source import FeatureSource
 
 # Images (B, channels, height, width) to features (B, ...), which are flattened.
 Extract = Callable[[Tensor], Tensor]
@@ -22,7 +22,7 @@ Progress = Callable[[int, int], None]
 def load_extracted(
     batches: Batches, extract: Extract, class_names: Sequence[str], total: int, progress: Progress | None = None
 ) -> LoadedFeatures:
-    """Hold the features of all images in memory.
+    """Hold the features of all images in memory, in float32.
 
     Args:
         batches: of images, labels (B,) and anything else.
@@ -30,9 +30,6 @@ def load_extracted(
         class_names: C names.
         total: number of images, for the progress.
         progress: called after each batch with how many images are done, and of how many.
-
-    Returns:
-        Features in float32, labels and class names.
     """
     features, labels = zip(*_extracted(batches, extract, total, progress), strict=True)
     return LoadedFeatures(torch.cat(features), torch.cat(labels).long(), tuple(class_names))
@@ -46,20 +43,13 @@ def store_extracted(
     path: Path,
     name: str,
     progress: Progress | None = None,
-) -> LabelledRows:
+) -> FeatureSource:
     """Write the features of all images to a file of float32 numbers, a batch in memory at a time.
 
     Args:
-        batches: of images, labels (B,) and anything else.
-        extract: images to features.
-        class_names: C names.
-        total: number of images, for the progress.
+        batches, extract, class_names, total, progress: see :func:`load_extracted`.
         path: of the new file.
         name: of the images, for messages.
-        progress: called after each batch with how many images are done, and of how many.
-
-    Returns:
-        A :class:`semscale_pl.features.source.FeatureSource` that reads the file.
     """
     labels, dim = [], 0
     with path.open("wb") as file:
@@ -69,7 +59,7 @@ def store_extracted(
             dim = features.shape[1]
     numbers = np.concatenate(labels)
     rows = MappedRows(path, (len(numbers), dim), np.dtype(np.float32), 0, name=name)
-    return LabelledRows(rows, numbers, tuple(class_names), name)
+    return FeatureSource(rows, numbers, tuple(class_names), name)
 
 
 def _extracted(

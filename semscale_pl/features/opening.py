@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from semscale_pl.features.source import LabelledRows, Rows
+from semscale_pl.features.arrays import npy_rows, npz_parts, read_array
+from semscale_pl.features.csv_files import csv_labels, csv_parts, whole_or_words
+from semscale_pl.features.pt import pt_labels, pt_parts
+from semscale_pl.features.source import FeatureSource, Rows
 from semscale_pl.labels import encode_labels
 
 FORMATS = (".npy", ".npz", ".pt", ".parquet", ".csv")
@@ -18,16 +21,13 @@ _TABLES = (".parquet", ".csv")
 
 def open_features(
     features: str | Path, labels: str | Path | None = None, label_column: str | None = None
-) -> LabelledRows:
+) -> FeatureSource:
     """Open labelled features; the rows are read when they are asked for.
 
     Args:
         features: a .npy, .npz, .pt, .parquet or .csv file.
-        labels: a file with the labels, where they are not in the same one.
+        labels: a .npy, .pt, .csv or .txt file (one class a line), where the labels are not in the same one.
         label_column: of a table.
-
-    Returns:
-        A :class:`semscale_pl.features.source.FeatureSource`.
 
     Raises:
         ValueError: a file is missing, of an unknown format, damaged, or holds something else; one line says what.
@@ -41,59 +41,10 @@ def open_features(
         )
     rows, found = _parts(path, label_column, labels_elsewhere=other is not None)
     if other is not None:
-        found = read_labels(other, label_column)
+        found = _labels(other, label_column)
     if found is None:
         raise ValueError(f"Expected labels for {path.name}, but it holds features only. Pass labels=FILE.")
-    return LabelledRows(rows, *encode_labels(found, f"labels of {path.name}"), path.name)
-
-
-def read_labels(path: Path, label_column: str | None = None) -> np.ndarray:
-    """Read the labels of a file of their own.
-
-    Args:
-        path: a .npy, .pt, .csv or .txt file, the latter with one class a line.
-        label_column: of a table.
-
-    Raises:
-        ValueError: it cannot be read as labels.
-    """
-    if path.suffix.lower() == ".npy":
-        from semscale_pl.features.arrays import npy_labels
-
-        return npy_labels(path)
-    if path.suffix.lower() == ".txt":
-        return _lines(path)
-    if path.suffix.lower() == ".pt":
-        from semscale_pl.features.pt import pt_labels
-
-        return pt_labels(path)
-    from semscale_pl.features.csv_files import csv_labels
-
-    return csv_labels(path, label_column)
-
-
-def _parts(path: Path, label_column: str | None, labels_elsewhere: bool) -> tuple[Rows, np.ndarray | None]:
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
-        from semscale_pl.features.arrays import npy_rows
-
-        return npy_rows(path), None
-    if suffix == ".npz":
-        from semscale_pl.features.arrays import npz_parts
-
-        return npz_parts(path)
-    if suffix == ".pt":
-        from semscale_pl.features.pt import pt_parts
-
-        return pt_parts(path)
-    if suffix == ".parquet":
-        _check_pyarrow(path)
-        from semscale_pl.features.parquet import parquet_parts
-
-        return parquet_parts(path, label_column)
-    from semscale_pl.features.csv_files import csv_parts
-
-    return csv_parts(path, label_column, labels_elsewhere)
+    return FeatureSource(rows, *encode_labels(found, f"labels of {path.name}"), path.name)
 
 
 def _checked(file: str | Path, formats: tuple[str, ...], key: str) -> Path:
@@ -111,14 +62,32 @@ def _checked(file: str | Path, formats: tuple[str, ...], key: str) -> Path:
     return path
 
 
-def _check_pyarrow(path: Path) -> None:
+def _parts(path: Path, label_column: str | None, labels_elsewhere: bool) -> tuple[Rows, np.ndarray | None]:
+    match path.suffix.lower():
+        case ".npy":
+            return npy_rows(path), None
+        case ".npz":
+            return npz_parts(path)
+        case ".pt":
+            return pt_parts(path)
+        case ".csv":
+            return csv_parts(path, label_column, labels_elsewhere)
     if find_spec("pyarrow") is None:
         raise ValueError(f"Expected pyarrow, which reads {path.name}, but it is not installed. pip install pyarrow.")
+    from semscale_pl.features.parquet import parquet_parts
+
+    return parquet_parts(path, label_column)
 
 
-def _lines(path: Path) -> np.ndarray:
-    from semscale_pl.features.csv_files import whole_or_words
-
+def _labels(path: Path, label_column: str | None) -> np.ndarray:
+    match path.suffix.lower():
+        case ".npy":
+            with path.open("rb") as file:
+                return read_array(file, path.name)
+        case ".pt":
+            return pt_labels(path)
+        case ".csv":
+            return csv_labels(path, label_column)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
 
 from semscale_pl.features.source import FEATURE_KEYS, check_matrix, choose_key, picked, row_dtype
 
@@ -18,7 +20,8 @@ class ParquetRows:
     """The rows of some columns.
 
     Args:
-        path: of the file.
+        file: an open :class:`pyarrow.parquet.ParquetFile`.
+        name: of it, for messages.
         columns: number columns, or one column of lists of one length.
         width: d.
         dtype: of the numbers as stored.
@@ -27,11 +30,12 @@ class ParquetRows:
         ValueError: there are no rows or no numbers.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str], width: int, dtype: np.dtype) -> None:
-        self._path, self._columns = path, list(columns)
-        self._starts = np.cumsum([0, *_group_sizes(path)])
+    def __init__(self, file: Any, name: str, columns: Sequence[str], width: int, dtype: np.dtype) -> None:
+        self._file, self._name, self._columns = file, name, list(columns)
+        sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+        self._starts = np.cumsum([0, *sizes])
         self.shape: tuple[int, ...] = (int(self._starts[-1]), width)
-        check_matrix(self.shape, dtype, path.name)
+        check_matrix(self.shape, dtype, name)
         self.dtype = row_dtype(dtype)
 
     def rows(self, wanted: np.ndarray, size: int) -> Iterator[np.ndarray]:
@@ -39,13 +43,12 @@ class ParquetRows:
         return picked(self._blocks(wanted), wanted, size)
 
     def _blocks(self, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        file = _open(self._path)
         height = max(1, _BATCH_BYTES // (self.shape[1] * self.dtype.itemsize))
         needed = np.unique(np.searchsorted(self._starts, wanted, side="right") - 1)
         for group in needed.tolist():
             start = int(self._starts[group])
-            with _damage_in_words(self._path.name):
-                for batch in file.iter_batches(height, row_groups=[group], columns=self._columns):
+            with _damage_in_words(self._name):
+                for batch in self._file.iter_batches(height, row_groups=[group], columns=self._columns):
                     yield start, self._matrix(batch)
                     start += batch.num_rows
 
@@ -57,7 +60,7 @@ class ParquetRows:
         flat = columns[0].flatten().to_numpy(zero_copy_only=False)
         if columns[0].null_count or len(flat) != batch.num_rows * self.shape[1]:
             raise ValueError(
-                f"Expected {self.shape[1]:,} features in every row of `{self._columns[0]}` of {self._path.name}, but "
+                f"Expected {self.shape[1]:,} features in every row of `{self._columns[0]}` of {self._name}, but "
                 "got rows of other lengths. Leave those out."
             )
         return flat.reshape(batch.num_rows, self.shape[1]).astype(self.dtype, copy=False)
@@ -70,13 +73,11 @@ def parquet_parts(path: Path, label_column: str | None = None) -> tuple[ParquetR
         path: of the file.
         label_column: its name; a usual one such as ``label`` unless given.
 
-    Returns:
-        Rows, and the labels if there are any.
-
     Raises:
         ValueError: it is no such file.
     """
-    file = _open(path)
+    with _damage_in_words(path.name):
+        file = parquet.ParquetFile(path, memory_map=True, page_checksum_verification=True)
     schema = file.schema_arrow
     names = [name for name in schema.names if not name.startswith("__index_level_")]
     label = label_column or choose_key(names, path.name, labels=True)
@@ -86,13 +87,11 @@ def parquet_parts(path: Path, label_column: str | None = None) -> tuple[ParquetR
         labels = file.read([label]).column(0) if label else None
     if labels is not None and labels.null_count:
         raise ValueError(f"Expected a class for every sample, but {labels.null_count:,} of `{label}` are missing.")
-    rows = ParquetRows(path, *_feature_columns(file, [name for name in names if name != label], path.name))
+    rows = ParquetRows(file, path.name, *_feature_columns(file, [name for name in names if name != label], path.name))
     return rows, None if labels is None else _plain(labels)
 
 
 def _feature_columns(file: Any, names: list[str], name: str) -> tuple[list[str], int, np.dtype]:
-    import pyarrow as pa
-
     schema = file.schema_arrow
     lists = [column for column in names if _is_list(schema.field(column).type)]
     if lists:
@@ -119,17 +118,8 @@ def _feature_columns(file: Any, names: list[str], name: str) -> tuple[list[str],
     return columns, width, np.dtype(kind.to_pandas_dtype())
 
 
-def _open(path: Path) -> Any:
-    from pyarrow import parquet
-
-    with _damage_in_words(path.name):
-        return parquet.ParquetFile(path, memory_map=True, page_checksum_verification=True)
-
-
 @contextmanager
 def _damage_in_words(name: str) -> Iterator[None]:
-    import pyarrow as pa
-
     try:
         yield
     except (pa.ArrowException, OSError) as error:
@@ -138,27 +128,16 @@ def _damage_in_words(name: str) -> Iterator[None]:
         ) from error
 
 
-def _group_sizes(path: Path) -> list[int]:
-    metadata = _open(path).metadata
-    return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-
-
 def _is_list(kind: Any) -> bool:
-    import pyarrow as pa
-
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def _is_number(kind: Any) -> bool:
-    import pyarrow as pa
-
     return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind))
 
 
 def _plain(labels: Any) -> np.ndarray:
     """Return labels as an array of numbers or of fixed-width words; a column of categories as its words."""
-    import pyarrow as pa
-
     kind = labels.type.value_type if pa.types.is_dictionary(labels.type) else labels.type
     values = labels.cast(kind) if kind != labels.type else labels
     return np.asarray(values.to_pylist() if not _is_number(kind) else values.to_numpy())

@@ -11,14 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semscale_pl.features.opening import open_features
 from semscale_pl.features.source import FeatureSource
 from semscale_pl.geometry import pool_features
 
+MOST_BYTES = 4 * 2**30
 _ROWS_AT_ONCE = 4096
 
 
-class PreparedSource:
-    """A source whose rows are normalized and averaged down on their way.
+class PreparedRows:
+    """The rows of a source, normalized and averaged down on their way.
 
     Args:
         source: with the features as they are.
@@ -27,32 +29,29 @@ class PreparedSource:
     """
 
     def __init__(self, source: FeatureSource, num_features: int | None, unit_length: bool) -> None:
-        self.name, self.num_rows, self.itemsize = source.name, source.num_rows, source.itemsize
-        self.labels, self.class_names = source.labels, source.class_names
-        self.num_features = min(source.num_features, num_features or source.num_features)
+        self.shape: tuple[int, ...] = (source.num_rows, min(source.num_features, num_features or source.num_features))
+        self.dtype = np.dtype(f"f{source.itemsize}")
         self._source, self._unit_length = source, unit_length
 
     def rows(self, wanted: np.ndarray, size: int) -> Iterator[np.ndarray]:
-        """Yield wanted rows, see :class:`semscale_pl.features.source.FeatureSource`."""
+        """Yield wanted rows, see :meth:`semscale_pl.features.source.Rows.rows`."""
         for piece in self._source.rows(wanted, size):
             features = torch.from_numpy(piece)
             if self._unit_length:
                 features = torch.nn.functional.normalize(features, dim=1)
-            yield pool_features(features, self.num_features).numpy()
+            yield pool_features(features, self.shape[1]).numpy()
 
 
 def prepared(source: FeatureSource, num_features: int | None, unit_length: bool) -> FeatureSource:
     """Return the source as it is measured; itself where nothing has to be done."""
     if not unit_length and (num_features is None or num_features >= source.num_features):
         return source
-    return PreparedSource(source, num_features, unit_length)
+    rows = PreparedRows(source, num_features, unit_length)
+    return FeatureSource(rows, source.labels, source.class_names, source.name)
 
 
 def rms_deviation(source: FeatureSource) -> float:
     """Compute the root-mean-square deviation of a feature from the mean of all rows, in one pass.
-
-    Args:
-        source: labelled features.
 
     Returns:
         The deviation; 1 where all rows are equal or a feature is not finite, which measuring finds then.
@@ -71,17 +70,8 @@ def rms_deviation(source: FeatureSource) -> float:
     return deviation if 0 < deviation < math.inf else 1.0
 
 
-MOST_BYTES = 4 * 2**30
-
-
 class LoadedFeatures(NamedTuple):
-    """Labelled features.
-
-    Args:
-        features: (N, d) float32 or float64.
-        labels: (N,) int64 in [0, C).
-        class_names: C names.
-    """
+    """Features (N, d) in float32 or float64, labels (N,) int64 in [0, C), and C names."""
 
     features: Tensor
     labels: Tensor
@@ -99,21 +89,14 @@ def load_features(
     """Read a file of features as a whole.
 
     Args:
-        file: .npz, .npy, .pt, .parquet or .csv.
-        labels: file of the labels, where they are not in the same one.
-        label_column: of a table.
+        file, labels, label_column: see :func:`semscale_pl.features.opening.open_features`.
         feature_norm: ``none``, ``l2`` (each sample divided by its length) or ``rms`` (all by the root-mean-square
             deviation from their mean).
         num_features: wider features are averaged down to this many.
 
-    Returns:
-        The features.
-
     Raises:
         ValueError: the file cannot be read as features, or is too large; one line says why.
     """
-    from semscale_pl.features.opening import open_features
-
     source = prepared(open_features(file, labels, label_column), num_features, feature_norm == "l2")
     size = source.num_rows * source.num_features * source.itemsize
     if size > MOST_BYTES:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,24 +16,26 @@ from semscale_pl.features.source import check_matrix, choose_key, row_dtype
 
 
 class TensorRows:
-    """The rows of a tensor.
-
-    Args:
-        tensor: (N, d) real numbers.
-        name: for messages.
+    """The rows of a tensor (N, d).
 
     Raises:
-        ValueError: it is no such matrix.
+        ValueError: it is no matrix of real numbers.
     """
 
     def __init__(self, tensor: Tensor, name: str) -> None:
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
             kind = "quantized" if tensor.is_quantized else "meta" if tensor.is_meta else "sparse"
             raise ValueError(f"Expected the features of {name} to be a dense tensor, but got a {kind} one. Convert it.")
-        # numpy has no bfloat16; float32 holds it exactly.
-        stored = np.dtype(np.float32) if tensor.dtype == torch.bfloat16 else _numpy_dtype(tensor, name)
-        check_matrix(tuple(tensor.shape), stored, name)
-        self.shape, self.dtype, self._tensor = tuple(tensor.shape), row_dtype(stored), tensor
+        try:
+            # numpy has no bfloat16; float32 holds it exactly.
+            stored = torch.empty(0, dtype=torch.float32 if tensor.dtype == torch.bfloat16 else tensor.dtype)
+            dtype = stored.numpy().dtype
+        except TypeError as error:
+            raise ValueError(
+                f"Expected the features of {name} to be numbers, but got {tensor.dtype}. Convert them."
+            ) from error
+        check_matrix(tuple(tensor.shape), dtype, name)
+        self.shape, self.dtype, self._tensor = tuple(tensor.shape), row_dtype(dtype), tensor
 
     def rows(self, wanted: np.ndarray, size: int) -> Iterator[np.ndarray]:
         """Yield wanted rows in pieces of at most ``size``."""
@@ -43,12 +47,6 @@ class TensorRows:
 def pt_parts(path: Path) -> tuple[TensorRows, np.ndarray | None]:
     """Open a file of ``torch.save``: a tensor, or a dict with ``features`` and perhaps ``labels``.
 
-    Args:
-        path: of the file.
-
-    Returns:
-        Rows, and the labels if there are any.
-
     Raises:
         ValueError: it holds anything else.
     """
@@ -58,8 +56,7 @@ def pt_parts(path: Path) -> tuple[TensorRows, np.ndarray | None]:
     if not isinstance(content, dict):
         kind = type(content).__name__
         raise ValueError(f"Expected a tensor or a dict of tensors in {path.name}, but got a {kind}. Save one of these.")
-    key = choose_key([str(key) for key in content], path.name)
-    label_key = choose_key([str(key) for key in content], path.name, labels=True)
+    key, label_key = choose_key(content, path.name), choose_key(content, path.name, labels=True)
     features = content[key]
     if not isinstance(features, Tensor):
         kind = type(features).__name__
@@ -75,28 +72,23 @@ def pt_labels(path: Path) -> np.ndarray:
     """
     content = load_plain(path)
     if isinstance(content, dict):
-        key = choose_key([str(key) for key in content], path.name, labels=True)
+        key = choose_key(content, path.name, labels=True)
         if not key:
-            raise ValueError(
-                f"Expected `labels` in {path.name}, but found {', '.join(map(str, content)) or 'nothing'}."
-            )
+            raise ValueError(f"Expected `labels` in {path.name}, but found {', '.join(content) or 'nothing'}.")
         content = content[key]
     return _plain_labels(content, path.name)
 
 
 def load_plain(path: Path) -> Any:
-    """Load a file of ``torch.save`` that holds nothing but tensors and plain values.
+    """Load a file of ``torch.save`` that holds nothing but tensors and plain values; the keys of a dict become text.
 
     Raises:
         ValueError: it holds other objects, or cannot be read.
     """
-    import pickle
-    import warnings
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of kinds of tensors that are refused below
-            return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+            content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"Expected {path.name} to hold plain tensors, but it holds pickled objects, which could run code, or is "
@@ -107,6 +99,7 @@ def load_plain(path: Path) -> Any:
             f"Expected {path.name} to be a file of torch.save, but it is damaged, or older than torch 1.6. "
             "Save it again."
         ) from error
+    return {str(key): value for key, value in content.items()} if isinstance(content, dict) else content
 
 
 def _plain_labels(values: Any, name: str) -> np.ndarray:
@@ -122,13 +115,4 @@ def _plain_labels(values: Any, name: str) -> np.ndarray:
         raise ValueError(
             f"Expected the labels of {name} to be a tensor of numbers, or a list of numbers or of words, but got a "
             f"{type(values).__name__} that is neither. Give one class a sample."
-        ) from error
-
-
-def _numpy_dtype(tensor: Tensor, name: str) -> np.dtype:
-    try:
-        return torch.empty(0, dtype=tensor.dtype).numpy().dtype
-    except TypeError as error:
-        raise ValueError(
-            f"Expected the features of {name} to be numbers, but got {tensor.dtype}. Convert them."
         ) from error

@@ -1,4 +1,4 @@
-"""Labelled features, read a few rows at a time: the protocol of a source, and the sources that are in memory."""
+"""Labelled features, read a few rows at a time, from a file or from memory."""
 
 from __future__ import annotations
 
@@ -10,24 +10,16 @@ import numpy as np
 from semscale_pl.labels import check_labels_of_rows
 
 
-class FeatureSource(Protocol):
-    """Labelled features that need not fit into memory.
+class Rows(Protocol):
+    """A matrix of features that need not fit into memory.
 
     Attributes:
-        name: of the file or dataset, for messages.
-        num_rows: N.
-        num_features: d.
-        itemsize: bytes of a number, as :meth:`rows` yields it.
-        labels: (N,) int64 in [0, C).
-        class_names: C names.
+        shape: (N, d).
+        dtype: float32 or float64, of the rows that :meth:`rows` yields.
     """
 
-    name: str
-    num_rows: int
-    num_features: int
-    itemsize: int
-    labels: np.ndarray
-    class_names: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: np.dtype
 
     def rows(self, wanted: np.ndarray, size: int) -> Iterator[np.ndarray]:
         """Yield wanted rows in their order.
@@ -42,14 +34,38 @@ class FeatureSource(Protocol):
         ...
 
 
-class ArraySource:
-    """Features and labels that are in memory.
+class FeatureSource:
+    """Labelled features that need not fit into memory.
 
     Args:
-        features: (N, d) numbers.
+        rows: (N, d) features.
         labels: (N,) int64 in [0, C).
         class_names: C names.
-        name: for messages.
+        name: of the file or dataset, for messages.
+
+    Raises:
+        ValueError: the labels are not one for each row.
+    """
+
+    def __init__(self, rows: Rows, labels: np.ndarray, class_names: tuple[str, ...], name: str) -> None:
+        check_labels_of_rows(labels, rows.shape[0])
+        self.name, self.labels, self.class_names = name, labels, class_names
+        self.num_rows, self.num_features = rows.shape
+        self.itemsize = rows.dtype.itemsize  # bytes of a number, as rows() yields it
+        self._rows = rows
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Samples of every class, (C,) int64."""
+        return np.bincount(self.labels, minlength=len(self.class_names))
+
+    def rows(self, wanted: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        """Yield wanted rows in pieces of at most ``size``, see :meth:`Rows.rows`."""
+        return self._rows.rows(wanted, size)
+
+
+class ArraySource(FeatureSource):
+    """Features (N, d) and labels that are in memory.
 
     Raises:
         ValueError: the features are no matrix of numbers, or labels and features do not belong together.
@@ -58,18 +74,17 @@ class ArraySource:
     def __init__(
         self, features: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...], name: str = "features"
     ) -> None:
+        super().__init__(_ArrayRows(features, name), labels, class_names, name)
+
+
+class _ArrayRows:
+    def __init__(self, features: np.ndarray, name: str) -> None:
         check_matrix(features.shape, features.dtype, name)
-        check_labels_of_rows(labels, features.shape[0])
-        self.name, self.labels, self.class_names = name, labels, class_names
-        self.num_rows, self.num_features = features.shape
-        self.itemsize = row_dtype(features.dtype).itemsize
-        self._features = features
+        self.shape, self.dtype, self._features = features.shape, row_dtype(features.dtype), features
 
     def rows(self, wanted: np.ndarray, size: int) -> Iterator[np.ndarray]:
-        """Yield wanted rows, see :class:`FeatureSource`."""
         for start in range(0, len(wanted), size):
-            piece = self._features[wanted[start : start + size]]
-            yield piece.astype(row_dtype(piece.dtype), copy=False)
+            yield self._features[wanted[start : start + size]].astype(self.dtype, copy=False)
 
 
 def row_dtype(dtype: np.dtype) -> np.dtype:
@@ -107,11 +122,6 @@ LABEL_KEYS = ("labels", "label", "y", "targets", "target", "class", "class_name"
 def choose_key(keys: Iterable[str], name: str, labels: bool = False) -> str:
     """Return the name under which features or labels stand.
 
-    Args:
-        keys: that there are.
-        name: of the file, for messages.
-        labels: whether to look for labels.
-
     Returns:
         The first known name; for labels an empty string where there is none. A lone array that is not known as labels
         is the features, whatever its name.
@@ -130,49 +140,8 @@ def choose_key(keys: Iterable[str], name: str, labels: bool = False) -> str:
     others = [key for key in there if key not in LABEL_KEYS]
     if len(others) == 1:
         return others[0]
-    found = ", ".join(there[:8]) if there else "nothing"
+    found = ", ".join(there[:8]) or "nothing"
     raise ValueError(f"Expected features under the name `features` in {name}, but found {found}. Rename the array.")
-
-
-class Rows(Protocol):
-    """The features of a file.
-
-    Attributes:
-        shape: (N, d).
-        dtype: float32 or float64, of the rows that :meth:`rows` yields.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    def rows(self, wanted: np.ndarray, size: int) -> Iterator[np.ndarray]:
-        """Yield wanted rows in pieces of at most ``size``."""
-        ...
-
-
-class LabelledRows:
-    """A :class:`FeatureSource` made of rows and labels.
-
-    Args:
-        rows: of the features.
-        labels: (N,) int64 in [0, C).
-        class_names: C names.
-        name: for messages.
-
-    Raises:
-        ValueError: the labels are not one for each row.
-    """
-
-    def __init__(self, rows: Rows, labels: np.ndarray, class_names: tuple[str, ...], name: str) -> None:
-        check_labels_of_rows(labels, rows.shape[0])
-        self.name, self.labels, self.class_names = name, labels, class_names
-        self.itemsize = rows.dtype.itemsize
-        self.num_rows, self.num_features = rows.shape
-        self._rows = rows
-
-    def rows(self, wanted: np.ndarray, size: int) -> Iterator[np.ndarray]:
-        """Yield wanted rows in pieces of at most ``size``."""
-        return self._rows.rows(wanted, size)
 
 
 def picked(blocks: Iterable[tuple[int, np.ndarray]], wanted: np.ndarray, size: int) -> Iterator[np.ndarray]:
@@ -180,8 +149,7 @@ def picked(blocks: Iterable[tuple[int, np.ndarray]], wanted: np.ndarray, size: i
 
     Args:
         blocks: number of the first row, and consecutive rows (k, d); blocks without a wanted row may be left out.
-        wanted: (K,) ascending row indices.
-        size: most rows of a piece.
+        wanted, size: see :meth:`Rows.rows`.
 
     Example:
         >>> blocks = [(0, np.array([[0], [1]])), (2, np.array([[2], [3]]))]
