@@ -49,11 +49,7 @@ def check_splits(splits: Mapping[str, ImageSet | None], files: bool = True) -> N
 
 
 def check_classes(train: ImageSet) -> None:
-    """Raise DataError where a class has no training images.
-
-    Args:
-        train: the training split, before any long tail is cut.
-    """
+    """Raise DataError where a class has no training images, before any long tail is cut."""
     empty = torch.nonzero(train.class_counts == 0).flatten().tolist()
     if empty:
         shown = ", ".join(train.class_names[label] for label in empty[:3])
@@ -64,11 +60,7 @@ def check_classes(train: ImageSet) -> None:
 
 
 def check_several_classes(train: ImageSet) -> None:
-    """Raise DataError where there is only one class: a classifier of it is always right and learns nothing.
-
-    Args:
-        train: the training split.
-    """
+    """Raise DataError where there is only one class: a classifier of it is always right and learns nothing."""
     if len(train.class_names) < 2:
         raise DataError(
             f"Expected at least two classes, but got {', '.join(train.class_names)} alone. Look whether the folder is "
@@ -77,13 +69,7 @@ def check_several_classes(train: ImageSet) -> None:
 
 
 def check_disjoint(train: ImageSet, other: ImageSet, split: str) -> None:
-    """Raise DataError where a file is in both splits; images in memory have no names and are not compared.
-
-    Args:
-        train: the training split.
-        other: the split that must not share images with it.
-        split: name of the other one.
-    """
+    """Raise DataError where a file is in both splits, the other one being `split`; images in memory have no names."""
     shared = sorted(set(paths_of(train)) & set(paths_of(other)))
     if shared:
         raise DataError(
@@ -93,11 +79,7 @@ def check_disjoint(train: ImageSet, other: ImageSet, split: str) -> None:
 
 
 def check_files(images: ImageSet) -> None:
-    """Raise DatasetNotFound where image files are absent, with their number and the first one.
-
-    Args:
-        images: of any split.
-    """
+    """Raise DatasetNotFound where image files are absent, with their number and the first one."""
     missing = missing_files(paths_of(images))
     if missing:
         raise DatasetNotFound(
@@ -138,11 +120,7 @@ def check_decodable(paths: Sequence[str], memory: Path | None = None) -> None:
 
 
 def missing_files(paths: Iterable[str]) -> list[str]:
-    """Return the paths at which there is nothing; each folder is read once, no file is opened.
-
-    Args:
-        paths: of files.
-    """
+    """Return the paths at which there is nothing; each folder is read once, no file is opened."""
     folders: dict[str, set[str]] = {}
     missing = []
     for path in paths:
@@ -154,33 +132,24 @@ def missing_files(paths: Iterable[str]) -> list[str]:
     return missing
 
 
-def paths_of(images: ImageSet) -> list[str]:
-    """Return the files of the images, none where they are in memory.
-
-    Args:
-        images: of any split.
-    """
+def paths_of(images: ImageSet | IndexedDataset) -> list[str]:
+    """Return the files of all images, none where they are in memory."""
     return list(getattr(images.images, "paths", ()))
 
 
 def used_files(*datasets: IndexedDataset | None) -> list[str]:
-    """Return the files of the images that datasets show; none of those in memory.
-
-    Args:
-        datasets: of all parts; None for a part that there is not.
-    """
+    """Return the files of the images that datasets show; none of those in memory or of a part that there is not."""
     found: list[str] = []
     for dataset in datasets:
-        if dataset is not None and getattr(dataset.images, "paths", None):
-            found += [dataset.images.paths[row] for row in dataset.rows.tolist()]  # type: ignore[union-attr]
+        if dataset is not None and (paths := paths_of(dataset)):
+            found += [paths[row] for row in dataset.rows.tolist()]
     return found
 
 
 def fingerprints(paths: Sequence[str]) -> Fingerprints:
     """Return a 64-bit digest of each file's path, size and time of change, (N,).
 
-    Args:
-        paths: of files; one that is gone by now has a digest as well, and fails to decode later.
+    A file that is gone by now has a digest as well, and fails to decode later.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # a network file system answers many questions at a time
         return np.fromiter(pool.map(_fingerprint, paths, chunksize=1024), np.uint64, len(paths))
@@ -189,9 +158,7 @@ def fingerprints(paths: Sequence[str]) -> Fingerprints:
 def memory_of(name: str, root: Path) -> Path:
     """Return where the fingerprints of a dataset's images are kept: below SEMSCALE_CACHE or the user's cache folder.
 
-    Args:
-        name: of the dataset.
-        root: folder of all datasets; copies elsewhere are remembered apart.
+    Copies of a dataset below another root are remembered apart.
     """
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(os.environ.get("SEMSCALE_CACHE") or Path(caches) / "semscale_pl")

@@ -118,10 +118,15 @@ class ImbalancedDataModule(pl.LightningDataModule):
         super().__init__()
         check_subset(imbalance_factor, imbalance, imbalance_samples, imbalance_file)
         check("dataset", download=download, num_classes=num_classes, class_order=class_order, subset_rule=subset_rule)
-        check(imbalance_samples=imbalance_samples)
-        check(batch_size=batch_size, eval_batch_size=eval_batch_size, check_images=check_images)
-        check(num_workers=num_workers, prefetch_factor=prefetch_factor, seed=seed, subset_seed=subset_seed)
-        _check_validation(validation_per_class, validation_fraction)
+        check(imbalance_samples=imbalance_samples, check_images=check_images, seed=seed, subset_seed=subset_seed)
+        check(batch_size=batch_size, eval_batch_size=eval_batch_size)
+        check(num_workers=num_workers, prefetch_factor=prefetch_factor)
+        check(validation_per_class=validation_per_class, validation_fraction=validation_fraction)
+        if validation_per_class and validation_fraction:
+            raise ValueError(
+                "Expected one of `validation_per_class` and `validation_fraction` to be 0, but got "
+                f"{validation_per_class} and {validation_fraction}. Set one of them."
+            )
         self.source, self.name, self.root, self.download = source, name, Path(root), download
         self.expected_classes = num_classes
         self.model_input = ModelInput(image_size, channels, mean, std, crop_share)
@@ -145,10 +150,9 @@ class ImbalancedDataModule(pl.LightningDataModule):
         self.source.prepare(self.root, self.download)
 
     def setup(self, stage: str | None = None) -> None:
-        """Choose the training subset and build the datasets of all stages; a second call does nothing.
+        """Choose the training subset and build the datasets of all stages, as metrics of any need the training counts.
 
-        Args:
-            stage: ignored: metrics of any stage need the training counts.
+        A second call does nothing.
         """
         if not self._ready:
             self._build()
@@ -171,8 +175,10 @@ class ImbalancedDataModule(pl.LightningDataModule):
         self.eval_train_dataset = IndexedDataset(train, rows, self.model_input)
         self.class_counts = torch.bincount(self.train_dataset.labels, minlength=self.num_classes)
         self.train_size, self.index_hash = len(rows), index_hash(rows)
-        self.val_dataset = self._validation_dataset(train, held_out, official)
-        self.test_dataset = IndexedDataset(test, torch.arange(len(test.labels)), self.model_input)
+        self.val_dataset = None if official is None else self._whole(official)
+        if len(held_out):
+            self.val_dataset = IndexedDataset(train, held_out, self.model_input)
+        self.test_dataset = self._whole(test)
         # The first rank answers for all; it has done so before Lightning starts the others.
         if self.check_images == "decode" and getattr(rank_zero_only, "rank", 0) == 0:
             used = used_files(self.train_dataset, self.val_dataset, self.test_dataset)
@@ -218,11 +224,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
         return {"epoch": self._next_epoch(), "index_hash": self.index_hash}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the epoch of a checkpoint; refuse to go on training on another subset.
-
-        Args:
-            state_dict: what `state_dict` returned.
-        """
+        """Go on with the epoch of a checkpoint; raise ValueError where training would go on with another subset."""
         self._resumed_epoch = int(state_dict["epoch"])
         fitting = self.trainer is None or self.trainer.state.fn == "fit"
         if fitting and self._ready and state_dict["index_hash"] != self.index_hash:
@@ -266,14 +268,8 @@ class ImbalancedDataModule(pl.LightningDataModule):
         )
         return rows[kept], rows[held_out]
 
-    def _validation_dataset(
-        self, train: ImageSet, held_out: Tensor, official: ImageSet | None
-    ) -> IndexedDataset | None:
-        if len(held_out):
-            return IndexedDataset(train, held_out, self.model_input)
-        if official is None:
-            return None
-        return IndexedDataset(official, torch.arange(len(official.labels)), self.model_input)
+    def _whole(self, images: ImageSet) -> IndexedDataset:
+        return IndexedDataset(images, torch.arange(len(images.labels)), self.model_input)
 
     def _evaluation_loader(self, dataset: IndexedDataset) -> DataLoader[Any]:
         return self._loader(dataset, EvaluationBatchSampler(len(dataset), self.eval_batch_size))
@@ -284,12 +280,3 @@ class ImbalancedDataModule(pl.LightningDataModule):
         start = partial(start_worker, rank=rank())
         options: dict[str, Any] = {"generator": generator, "worker_init_fn": start, **self.loader_options}
         return DataLoader(dataset, batch_sampler=batches, collate_fn=collate, **options)
-
-
-def _check_validation(per_class: int, fraction: float) -> None:
-    check(validation_per_class=per_class, validation_fraction=fraction)
-    if per_class and fraction:
-        raise ValueError(
-            f"Expected one of `validation_per_class` and `validation_fraction` to be 0, but got {per_class} and "
-            f"{fraction}. Set one of them."
-        )

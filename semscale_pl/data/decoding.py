@@ -17,11 +17,7 @@ _CONVERTIBLE = ("RGB", "L", "RGBA", "LA", "P", "1", "CMYK")
 
 
 def find_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """Return the image files below a folder, sorted, without hidden ones: `._1.jpg` of macOS is no image.
-
-    Args:
-        folder: searched with its sub-folders.
-    """
+    """Return the image files below a folder, sorted, without hidden ones: `._1.jpg` of macOS is no image."""
     found: list[Path] = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not is_hidden(name)]
@@ -42,9 +38,6 @@ def shown(path: Path, folder: str | os.PathLike[str]) -> str:
 def read_rgb(path: str | Path) -> Any:
     """Decode an image file to RGB; opacity is dropped, 16-bit grey keeps its upper byte.
 
-    Args:
-        path: of the file.
-
     Raises:
         ValueError: the pixels are 32-bit numbers, which say nothing of where black and white lie.
     """
@@ -63,9 +56,6 @@ def read_rgb(path: str | Path) -> Any:
 
 def decoded(paths: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     """Decode image files in threads, a few at a time.
-
-    Args:
-        paths: of the files.
 
     Yields:
         Path, Pillow's name of the colour mode, and why it cannot be decoded (empty where it can).
@@ -107,13 +97,7 @@ def reason(error: BaseException) -> str:
 
 
 class Decoded(NamedTuple):
-    """One file.
-
-    Args:
-        position: in the list of files.
-        image: the model's input; None where the file cannot be read.
-        problem: why it cannot be read, in one line; empty where it can.
-    """
+    """One file of a list: the model's input, or None and why it cannot be read, in one line."""
 
     position: int
     image: Any
@@ -121,12 +105,7 @@ class Decoded(NamedTuple):
 
 
 class DecodedImages:
-    """The files of a list as model inputs, for a torch DataLoader with or without workers.
-
-    Args:
-        paths: of the files.
-        model_input: turns a decoded RGB image into the model's input.
-    """
+    """The files of a list as model inputs, for a torch DataLoader with or without workers."""
 
     def __init__(self, paths: Sequence[Path], model_input: Callable[[Any], Any]) -> None:
         self.paths, self.model_input = [os.fspath(path) for path in paths], model_input

@@ -15,11 +15,7 @@ from semscale_pl.options import check
 
 
 class ImageFiles(Sequence[Any]):
-    """The images of some files, decoded to RGB at each access.
-
-    Args:
-        paths: of the files.
-    """
+    """The images of some files, decoded to RGB at each access."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self.paths = [str(path) for path in paths]
@@ -77,15 +73,18 @@ class Folder:
 
     def load(self, split: str, root: Path, seed: int) -> ImageSet | None:
         """Return a split; without official folders "train" and "test" are cut by `seed`."""
-        if not self._has(root, split):
-            return None
         path = self._path(root, split)
+        if split not in ("train", "test"):
+            official = split == "val" and self.train_fraction is None and self.splits["val"] is not None
+            if not (official and path.is_dir()):
+                return None
         self.prepare(root, False)
         names = _classes(self._path(root, "train"))
         self._check_same_classes(names, path)
         files = _labelled(path, names)
         if not files:
-            raise DataError(f"Expected images in the class folders of {path}, but found none. Formats: {_formats()}.")
+            formats = ", ".join(suffix.lstrip(".") for suffix in SUFFIXES)
+            raise DataError(f"Expected images in the class folders of {path}, but found none. Formats: {formats}.")
         labels = torch.tensor([label for _, label in files], dtype=torch.int64)
         rows = torch.arange(len(files))
         if self.train_fraction is not None:
@@ -103,13 +102,7 @@ class Folder:
         return f"Get them from {self.address} and put one folder per class there (dataset.root or SEMSCALE_DATA)."
 
     def _path(self, root: Path, split: str) -> Path:
-        return root / self.folder / ("" if self.train_fraction is not None else str(self.splits[split]))
-
-    def _has(self, root: Path, split: str) -> bool:
-        if split in ("train", "test"):
-            return True
-        official = split == "val" and self.train_fraction is None and self.splits["val"] is not None
-        return official and self._path(root, split).is_dir()
+        return root / self.folder / ("" if self.train_fraction is not None else str(self.splits.get(split)))
 
     def _check_same_classes(self, names: list[str], path: Path) -> None:
         found = _classes(path)
@@ -123,13 +116,10 @@ class Folder:
 
 
 def class_folders(folder: str | Path) -> ImageSet:
-    """List the images of a folder with one sub-folder for each class.
+    """List the images of a folder with one sub-folder for each class, in alphabetical order.
 
     Args:
         folder: with the class folders, or with train/ beside test/ or val/, whose class folders are taken then.
-
-    Returns:
-        Images and labels; the classes are the sub-folders in alphabetical order.
 
     Raises:
         DataError: there is no sub-folder, or one without an image.
@@ -158,7 +148,3 @@ def _classes(path: Path) -> list[str]:
 
 def _labelled(path: Path, names: list[str]) -> list[tuple[Path, int]]:
     return [(file, label) for label, name in enumerate(names) for file in find_images(path / name)]
-
-
-def _formats() -> str:
-    return ", ".join(suffix.lstrip(".") for suffix in SUFFIXES)

@@ -39,12 +39,8 @@ class IndexedDataset(Dataset[Sample]):
         augmentation: Augmentation | None = None,
         seed: int = 0,
     ) -> None:
-        self.images = source.images
-        self.rows = rows
-        self.labels = source.labels[rows]
-        self.model_input = model_input
-        self.augmentation = augmentation
-        self.seed = seed
+        self.images, self.rows, self.labels = source.images, rows, source.labels[rows]
+        self.model_input, self.augmentation, self.seed = model_input, augmentation, seed
         # Tensors of a small float dataset are normalised once instead of in every batch.
         self._ready = None
         if isinstance(self.images, Tensor) and self.images.is_floating_point() and augmentation is None:
@@ -58,20 +54,14 @@ class IndexedDataset(Dataset[Sample]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"Expected `key` to be in 0..{len(self) - 1}, but got {index}. The dataset ends there.")
         index = index % len(self)
-        return self._image(index, epoch), self.labels[index], torch.tensor(index)
+        image = self.model_input(self._decoded(index, epoch)) if self._ready is None else self._ready[index]
+        return image, self.labels[index], torch.tensor(index)
 
     def __getitems__(self, keys: Sequence[Key]) -> Sample | list[Sample]:
-        """Return a whole batch, finished in one go where the images are tensors in memory.
-
-        Args:
-            keys: of the batch.
-
-        Returns:
-            A finished batch, or a list of samples; `collate` takes both.
-        """
+        """Return a whole batch, finished in one go where the images are tensors in memory, else a list of samples."""
         if not isinstance(self.images, Tensor):
             return [self[key] for key in keys]
-        indices = torch.tensor([key[0] if isinstance(key, tuple) else key for key in keys])
+        indices = torch.tensor([_index_and_epoch(key)[0] for key in keys])
         if self._ready is not None:
             images = self._ready[indices]
         elif self.augmentation is None:
@@ -79,9 +69,6 @@ class IndexedDataset(Dataset[Sample]):
         else:
             images = self.model_input(torch.stack([self._decoded(*_index_and_epoch(key)) for key in keys]))
         return images, self.labels[indices], indices
-
-    def _image(self, index: int, epoch: int) -> Tensor:
-        return self.model_input(self._decoded(index, epoch)) if self._ready is None else self._ready[index]
 
     def _decoded(self, index: int, epoch: int) -> Any:
         image = self.images[int(self.rows[index])]
@@ -96,10 +83,7 @@ def _index_and_epoch(key: Key) -> tuple[int, int]:
 
 
 def collate(samples: Any) -> Any:
-    """Stack a list of samples; a batch that is already stacked passes through.
-
-    Args:
-        samples: what `IndexedDataset.__getitems__` returned.
+    """Stack a list of samples; a batch that `IndexedDataset` has already stacked passes through.
 
     Raises:
         DataError: the images of a list differ in shape.

@@ -68,8 +68,8 @@ class ListTwin(Lists):
             if not (root / name).is_file():
                 self._make(split, root, root / name)
         if self.class_names_file and not (root / self.class_names_file).is_file():
-            lines = [f"n{label:08} class {label}\n" for label in range(self.classes)]
-            write_text(root / self.class_names_file, "".join(lines))
+            names = "".join(f"n{label:08} class {label}\n" for label in range(self.classes))
+            write_text(root / self.class_names_file, names)
         super().prepare(root, download)
 
     def _make(self, split: str, root: Path, path: Path) -> None:

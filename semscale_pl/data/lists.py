@@ -81,7 +81,7 @@ class Lists:
     def load(self, split: str, root: Path, seed: int) -> ImageSet | None:
         """Return a split; with the one list "all", "train" and "test" are cut by `seed`."""
         pooled = "all" in self.lists
-        if (pooled and split not in ("train", "test")) or (not pooled and split not in self.lists):
+        if split not in (("train", "test") if pooled else self.lists):
             return None
         self.prepare(root, False)
         # Labels found anywhere count, so that all splits agree on the classes.
@@ -114,9 +114,14 @@ class Lists:
                 f"Expected labels to be all numbers or all names, but got {min(numbers)!r} and "
                 f"{min(found - numbers)!r} in {where}. Correct the lists."
             )
-        if numbers:
-            return _numbered(max(map(int, found)) + 1)
-        return sorted(found)
+        if not numbers:
+            return sorted(found)
+        largest = max(map(int, found))
+        if largest >= MOST_CLASSES:
+            raise DataError(
+                f"Expected class numbers from 0 on, one after the other, but got {largest}. Correct the list."
+            )
+        return [str(number) for number in range(largest + 1)]
 
     def _file_names(self, root: Path) -> list[str]:
         file = root / str(self.class_names_file)
@@ -127,15 +132,7 @@ class Lists:
 
 
 def read_list(path: Path, image_column: str = "filename", label_column: str = "label") -> Entries:
-    """Read pairs of path and label from a text, JSON or CSV list.
-
-    Args:
-        path: of the list; its suffix tells the form.
-        image_column: of a CSV list.
-        label_column: of a CSV list.
-
-    Returns:
-        (path, label) pairs in the list's order, labels as text.
+    """Read pairs of path and label, as text and in order, from a text, JSON or CSV list; the suffix tells the form.
 
     Raises:
         DataError: for a form or a line that is not understood, an image named twice, or an empty list.
@@ -157,14 +154,7 @@ def read_list(path: Path, image_column: str = "filename", label_column: str = "l
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a UTF-8 file, without a byte order mark.
-
-    Args:
-        path: of the file.
-
-    Raises:
-        DataError: it cannot be read.
-    """
+    """Return the text of a UTF-8 file, without a byte order mark; raise DataError where it cannot be read."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -176,15 +166,7 @@ def read_text(path: Path) -> str:
 
 
 def check_named_once(entries: Entries, where: str) -> None:
-    """Refuse an image that is named twice: the counts of the classes, and all that follows from them, would be wrong.
-
-    Args:
-        entries: (path, label) pairs.
-        where: the list or lists, for the message.
-
-    Raises:
-        DataError: naming the first such image and its labels.
-    """
+    """Raise DataError for an image that is named twice: the counts of the classes would be wrong, and what follows."""
     labels: dict[str, str] = {}
     for name, label in entries:
         if name in labels:
@@ -287,14 +269,6 @@ def _csv_row(path: Path, number: int, name: str | None, label: str | None) -> tu
         raise DataError(f"Expected a file and a label in line {number} of {path}, but got {(name, label)!r}. Add them.")
     _check_label(path, f"line {number}", label)
     return name, label
-
-
-def _numbered(num_classes: int) -> list[str]:
-    if num_classes > MOST_CLASSES:
-        raise DataError(
-            f"Expected class numbers from 0 on, one after the other, but got {num_classes - 1}. Correct the list."
-        )
-    return [str(number) for number in range(num_classes)]
 
 
 def _encode(entries: Entries, names: list[str], where: str) -> torch.Tensor:

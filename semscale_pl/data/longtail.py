@@ -17,7 +17,6 @@ from semscale_pl.imbalance import long_tail_counts
 from semscale_pl.options import PROFILES, RULES, check, check_choice
 from semscale_pl.seeding import derive_seed
 
-NONE, EXPONENTIAL, STEP, PER_CLASS, LISTED = "none", "exponential", "step", "per_class", "listed"
 # Separate streams of one seed, so that the choice of images, of classes and of validation images are independent.
 _SUBSET, _ORDER, _CARVE, _SPLIT = 1, 2, 3, 4
 
@@ -33,7 +32,7 @@ def training_subset(
     seed: int = 0,
     **options: Any,
 ) -> Tensor:
-    """Choose the training images.
+    """Choose the training images: their positions (M,), ascending.
 
     Args:
         labels: (N,) class of each image, in 0..C-1.
@@ -43,35 +42,31 @@ def training_subset(
         samples: images of every class, of "per_class".
         file: of "listed".
         seed: chooses the images.
-        options: further ones of :func:`semscale_pl.data.longtail.long_tail_indices`.
-
-    Returns:
-        (M,) positions, ascending.
+        options: further ones of :func:`long_tail_indices`.
 
     Raises:
         ValueError: an argument is out of range.
         DataError: the images do not suffice, or the list does not fit them.
     """
     check_subset(factor, profile, samples, file)
-    if profile == PER_CLASS:
+    if profile == "per_class":
         return per_class_indices(labels, num_classes, samples or 0, seed, options.get("subset_rule", "seeded"))
-    if profile == LISTED:
+    if profile == "listed":
         return listed_indices(Path(str(file)), labels, num_classes)
     return long_tail_indices(labels, num_classes, factor, profile, seed=seed, **options)
 
 
 def check_subset(factor: float, profile: str, samples: int | None = None, file: str | Path | None = None) -> None:
     """Raise ValueError for a profile and settings that do not fit together, see :func:`training_subset`."""
-    check(imbalance=profile)
-    check(imbalance_factor=factor)
-    if profile not in (EXPONENTIAL, STEP) and factor != 1:
+    check(imbalance=profile, imbalance_factor=factor)
+    if profile not in ("exponential", "step") and factor != 1:
         raise ValueError(
             f"Expected `imbalance_factor` to be 1 with imbalance={profile}, but got {factor}. "
             "Set imbalance=exponential or imbalance=step, or leave the factor at 1."
         )
-    if profile == PER_CLASS:
+    if profile == "per_class":
         RULES["imbalance.samples"].check("imbalance.samples", samples)
-    if profile == LISTED and file is None:
+    if profile == "listed" and file is None:
         raise ValueError("Expected `imbalance.file` with imbalance=listed, but got none. It is a JSON list.")
 
 
@@ -114,26 +109,17 @@ def long_tail_indices(
         order = order.flip(0)
     if class_order == "permuted":
         order = torch.randperm(num_classes, generator=_generator(seed, _ORDER))
-    kept = long_tail_counts(sizes[order].tolist(), factor, profile)
-    counts = torch.zeros(num_classes, dtype=torch.int64)
-    counts[order] = torch.tensor(kept, dtype=torch.int64)
+    counts = torch.zeros_like(sizes)
+    counts[order] = torch.tensor(long_tail_counts(sizes[order].tolist(), factor, profile))
     return choose_counts(labels, torch.minimum(counts, sizes).tolist(), seed, subset_rule)
 
 
 def per_class_indices(
     labels: Tensor, num_classes: int, samples: int, seed: int = 0, subset_rule: str = "seeded"
 ) -> Tensor:
-    """Choose the same number of images of every class; with one seed, fewer of them are a subset of more.
+    """Choose the same number of images of every class: their positions (C * samples,), ascending.
 
-    Args:
-        labels: (N,) class of each image, in 0..C-1.
-        num_classes: C.
-        samples: of every class.
-        seed: chooses the images.
-        subset_rule: see :func:`semscale_pl.data.longtail.long_tail_indices`.
-
-    Returns:
-        (C * samples,) positions, ascending.
+    With one seed, fewer of them are a subset of more; labels and rule are as in :func:`long_tail_indices`.
 
     Raises:
         DataError: a class has fewer images.
@@ -154,15 +140,7 @@ def per_class_indices(
 
 
 def listed_indices(file: Path, labels: Tensor, num_classes: int) -> Tensor:
-    """Read which images to take.
-
-    Args:
-        file: a JSON list of positions in the training split, in any order.
-        labels: (N,) class of each image, in 0..C-1.
-        num_classes: C.
-
-    Returns:
-        (M,) positions, ascending.
+    """Read which images to take, from a JSON list of positions in the training split in any order.
 
     Raises:
         DataError: the file is missing or no such list, or it names an image twice, one that is not there, or none of
@@ -188,17 +166,7 @@ def listed_indices(file: Path, labels: Tensor, num_classes: int) -> Tensor:
 
 
 def long_tail(dataset: Dataset[Any], labels: Tensor, factor: float, **options: Any) -> Subset[Any]:
-    """Make any labelled dataset long-tailed.
-
-    Args:
-        dataset: N samples.
-        labels: (N,) class of each sample.
-        factor: largest over smallest class, at least 1.
-        options: as of `long_tail_indices`.
-
-    Returns:
-        The dataset's subset; its `indices` are positions in the dataset.
-    """
+    """Make any dataset with labels (N,) long-tailed, see :func:`long_tail_indices` for factor and options."""
     return Subset(dataset, long_tail_indices(labels, int(labels.max()) + 1, factor, **options).tolist())
 
 
@@ -225,12 +193,7 @@ def carve_validation(
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Split each class in two parts.
-
-    Args:
-        labels: (N,) class of each sample.
-        fraction: share of each class in the first part, rounded to the nearest sample, at least one.
-        seed: chooses the samples.
+    """Split each class in two parts, of which the first gets a fraction rounded to the nearest sample, at least one.
 
     Returns:
         Positions of the first and of the second part, each ascending.
@@ -267,10 +230,7 @@ def choose_counts(labels: Tensor, counts: list[int], seed: int, rule: str) -> Te
 
 
 def index_hash(indices: Tensor) -> str:
-    """Name a choice of images by 16 hexadecimal digits: SHA-256 over the indices as little-endian int64.
-
-    Args:
-        indices: (N,) positions in the full dataset; their order matters.
+    """Name a choice of images by 16 hexadecimal digits: SHA-256 over the indices as little-endian int64, in order.
 
     Example:
         >>> index_hash(torch.tensor([0, 1, 2]))

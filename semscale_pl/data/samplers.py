@@ -19,27 +19,21 @@ class Sampling(Protocol):
     """A sampling rule, without state."""
 
     def class_frequencies(self, counts: Tensor, epoch: int) -> Tensor:
-        """Return the probability q_c that a drawn sample is of class c.
+        """Return the probability q_c that a drawn sample is of class c, (C,) float64 with sum 1; 0 for an empty class.
 
         Args:
             counts: (C,) training samples of each class.
             epoch: from 0.
-
-        Returns:
-            (C,) float64, sum 1; 0 for an empty class.
         """
 
     def draw(self, labels: Tensor, counts: Tensor, epoch: int, seed: int) -> Tensor:
-        """Return the samples of an epoch, as a function of its arguments alone.
+        """Return the positions (N,) of an epoch's samples, as a function of the arguments alone.
 
         Args:
             labels: (N,) class of each sample.
             counts: (C,) training samples of each class.
             epoch: from 0.
             seed: any integer.
-
-        Returns:
-            (N,) positions.
         """
 
 
@@ -48,7 +42,7 @@ class InstanceSampling:
 
     def class_frequencies(self, counts: Tensor, epoch: int = 0) -> Tensor:
         """Return n_c / N, (C,) float64."""
-        return _normalised(counts.double())
+        return counts.double() / counts.sum()
 
     def draw(self, labels: Tensor, counts: Tensor, epoch: int, seed: int) -> Tensor:
         """Return a permutation of all samples."""
@@ -75,8 +69,8 @@ class PowerSampling:
             >>> PowerSampling(0.5).class_frequencies(torch.tensor([9, 1, 0])).tolist()
             [0.75, 0.25, 0.0]
         """
-        powers = counts.clamp(min=1).double() ** self.power
-        return _normalised(torch.where(counts > 0, powers, 0.0))
+        powers = torch.where(counts > 0, counts.clamp(min=1).double() ** self.power, 0.0)
+        return powers / powers.sum()
 
     def draw(self, labels: Tensor, counts: Tensor, epoch: int, seed: int) -> Tensor:
         """Return N positions, drawn with replacement."""
@@ -99,7 +93,7 @@ class ProgressiveSampling:
     def class_frequencies(self, counts: Tensor, epoch: int = 0) -> Tensor:
         """Return (1 - t) n_c / N + t / C with t = epoch / (num_epochs - 1), (C,) float64."""
         share = min(1.0, epoch / max(1, self.num_epochs - 1))
-        instance = _normalised(counts.double())
+        instance = InstanceSampling().class_frequencies(counts)
         return (1 - share) * instance + share * PowerSampling(0.0).class_frequencies(counts)
 
     def draw(self, labels: Tensor, counts: Tensor, epoch: int, seed: int) -> Tensor:
@@ -118,18 +112,11 @@ class EpochSampler(Sampler[int]):
     """
 
     def __init__(self, sampling: Sampling, labels: Tensor, counts: Tensor, seed: int) -> None:
-        self.sampling = sampling
-        self.labels = labels
-        self.counts = counts
-        self.seed = seed
+        self.sampling, self.labels, self.counts, self.seed = sampling, labels, counts, seed
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration draws.
-
-        Args:
-            epoch: from 0.
-        """
+        """Choose the epoch, from 0, that the next iteration draws."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
@@ -160,9 +147,7 @@ class GlobalBatchSampler(Sampler[list[tuple[int, int]]]):
                 f"Expected at least one batch, but {len(sampler)} training images make no batch of {batch_size} and "
                 "drop_last drops what is smaller. Lower dataset.batch_size, or set dataset.drop_last=false."
             )
-        self.sampler = sampler
-        self.batch_size = batch_size
-        self.drop_last = drop_last
+        self.sampler, self.batch_size, self.drop_last = sampler, batch_size, drop_last
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         check_batch_size(self.batch_size)
@@ -186,8 +171,7 @@ class EvaluationBatchSampler(Sampler[list[int]]):
     """
 
     def __init__(self, size: int, batch_size: int) -> None:
-        self.size = size
-        self.batch_size = batch_size
+        self.size, self.batch_size = size, batch_size
 
     def __iter__(self) -> Iterator[list[int]]:
         check_batch_size(self.batch_size)
@@ -201,11 +185,7 @@ class EvaluationBatchSampler(Sampler[list[int]]):
 
 
 def rank_chunk(batch: list[int]) -> list[int]:
-    """Return this rank's share of a global batch; the ranks' shares in rank order are the batch.
-
-    Args:
-        batch: any items; the sizes of the shares differ by at most one.
-    """
+    """Return this rank's share of a global batch; the shares in rank order are the batch, their sizes nearly equal."""
     size, extra = divmod(len(batch), world_size())
     start = rank() * size + min(rank(), extra)
     return batch[start : start + size + (rank() < extra)]
@@ -218,10 +198,6 @@ def check_batch_size(batch_size: int) -> None:
             f"Expected `batch_size` to be at least the number of ranks, {world_size()}, but got {batch_size}. "
             "It counts the samples of all ranks together: raise dataset.batch_size."
         )
-
-
-def _normalised(values: Tensor) -> Tensor:
-    return values / values.sum()
 
 
 def _draw(labels: Tensor, counts: Tensor, frequencies: Tensor, generator: torch.Generator) -> Tensor:

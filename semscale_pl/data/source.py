@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,19 +94,19 @@ def _check_images(images: Tensor | Sequence[Any]) -> None:
         )
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise DataError(f"Expected `images` to be uint8 or floating point, but got {images.dtype}. Convert them.")
-    if images.is_floating_point():
-        bad = (~images.isfinite()).flatten(1).any(1).nonzero().flatten()
-        if len(bad):
-            raise DataError(
-                f"Expected `images` to be finite, but got NaN or infinite pixels in {len(bad)} images, first number "
-                f"{int(bad[0])}. Repair or remove them."
-            )
+    bad = (~images.isfinite()).flatten(1).any(1).nonzero().flatten() if images.is_floating_point() else torch.zeros(0)
+    if len(bad):
+        raise DataError(
+            f"Expected `images` to be finite, but got NaN or infinite pixels in {len(bad)} images, first number "
+            f"{int(bad[0])}. Repair or remove them."
+        )
 
 
 def _check_names(names: list[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    times = Counter(names)
+    twice = sorted(name for name in times if times[name] > 1)
     if twice:
         raise DataError(
-            f"Expected every class to have a name of its own, but got {twice[0]!r} for {names.count(twice[0])} "
-            "classes. Rename one of them."
+            f"Expected every class to have a name of its own, but got {twice[0]!r} for {times[twice[0]]} classes. "
+            "Rename one of them."
         )

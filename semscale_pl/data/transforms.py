@@ -38,10 +38,8 @@ class ModelInput:
     ) -> None:
         check("dataset", image_size=image_size, channels=channels, crop_share=crop_share)
         _check_statistics(channels, list(mean), list(std))
-        self.image_size = image_size
-        self.channels = channels
-        self.mean = torch.tensor(list(mean)).reshape(-1, 1, 1)
-        self.std = torch.tensor(list(std)).reshape(-1, 1, 1)
+        self.image_size, self.channels = image_size, channels
+        self.mean, self.std = (torch.tensor(list(values)).reshape(-1, 1, 1) for values in (mean, std))
         self.resized = None if image_size is None else round(image_size / crop_share)
 
     def __call__(self, images: Any) -> Tensor:
@@ -68,14 +66,7 @@ class ModelInput:
 
 
 def check_image_size(image_size: Any) -> None:
-    """Refuse a size that no image has; null, which a dataset may have, gives an augmentation nothing to aim at.
-
-    Args:
-        image_size: height and width in pixels.
-
-    Raises:
-        ValueError: it is not an integer of at least 1.
-    """
+    """Raise ValueError for a size that no image has; null, which a dataset may have, gives a crop nothing to aim at."""
     rule = RULES["image_size"]
     if not rule.accepts(image_size):
         raise ValueError(f"{rule.refusal('image_size', image_size)} Set dataset.image_size.")
@@ -94,11 +85,7 @@ def _check_statistics(channels: int | None, mean: list[float], std: list[float])
 
 
 def compose(transforms: Sequence[Augmentation]) -> Augmentation:
-    """Chain augmentations; each takes and returns a PIL image or an image tensor and draws from torch's generator.
-
-    Args:
-        transforms: applied in this order.
-    """
+    """Chain augmentations; each takes and returns a PIL image or an image tensor and draws from torch's generator."""
     from torchvision.transforms import v2
 
     return v2.Compose(list(transforms))
@@ -121,16 +108,10 @@ class PaddedCrop:
         self.image_size, self.padding, self.flip = image_size, padding, flip
 
     def __call__(self, image: Any) -> Tensor:
-        """Crop one image.
-
-        Args:
-            image: a PIL image or (channels, height, width), at least `image_size - 2 padding` high and wide.
-
-        Returns:
-            (channels, image_size, image_size), of the image's dtype; uint8 for a PIL image.
+        """Crop a PIL image, as uint8, or a tensor (channels, height, width) to (channels, image_size, image_size).
 
         Raises:
-            DataError: the image is smaller.
+            DataError: the image is smaller than `image_size - 2 padding`.
         """
         if not isinstance(image, Tensor):
             from torchvision.transforms.v2.functional import pil_to_tensor

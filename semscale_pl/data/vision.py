@@ -22,11 +22,7 @@ _WHERE = {
     "CIFAR100": ("cifar-100-python/", "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"),
 }
 # All that the official files hold beside lists, strings and numbers.
-_ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-}
+_ALLOWED = {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
 
 
 class Vision:
@@ -39,8 +35,7 @@ class Vision:
     def __init__(self, dataset: str) -> None:
         if dataset not in _WHERE:
             raise ValueError(f"Expected `dataset` to be one of {', '.join(_WHERE)}, but got {dataset!r}. Choose one.")
-        self.dataset = dataset
-        self.address = _WHERE[dataset][1]
+        self.dataset, self.address = dataset, _WHERE[dataset][1]
 
     def prepare(self, root: Path, download: bool) -> None:
         """Check the files, or fetch them where allowed."""
@@ -98,19 +93,12 @@ class Digits:
         digits = load_digits()
         images = torch.from_numpy(digits.images).float().div(16).unsqueeze(1)
         labels = torch.from_numpy(digits.target).long()
-        train, test = stratified_split(labels, self.train_fraction, seed)
-        rows = train if split == "train" else test
+        rows = stratified_split(labels, self.train_fraction, seed)[0 if split == "train" else 1]
         return ImageSet(images[rows], labels[rows], [str(digit) for digit in range(10)])
 
 
 def cifar100_superclasses(root: Path) -> tuple[Tensor, list[str]]:
-    """Read which superclass each class belongs to.
-
-    Args:
-        root: folder of all datasets, with ``cifar-100-python/``.
-
-    Returns:
-        (100,) superclass of each class, and the 20 names.
+    """Read which superclass each class belongs to: the superclass of each class (100,), and the 20 names.
 
     Raises:
         DatasetNotFound: the files are not there.

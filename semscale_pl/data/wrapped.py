@@ -78,16 +78,7 @@ class Balanced:
 
 
 def balanced_indices(labels: Tensor, num_classes: int, seed: int) -> Tensor:
-    """Choose as many samples of every class as the smallest class has.
-
-    Args:
-        labels: (N,) class of each sample.
-        num_classes: C.
-        seed: chooses the samples.
-
-    Returns:
-        (M,) positions, ascending.
-    """
+    """Choose as many samples of every class as the smallest class has: their positions (M,), ascending."""
     smallest = int(torch.bincount(labels, minlength=num_classes).min())
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     chosen = [shuffled[labels[shuffled] == label][:smallest] for label in range(num_classes)]
@@ -95,11 +86,9 @@ def balanced_indices(labels: Tensor, num_classes: int, seed: int) -> Tensor:
 
 
 def labels_of(dataset: Any) -> Tensor:
-    """Return the labels of a torch dataset, (N,) int64.
+    """Return the labels of a torch dataset, (N,) int64: its `targets` or `labels`, or those of samples (image, label).
 
-    Args:
-        dataset: with `targets` or `labels`, or samples (image, label). One that changes its labels by a
-            `target_transform` is read sample by sample, as the lists hold what it was before.
+    One that changes its labels by a `target_transform` is read sample by sample, as the lists hold what it was before.
 
     Raises:
         DataError: the dataset has no samples, or labels that are no whole numbers.
