@@ -17,13 +17,9 @@ from semscale_pl.distributed import gather_rows
 
 @dataclass(frozen=True)
 class TrainingSplit:
-    """The numbers of the final training split.
+    """The numbers of the final training split: its images, those of each class (C,), and the sampler's probabilities.
 
-    Args:
-        num_classes: C.
-        size: number of images N.
-        counts: (C,) images of each class; None where unknown.
-        frequencies: (C,) probability that the sampler draws each class; None where unknown.
+    The latter two are None where unknown.
     """
 
     num_classes: int
@@ -45,8 +41,8 @@ class TrainingSplit:
             trainer: may have a datamodule with ``num_classes``, ``train_size``, ``class_counts``,
                 ``class_frequencies``.
             pl_module: may have ``num_classes``.
-            num_classes: overrides all of them; None to look it up.
-            capacity: overrides the number of images; None to look it up.
+            num_classes: overrides all of them.
+            capacity: overrides the number of images.
 
         Raises:
             MisconfigurationException: a number is neither given nor found.
@@ -60,16 +56,12 @@ class TrainingSplit:
                     f"Expected `{name}` from the callback's arguments or the datamodule, but found it in neither. "
                     f"Pass `{name}=...` to the callback."
                 )
-        counts = getattr(source, "class_counts", None)
-        frequencies = getattr(source, "class_frequencies", None)
-        return cls(int(found_classes), int(found_size), _vector(counts), _vector(frequencies))
+        vectors = (getattr(source, name, None) for name in ("class_counts", "class_frequencies"))
+        counts, drawn = (None if found is None else torch.as_tensor(found, dtype=torch.float64) for found in vectors)
+        return cls(int(found_classes), int(found_size), counts, drawn)
 
     def drawn(self, counts: Tensor | None = None) -> Tensor:
-        """Return how often the sampler draws each class (C,).
-
-        Args:
-            counts: (C,) to take instead where the datamodule does not say it.
-        """
+        """Return how often the sampler draws each class (C,); the counts stand in where the datamodule is silent."""
         known = (self.frequencies, counts, self.counts, torch.ones(self.num_classes))
         return next(values for values in known if values is not None).double()
 
@@ -126,7 +118,3 @@ def training_features(trainer: pl.Trainer, pl_module: pl.LightningModule) -> tup
             rows.append(gather_rows(features, labels))
     features, labels = (torch.cat(part) for part in zip(*rows, strict=True))
     return features, labels
-
-
-def _vector(values: Any) -> Tensor | None:
-    return None if values is None else torch.as_tensor(values, dtype=torch.float64)

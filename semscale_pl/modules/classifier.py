@@ -186,10 +186,9 @@ class ImbalancedClassifier(pl.LightningModule):
 
     def _make_reports(self) -> None:
         names = None if self.class_names is None else list(self.class_names)
-        self.val_report = ClassificationReport(self.num_classes, self.class_counts, names)
-        self.test_report = ClassificationReport(self.num_classes, self.class_counts, names)
-        for report in (self.val_report, self.test_report):
-            report.to(self.device)
+        self.val_report, self.test_report = (
+            ClassificationReport(self.num_classes, self.class_counts, names).to(self.device) for _ in range(2)
+        )
 
     def _finish(self, report: ClassificationReport, stage: str) -> Report:
         results = report.compute()

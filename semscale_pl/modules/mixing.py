@@ -12,13 +12,7 @@ from semscale_pl.options import check
 
 
 class Mixed(NamedTuple):
-    """A batch of mixed images.
-
-    Args:
-        images: (B, ...) each ``lam`` parts of one image and ``1 - lam`` of its partner.
-        partners: (B,) row of the partner in the batch.
-        lam: share of the first image, in [0, 1].
-    """
+    """Images (B, ...), each ``lam`` parts of one and ``1 - lam`` of its partner, whose row in the batch is (B,)."""
 
     images: Tensor
     partners: Tensor
@@ -52,28 +46,16 @@ class Mixing:
             )
 
     def __call__(self, images: Tensor) -> Mixed | None:
-        """Mix a batch with torch's global generator.
-
-        Args:
-            images: (B, channels, height, width).
-
-        Returns:
-            The mixed batch, or None where this batch is left alone.
-        """
+        """Mix images (B, channels, height, width) with torch's global generator; None where they are left alone."""
         if torch.rand(()).item() >= self.probability:
             return None
         partners = torch.randperm(images.shape[0]).to(images.device)
-        cut = self._chooses_cutmix()
+        cut = self.cutmix_alpha > 0 and (self.mixup_alpha == 0 or torch.rand(()).item() < 0.5)
         alpha = self.cutmix_alpha if cut else self.mixup_alpha
         lam = float(torch.distributions.Beta(alpha, alpha).sample())
         if cut:
             return _cutmix(images, partners, lam)
         return Mixed(lam * images + (1.0 - lam) * images[partners], partners, lam)
-
-    def _chooses_cutmix(self) -> bool:
-        if self.mixup_alpha == 0 or self.cutmix_alpha == 0:
-            return self.cutmix_alpha > 0
-        return bool(torch.rand(()).item() < 0.5)
 
 
 def _cutmix(images: Tensor, partners: Tensor, lam: float) -> Mixed:

@@ -16,9 +16,6 @@ def linear_scaling(rate: float, batch_size: int, reference_batch: int) -> float:
         batch_size: samples of one optimizer step, of all ranks and accumulated batches together.
         reference_batch: samples of one step for which ``rate`` was chosen.
 
-    Returns:
-        ``rate * batch_size / reference_batch``.
-
     Raises:
         ValueError: a batch below 1.
 

@@ -10,18 +10,11 @@ from typing import Any
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
 Values = Sequence[float | int | None]
-EPOCH_GROUPS = ("classes", "train", "val", "weighting")
 
 
 @dataclass(frozen=True)
 class ClassPanel:
-    """One epoch's per-class values.
-
-    Args:
-        names: C class names.
-        counts: (C,) training images; None where unknown.
-        values: quantity to its C values; None and NaN are undefined.
-    """
+    """One epoch's values of C classes: their training images, and quantities by name; None and NaN are undefined."""
 
     names: list[str]
     counts: list[int | None]
@@ -40,17 +33,12 @@ def prepare_axes(loggers: Iterable[Any]) -> None:
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.experiment.define_metric("epoch")
-            for group in EPOCH_GROUPS:
+            for group in ("classes", "train", "val", "weighting"):
                 logger.experiment.define_metric(f"{group}/*", step_metric="epoch")
 
 
 def send_config(loggers: Iterable[Any], config: Mapping[str, Any] | None) -> None:
-    """Tell W&B what is run, so that its runs can be grouped and filtered by any setting.
-
-    Args:
-        loggers: those of the trainer.
-        config: nested plain values; nothing is sent where there is none.
-    """
+    """Tell W&B what is run, so that its runs can be grouped and filtered by any setting."""
     for logger in loggers:
         if config and isinstance(logger, WandbLogger):
             logger.log_hyperparams(dict(config))
@@ -59,11 +47,7 @@ def send_config(loggers: Iterable[Any], config: Mapping[str, Any] | None) -> Non
 def send_panel(loggers: Iterable[Any], panel: ClassPanel, epoch: int, step: int) -> None:
     """Send an epoch's values as a table: to W&B as a Table and one series for each class, to TensorBoard as text.
 
-    Args:
-        loggers: those of the trainer; the CSV logger needs nothing here, ``scales.csv`` is its table.
-        panel: the values.
-        epoch: of the values.
-        step: optimizer steps so far.
+    The CSV logger needs nothing here: ``scales.csv`` is its table.
     """
     for logger in loggers:
         if isinstance(logger, WandbLogger):
@@ -82,8 +66,8 @@ def _send_to_wandb(logger: WandbLogger, panel: ClassPanel, epoch: int, step: int
         for name, value in zip(panel.names, map(_defined, values), strict=True)
         if value is not None
     }
-    content = {"classes/table": wandb.Table(columns=[*header], data=[*rows]), **series}
-    logger.experiment.log({**content, "epoch": epoch, "trainer/global_step": step})
+    table = wandb.Table(columns=[*header], data=[*rows])
+    logger.experiment.log({"classes/table": table, **series, "epoch": epoch, "trainer/global_step": step})
 
 
 def _markdown(panel: ClassPanel) -> str:

@@ -12,15 +12,7 @@ from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from semscale_pl.callbacks.recording.class_panel import ClassPanel
 from semscale_pl.callbacks.recording.scale_table import ScaleTable
 from semscale_pl.figures.per_class import per_class_bars
-from semscale_pl.figures.style import (
-    COLOUR_MAP,
-    MISSING,
-    as_pixels,
-    finite,
-    label_classes,
-    new_figure,
-    save_figure,
-)
+from semscale_pl.figures.style import COLOUR_MAP, MISSING, as_pixels, finite, label_classes, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,13 +32,7 @@ def send_pictures(
 ) -> None:
     """Draw the epoch's bars and the heat map of each quantity so far; keep them as files and send them to the loggers.
 
-    Args:
-        loggers: those of the trainer.
-        table: the run so far.
-        panel: the last epoch.
-        epoch: of the panel.
-        step: optimizer steps so far.
-        folder: for the files, overwritten each time.
+    The files in the folder are overwritten each time.
     """
     for name, figure in _pictures(table, panel, epoch):
         save_figure(figure, folder / f"{name}.png")
@@ -75,32 +61,23 @@ def _pictures(table: ScaleTable, panel: ClassPanel, epoch: int) -> Iterable[tupl
 def class_heatmap(
     values: Any, epochs: Sequence[int], class_names: Sequence[str], quantity: str, *, title: str = ""
 ) -> Figure:
-    """Draw epochs from left to right and classes from top to bottom, the quantity as colour.
-
-    Args:
-        values: (E, C); None or NaN is drawn grey.
-        epochs: E epoch numbers.
-        class_names: C names.
-        quantity: name of the values, with their unit.
-        title: of the figure.
-
-    Returns:
-        The figure.
+    """Draw epochs from left to right and classes from top to bottom, the quantity as colour, None or NaN grey.
 
     Raises:
-        ValueError: the shape of the values does not fit.
+        ValueError: the shape of the values (E, C) does not fit.
     """
     table = finite(values)
     if table.shape != (len(epochs), len(class_names)) or not len(epochs):
         raise ValueError(f"Expected `values` of shape ({len(epochs)}, {len(class_names)}), but got {table.shape}.")
     import matplotlib
 
-    height = min(9.0, max(2.5, 0.2 * len(class_names) + 1.2))
-    figure, (ax,) = new_figure(6.0, height)
+    figure, (ax,) = new_figure(6.0, min(9.0, max(2.5, 0.2 * len(class_names) + 1.2)))
     ax.grid(False)
     colours = matplotlib.colormaps[COLOUR_MAP].with_extremes(bad=MISSING)
     picture = ax.imshow(np.ma.masked_invalid(table.T), aspect="auto", interpolation="nearest", cmap=colours)
-    _label_epochs(ax, epochs)
+    step = -(-len(epochs) // 10)
+    ax.set_xticks(range(0, len(epochs), step), [str(epoch) for epoch in epochs[::step]])
+    ax.set_xlabel("epoch", fontsize=9)
     label_classes(ax, class_names, axis="y")
     bar = figure.colorbar(picture, ax=ax)
     bar.set_label(quantity, fontsize=9)
@@ -108,9 +85,3 @@ def class_heatmap(
     if title:
         ax.set_title(title, fontsize=10)
     return figure
-
-
-def _label_epochs(ax: Any, epochs: Sequence[int]) -> None:
-    step = max(1, -(-len(epochs) // 10))
-    ax.set_xticks(range(0, len(epochs), step), [str(epoch) for epoch in epochs[::step]])
-    ax.set_xlabel("epoch", fontsize=9)

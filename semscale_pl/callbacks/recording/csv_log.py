@@ -37,11 +37,7 @@ class ResumedCSVLogger(CSVLogger):
             return super().experiment
 
     def cut_back(self, epoch: int) -> None:
-        """Keep what an earlier process logged of the epochs before this one; forget the rest.
-
-        Args:
-            epoch: the first epoch that is still to be trained; 0 for a run that starts anew.
-        """
+        """Keep what an earlier process logged before the first epoch that is still to be trained; forget the rest."""
         kept = [row for row in self._earlier if row.get("epoch") and int(float(row["epoch"])) < epoch]
         self._earlier = []
         if kept:

@@ -62,7 +62,7 @@ class FeatureDrift(pl.Callback):
         self.rows.append([float(trainer.current_epoch), self._rate, *self._compare(features, labels.cpu())])
         self._before = features
         if trainer.is_global_zero:
-            self._write()
+            write_text(self.path, csv_text([COLUMNS, *([int(row[0]), *row[1:]] for row in self.rows)]))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows and the latest features, so that a resumed run compares as an unbroken one would."""
@@ -83,24 +83,12 @@ class FeatureDrift(pl.Callback):
         classes = int(labels.max()) + 1
         old, new = (semantic_scales(part, labels, classes) for part in (self._before, features))
         change = ((new - old).abs() / new)[new > 0]
-        return [
-            float(moved.mean()),
-            float(moved.median()),
-            float(moved.quantile(0.9)),
-            float(to_norm.mean()),
-            float(change.mean()),
-        ]
-
-    def _write(self) -> None:
-        write_text(self.path, csv_text([COLUMNS, *([int(row[0]), *row[1:]] for row in self.rows)]))
+        found = (moved.mean(), moved.median(), moved.quantile(0.9), to_norm.mean(), change.mean())
+        return [float(value) for value in found]
 
 
 def drift(before: Tensor, after: Tensor) -> Tensor:
-    """Return how far each feature has moved, in units of the earlier features' spread.
-
-    Args:
-        before: (N, d).
-        after: (N, d), row i of the same sample.
+    """Return how far each of (N, d) features has moved, in units of the earlier features' spread.
 
     Returns:
         (N,) float64; NaN where the earlier features are all equal.

@@ -64,16 +64,13 @@ class ProgressLine(ProgressBar):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the line."""
-        self._close()
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Close the line also where a run ends early."""
-        self._close()
-
-    def _close(self) -> None:
         if self._display is not None:
             self._display.close()
         self._display = None
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Close the line also where a run ends early."""
+        self.on_train_end(trainer, pl_module)
 
     def _move(self, trainer: pl.Trainer, batches: int, always: bool = False) -> None:
         if self._display is None or not self._display.live:

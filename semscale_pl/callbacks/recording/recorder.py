@@ -95,7 +95,10 @@ class RunRecorder(pl.Callback):
         epoch = trainer.current_epoch
         if self._last_epoch is not None and epoch > self._last_epoch:
             return
-        hits, report = self._summed_hits(), _report(pl_module)
+        hits, weighting = self._hits, getattr(pl_module, "weighting", None)
+        if hits is not None and world_size() > 1:
+            torch.distributed.all_reduce(hits)
+        report = WeightingReport() if weighting is None else weighting.report()
         self._log_scalars(pl_module, hits, report)
         if not trainer.is_global_zero:
             return
@@ -108,11 +111,6 @@ class RunRecorder(pl.Callback):
     def _draws(self, epoch: int) -> bool:
         every = self.pictures_every_n_epochs
         return every > 0 and ((epoch + 1) % every == 0 or epoch == self._last_epoch)
-
-    def _summed_hits(self) -> Tensor | None:
-        if self._hits is not None and world_size() > 1:
-            torch.distributed.all_reduce(self._hits)
-        return self._hits
 
     def _log_scalars(self, pl_module: pl.LightningModule, hits: Tensor | None, report: WeightingReport) -> None:
         """Log through Lightning, so that the numbers stand in the loggers' own row of the epoch; equal on all ranks."""
@@ -137,15 +135,8 @@ class RunRecorder(pl.Callback):
         counts = first_known(datamodule, pl_module, name="class_counts")
         num_classes = max([len(column) for column in values.values()], default=getattr(pl_module, "num_classes", 0))
         names = self.class_names or first_known(pl_module, datamodule, name="class_names") or range(num_classes)
-        images: list[int | None] = [None] * num_classes
-        if counts is not None:
-            images = [int(count) for count in counts]
+        images: list[int | None] = [None] * num_classes if counts is None else [int(count) for count in counts]
         return ClassPanel([str(name) for name in names], images, values)
-
-
-def _report(pl_module: pl.LightningModule) -> WeightingReport:
-    weighting = getattr(pl_module, "weighting", None)
-    return WeightingReport() if weighting is None else weighting.report()
 
 
 def _file_beside(checkpoint: Any) -> Path | None:

@@ -16,15 +16,9 @@ NAME = "scales.csv"
 
 
 class ScaleTable:
-    """Append per-class values to a CSV file, epoch by epoch.
+    """Append per-class values to a CSV file, epoch by epoch; `columns` is its header as it stands.
 
     An undefined value is an empty cell. A column that first appears in a later epoch is added to the whole file.
-
-    Args:
-        path: of the file; missing folders are made at the first row.
-
-    Attributes:
-        columns: header of the file as it stands.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -50,15 +44,12 @@ class ScaleTable:
             self.path.unlink(missing_ok=True)
 
     def append(self, epoch: int, names: Sequence[str], values: Mapping[str, Values]) -> None:
-        """Write one row for each class and hand them to the operating system.
-
-        Args:
-            epoch: of the rows.
-            names: C class names.
-            values: column to C numbers; None and NaN are undefined.
-        """
-        self._extend([name for name in values if name not in self.columns])
+        """Write one row for each class and hand them to the operating system; None and NaN are undefined."""
+        added = [name for name in values if name not in self.columns]
+        self.columns = [*self.columns, *added]
         fresh = not self.path.exists()
+        if added and not fresh:
+            self._rewrite([row + [""] * len(added) for row in _read(self.path)[1]])
         self.path.parent.mkdir(parents=True, exist_ok=True)
         cells = {column: [_cell(value) for value in column_values] for column, column_values in values.items()}
         rows = [
@@ -69,14 +60,7 @@ class ScaleTable:
             file.write(csv_text([self.columns, *rows] if fresh else rows))
 
     def history(self, column: str) -> tuple[list[int], list[list[float]]]:
-        """Read one column back.
-
-        Args:
-            column: its name.
-
-        Returns:
-            The epochs, and for each the values of its classes, NaN where undefined.
-        """
+        """Read one column back: the epochs, and for each the values of its classes, NaN where undefined."""
         header, rows = _read(self.path)
         if column not in header:
             return [], []
@@ -85,14 +69,6 @@ class ScaleTable:
         for row in rows:
             by_epoch.setdefault(int(row[0]), []).append(float(row[position]) if row[position] else math.nan)
         return list(by_epoch), list(by_epoch.values())
-
-    def _extend(self, added: list[str]) -> None:
-        if not added:
-            return
-        self.columns = [*self.columns, *added]
-        if self.path.exists():
-            _, rows = _read(self.path)
-            self._rewrite([row + [""] * len(added) for row in rows])
 
     def _rewrite(self, rows: list[list[str]]) -> None:
         write_text(self.path, csv_text([self.columns, *rows]))

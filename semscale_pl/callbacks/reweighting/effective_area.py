@@ -122,10 +122,9 @@ class EffectiveAreaReweighting(SlotReweighting):
             return
         split = TrainingSplit.of(trainer, pl_module)
         features, labels = training_features(trainer, pl_module)
-        features, seed = pool_features(features, self.num_features), derive_seed(self.seed, trainer.current_epoch)
-        self.areas = effective_areas(
-            features, labels, split.num_classes, self.batch_size, seed=seed, bounded=self.bounded
-        )
+        features = pool_features(features, self.num_features)
+        options: dict[str, Any] = {"seed": derive_seed(self.seed, trainer.current_epoch), "bounded": self.bounded}
+        self.areas = effective_areas(features, labels, split.num_classes, self.batch_size, **options)
         self.num_passes += 1
         counts = torch.bincount(labels, minlength=split.num_classes)
         self.weights = self._normalized(self.areas.reciprocal(), split.drawn(counts))

@@ -6,7 +6,6 @@ from typing import Literal
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from torch import Tensor
 
 from semscale_pl.callbacks.reweighting.slot import SlotReweighting
 from semscale_pl.callbacks.training_data import TrainingSplit
@@ -60,11 +59,8 @@ class FrequencyReweighting(SlotReweighting):
             raise MisconfigurationException(
                 "Expected the datamodule to know `class_counts`, but found none. Give the datamodule that attribute."
             )
-        self.weights = self._normalized(self._raw(split.counts), split.drawn())
-
-    def _raw(self, counts: Tensor) -> Tensor:
-        if self.scheme == "inverse":
-            return inverse_weights(counts)
-        if self.scheme == "sqrt_inverse":
-            return sqrt_inverse_weights(counts)
-        return class_balanced_weights(counts, self.beta)
+        if self.scheme == "class_balanced":
+            raw = class_balanced_weights(split.counts, self.beta)
+        else:
+            raw = (inverse_weights if self.scheme == "inverse" else sqrt_inverse_weights)(split.counts)
+        self.weights = self._normalized(raw, split.drawn())

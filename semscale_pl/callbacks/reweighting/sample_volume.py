@@ -79,10 +79,6 @@ class SampleVolumeReweighting(ScaleReweighting):
                 pixels = pixels * model_input.std.to(pixels) + model_input.mean.to(pixels)
             rows.append(gather_rows(resized(pixels, self.image_size), labels))
         images, labels = (torch.cat(part) for part in zip(*rows, strict=True))
-        return _trimmed(images), labels
-
-
-def _trimmed(images: Tensor, tolerance: float = 1e-4) -> Tensor:
-    """Take off what rounding left outside of [0, 1], and no more: other pixels are for the measure to refuse."""
-    inside = images.clamp(0.0, 1.0)
-    return torch.where((images - inside).abs() <= tolerance, inside, images)
+        # Take off what rounding left outside of [0, 1], and no more: other pixels are for the measure to refuse.
+        inside = images.clamp(0.0, 1.0)
+        return torch.where((images - inside).abs() <= 1e-4, inside, images), labels

@@ -156,14 +156,12 @@ class SemanticScaleReweighting(ScaleReweighting):
 
     def report(self) -> WeightingReport:
         """Return S', W, S and the weights in force, and how many classes the floor and the cap touched."""
-        base = super().report()
+        base, columns = super().report(), {}
         passes = {"extra_passes": self.extra_passes} if self.mixed == "clean" else {}
-        scalars = {**base.scalars, **passes}
-        if self.pool is None:
-            return WeightingReport(base.per_class, scalars)
-        found = self._geometry(self.pool)
-        columns = {"scale": found.scales, "interclass": found.interclass_weights, "imbalance": found.imbalance}
-        return WeightingReport({**columns, **base.per_class}, scalars)
+        if self.pool is not None:
+            found = self._geometry(self.pool)
+            columns = {"scale": found.scales, "interclass": found.interclass_weights, "imbalance": found.imbalance}
+        return WeightingReport({**columns, **base.per_class}, {**base.scalars, **passes})
 
     @torch.no_grad()
     def _observe(self, inputs: StepInputs) -> None:
@@ -179,7 +177,9 @@ class SemanticScaleReweighting(ScaleReweighting):
             if self.mixed == "clean" and inputs.mixed_labels is not None:
                 self._clean_rows += len(labels)
             if self._steps % self.update_every_n_steps == 0 and self.strength > 0.0:
-                self._update_weights()
+                assert self._split is not None
+                found = self._geometry(self.pool)
+                self._weigh(found.imbalance, self._split.drawn(found.counts))
             self._steps += 1
 
     def _rows(self, inputs: StepInputs) -> tuple[Tensor, Tensor, Tensor] | None:
@@ -189,15 +189,13 @@ class SemanticScaleReweighting(ScaleReweighting):
         if self.mixed == "skip":
             return None
         if self.mixed == "clean":
-            return self._clean_features(inputs), inputs.labels, inputs.indices
+            assert self._module is not None
+            with evaluating(self._module):  # the running statistics of the batch norms must not see these images twice
+                clean = self._module.features(inputs.images)  # type: ignore[operator]
+            return clean, inputs.labels, inputs.indices
         if inputs.lam >= 0.5 or inputs.mixed_indices is None:
             return inputs.features, inputs.labels, inputs.indices
         return inputs.features, inputs.mixed_labels, inputs.mixed_indices
-
-    def _clean_features(self, inputs: StepInputs) -> Tensor:
-        assert self._module is not None
-        with evaluating(self._module):  # the running statistics of the batch norms must not see these images twice
-            return self._module.features(inputs.images)  # type: ignore[operator]
 
     def _reduce(self, features: Tensor) -> Tensor:
         if self.feature_norm == "l2":
@@ -206,13 +204,8 @@ class SemanticScaleReweighting(ScaleReweighting):
 
     def _make_pool(self, width: int) -> None:
         assert self._split is not None
-        self.pool = FeaturePool(
-            self._split.size,
-            min(width, self.num_features),
-            self._split.num_classes,
-            mode=self.mode,
-            storage_dtype=getattr(torch, self.storage_dtype),
-        )
+        width, dtype = min(width, self.num_features), getattr(torch, self.storage_dtype)
+        self.pool = FeaturePool(self._split.size, width, self._split.num_classes, mode=self.mode, storage_dtype=dtype)
         if self._module is not None:
             self.pool.to(self._module.device)
         if self._pending_state is not None:
@@ -228,20 +221,14 @@ class SemanticScaleReweighting(ScaleReweighting):
         alpha = self.alpha if self.interclass else None
         return pool.geometry(alpha, estimator=self.estimator, ratio=self.ratio, unit=self._unit())
 
-    def _update_weights(self) -> None:
-        assert self.pool is not None
-        assert self._split is not None
-        found = self._geometry(self.pool)
-        self._weigh(found.imbalance, self._split.drawn(found.counts))
-
 
 class ScalePriorReweighting(SemanticScaleReweighting):
     """Add ``power * log S`` to the logits instead of weighting the losses with ``S^-power``.
 
-    Takes the arguments of :class:`SemanticScaleReweighting`; pool, stages, floor
-    and cap are the same, and the ramp scales the prior. The prior is minus the log of the weights, which is
-    ``power * log S`` of the floored scales up to a constant that no loss over a softmax sees; so ``normalization`` has
-    no effect on training. It adds to what Balanced Softmax or logit adjustment put on the logits themselves.
+    Takes the arguments of :class:`SemanticScaleReweighting`; pool, stages, floor and cap are the same, and the ramp
+    scales the prior. The prior is minus the log of the weights, which is ``power * log S`` of the floored scales up to
+    a constant that no loss over a softmax sees; so ``normalization`` has no effect on training. It adds to what
+    Balanced Softmax or logit adjustment put on the logits themselves.
 
     Example:
         >>> callback = ScalePriorReweighting(start_epoch=5, power=1.0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
@@ -89,11 +87,13 @@ class SlotReweighting(pl.Callback):
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Take back the slot."""
-        self._release(pl_module)
+        if getattr(pl_module, "weighting", None) is self:
+            pl_module.weighting = None  # type: ignore[assignment]
+        self._module = None
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Take back the slot also where a fit ends early."""
-        self._release(pl_module)
+        self.teardown(trainer, pl_module, "fit")
 
     def __call__(self, inputs: StepInputs) -> StepTerms:
         """Return this step's class weights; none before ``start_epoch``."""
@@ -125,13 +125,7 @@ class SlotReweighting(pl.Callback):
     def _averaging(self) -> bool:
         return self._last_epoch is not None and self._epoch >= self._last_epoch
 
-    def _release(self, pl_module: pl.LightningModule) -> None:
-        if getattr(pl_module, "weighting", None) is self:
-            pl_module.weighting = None  # type: ignore[assignment]
-        self._module = None
-
     def _refuse_impossible(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        name = type(self).__name__
         if not hasattr(pl_module, "weighting"):
             raise MisconfigurationException(
                 f"Expected the LightningModule to have the slot `weighting`, but {type(pl_module).__name__} has none. "
@@ -139,9 +133,10 @@ class SlotReweighting(pl.Callback):
             )
         if not pl_module.automatic_optimization:
             raise MisconfigurationException(
-                f"Expected automatic optimization with {name}, but {type(pl_module).__name__} optimizes manually."
+                f"Expected automatic optimization with {type(self).__name__}, but {type(pl_module).__name__} optimizes "
+                "manually."
             )
-        if sum(isinstance(other, SlotReweighting) for other in _callbacks(trainer)) > 1:
+        if sum(isinstance(other, SlotReweighting) for other in getattr(trainer, "callbacks", ())) > 1:
             raise MisconfigurationException("Expected one re-weighting callback, but got several. Keep one a run.")
         limit = trainer.max_epochs
         if limit is not None and 0 <= limit <= self.start_epoch:
@@ -188,7 +183,3 @@ def _epoch_at(share: float, epochs: int | None) -> int:
             "Set `max_epochs`, or `start_epoch` in epochs."
         )
     return min(round(share * epochs), epochs - 1)
-
-
-def _callbacks(trainer: pl.Trainer) -> list[Any]:
-    return list(getattr(trainer, "callbacks", []))
