@@ -17,9 +17,6 @@ EPSILON = 0.01
 def shot_groups(class_counts: Sequence[int]) -> dict[str, list[int]]:
     """Group classes by their training images: many > 100, 20 <= medium <= 100, few < 20.
 
-    Args:
-        class_counts: training images of each class.
-
     Returns:
         Group name to class labels, possibly none.
 
@@ -104,7 +101,6 @@ class ClassTally(Metric):
 
     Args:
         num_classes: C, at least 1.
-        kwargs: passed on to `torchmetrics.Metric`.
 
     Raises:
         ValueError: no class.
@@ -149,9 +145,7 @@ class GroupAccuracy(ClassTally):
     """Mean class accuracy of the many-, medium- and few-shot classes and of the thirds by count.
 
     Args:
-        num_classes: C.
         class_counts: training images of each class.
-        kwargs: passed on to `torchmetrics.Metric`.
 
     Reference: Liu et al. (CVPR 2019), section 4.
     """
@@ -170,9 +164,7 @@ class ModelBias(ClassTally):
     """Bias of a model towards its best classes.
 
     Args:
-        num_classes: C.
         epsilon: keeps the quotient finite where a class is never right.
-        kwargs: passed on to `torchmetrics.Metric`.
 
     Reference: Ma et al. (ICLR 2023), appendix H2.
     """

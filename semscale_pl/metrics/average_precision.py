@@ -99,12 +99,7 @@ def _area(hits: Tensor, rows: Tensor) -> Tensor:
 
 
 class AveragePrecision(Metric):
-    """Exact average precision of each class against the rest, by softmax probability; keeps all scores.
-
-    Args:
-        num_classes: C.
-        kwargs: passed on to `torchmetrics.Metric`.
-    """
+    """Exact average precision of each class against the rest, by softmax probability; keeps all scores."""
 
     full_state_update = False
     probabilities: list[Tensor]

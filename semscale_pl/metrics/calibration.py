@@ -18,7 +18,6 @@ def calibration_bins(probabilities: Tensor, labels: Tensor, num_bins: int = NUM_
 
     Args:
         probabilities: (B, C) softmax probabilities.
-        labels: (B,).
         num_bins: number of bins over [0, 1].
 
     Returns:
@@ -50,9 +49,7 @@ class CalibrationError(Metric):
     """Expected calibration error (l1) of the softmax probabilities.
 
     Args:
-        num_classes: C.
         num_bins: number of bins of equal width over [0, 1].
-        kwargs: passed on to `torchmetrics.Metric`.
 
     Raises:
         ValueError: no bin.

@@ -76,10 +76,8 @@ class ClassificationReport(ClassTally):
     None, and average precision comes from histograms of 512 bins.
 
     Args:
-        num_classes: C.
         class_counts: training images of each class; None leaves the groups undefined.
         class_names: names of the classes, handed through to the result.
-        kwargs: passed on to `torchmetrics.Metric`.
 
     Raises:
         ValueError: another number of counts or names than classes.

@@ -68,7 +68,6 @@ def summarize(
     """Compute the statistics of a table.
 
     Args:
-        table: what was run.
         results: each cell with its metrics; None for a cell that has none.
         states: row and column to what to say where they have no value at all.
 

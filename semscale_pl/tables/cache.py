@@ -24,10 +24,8 @@ class CellRun:
     """A cell with the folder that holds, or will hold, its run.
 
     Args:
-        cell: of a table.
         folder: named by a hash.
         dataset: identifies the dataset, so that one which is absent is looked for once.
-        tracked: whether the run is sent to Weights & Biases.
     """
 
     cell: Cell
@@ -46,11 +44,6 @@ class CellRun:
 
 def locate(table: Table, cells: Sequence[Cell], root: Path) -> list[CellRun]:
     """Find the folder of each cell.
-
-    Args:
-        table: the cells' table.
-        cells: what to run.
-        root: folder of all tables' runs.
 
     Returns:
         The cells with ``root/NAME/<hash>``, in order.

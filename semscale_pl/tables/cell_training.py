@@ -56,12 +56,7 @@ class Outcome:
 
 
 def task_of(table: Table, run: CellRun) -> Task:
-    """Return what a process needs to train a cell.
-
-    Args:
-        table: the cell's table.
-        run: the cell and its folder.
-    """
+    """Return what a process needs to train a cell."""
     # First, so that what the user says wins.
     labels = wandb_overrides(table, run.cell) if run.tracked else ()
     overrides = (*labels, *run.cell.overrides)
@@ -77,9 +72,6 @@ def outcome_of(run: CellRun, seconds: float, failure: Failure | None) -> Outcome
 
 def train_cell(task: Task) -> Failure | None:
     """Compose a cell's config and train it, with everything it prints in the run folder's ``log.txt``.
-
-    Args:
-        task: what to train.
 
     Returns:
         None, or why there is no result.
@@ -129,13 +121,6 @@ def call(path: str) -> Any:
 
 def wandb_overrides(table: Table, cell: Cell) -> tuple[str, ...]:
     """Return the Hydra overrides that give a cell's W&B run its group, job type, name and tags.
-
-    Args:
-        table: the cell's table; with its profile it is the group.
-        cell: its row is the job type, its label the name; table, row, column and seed are tags.
-
-    Returns:
-        Overrides of ``logger.wandb``.
 
     Example:
         >>> from semscale_pl.tables.schema import Measure, Variant

@@ -19,11 +19,7 @@ def value_at(metrics: Metrics, key: str) -> float | None:
     """Look up a number by its dotted path; None where it is absent, null or not finite.
 
     Args:
-        metrics: nested mappings.
         key: such as ``results.last.balanced_accuracy``.
-
-    Returns:
-        The number.
 
     Example:
         >>> value_at({"results": {"last": {"tail": 0.5}}}, "results.last.tail")
@@ -41,7 +37,6 @@ def accuracy_of_third(record: Metrics, baseline: Metrics, *, ranking: str, third
     """Return the mean class accuracy over a third of the classes, the same third for every row of a column and seed.
 
     Args:
-        record: of the cell.
         baseline: record of the baseline's cell of the same column and seed; its S or n ranks the classes.
         ranking: ``S`` or ``n``, from the largest value (head) to the smallest (tail).
         third: ``head``, ``middle`` or ``tail``; what three does not divide goes to the back of a ranking by S
@@ -73,11 +68,7 @@ def correlation_with_S(  # noqa: N802  (the paper's symbol)
     The record holds W at alpha = 1, from which W' / max W' = 2^W - 1.
 
     Args:
-        record: of the cell.
-        baseline: not needed.
         alpha: at least 1; the larger, the weaker the role of W.
-        method: ``pearson`` or ``spearman``.
-        epoch: ``last`` or ``selected``.
 
     Returns:
         The coefficient; None where it is undefined.
@@ -95,16 +86,7 @@ def correlation_with_S(  # noqa: N802  (the paper's symbol)
 
 
 def ratio_to_baseline(record: Metrics, baseline: Metrics, *, key: str) -> Any:
-    """Return a number of the record over the same number of the baseline's, such as ``cost.seconds``.
-
-    Args:
-        record: of the cell.
-        baseline: record of the baseline's cell of the same column and seed.
-        key: dotted path.
-
-    Returns:
-        The ratio; None where a number is missing or the baseline's is 0.
-    """
+    """Return a number of the record over the same number of the baseline's, such as ``cost.seconds``."""
     ours, theirs = value_at(record, key), value_at(baseline, key)
     return ours / theirs if ours is not None and theirs else None
 
@@ -146,10 +128,7 @@ def compute(name: str, record: Metrics, baseline: Metrics | None, arguments: Map
     """Compute a derived measure of one cell.
 
     Args:
-        name: of the measure.
-        record: of the cell.
         baseline: of the baseline's cell of the same column and seed; None where it has none yet.
-        arguments: checked by :func:`check_derived`.
 
     Returns:
         The number; None where it is undefined or the record lacks what it needs.

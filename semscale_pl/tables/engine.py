@@ -26,8 +26,6 @@ class TableResult:
     """A table after a call.
 
     Args:
-        summary: its statistics.
-        runs: its cells.
         failures: label to error of the cells that failed in this call.
         num_trained: cells that this call trained.
         absent: label to what to do, of the cells whose dataset is not there.
@@ -46,8 +44,6 @@ def run_table(
     """Run the cells that have no result yet, then compute the table.
 
     Args:
-        table: what to run.
-        root: folder of all tables' runs.
         jobs: worker processes of one thread each, or jobs of the cluster, at a time.
         overrides: further Hydra overrides of every cell.
         cluster: where cells run as jobs; None for worker processes of this call.
@@ -85,15 +81,7 @@ def _outcomes(table: Table, missing: Sequence[CellRun], jobs: int, cluster: Clus
 
 
 def save_table(result: TableResult, folder: Path) -> list[Path]:
-    """Write ``table.md``, ``table.csv``, ``table.tex`` and ``table.json``, each whole or not at all.
-
-    Args:
-        result: of :func:`run_table`.
-        folder: where to.
-
-    Returns:
-        The files.
-    """
+    """Write ``table.md``, ``table.csv``, ``table.tex`` and ``table.json``, each whole or not at all."""
     texts = {
         "table.md": rendering.markdown(result.summary),
         "table.csv": rendering.csv_text(result.summary),

@@ -87,14 +87,8 @@ def run_jobs(
     exception in the consumer such as KeyboardInterrupt, cancels the jobs that are left.
 
     Args:
-        table: the cells' table.
-        runs: what to run.
-        cluster: where, and with what.
         jobs: how many are submitted and unfinished at a time.
         poll_seconds: between two looks at the jobs; by default what suits the cluster.
-
-    Yields:
-        One outcome for each of ``runs``.
 
     Raises:
         ValueError: submitit does not know a setting; nothing was submitted.

@@ -39,10 +39,6 @@ def publish(result: TableResult, folder: Path) -> Path:
 
     Args:
         result: of a table whose cells are all there, except for those whose dataset is not.
-        folder: of all published results.
-
-    Returns:
-        The table's folder.
 
     Raises:
         ValueError: a cell is missing, or there is none at all.
@@ -64,7 +60,6 @@ def find_published(table: Table, folders: Iterable[Path] = ()) -> PublishedCells
     """Find the published cells of a table.
 
     Args:
-        table: its name and profile name the folder.
         folders: of results to look into first; then ``experiments/results`` here, then that of the package.
 
     Returns:
@@ -83,9 +78,6 @@ def find_published(table: Table, folders: Iterable[Path] = ()) -> PublishedCells
 def read_cells(file: Path) -> tuple[tuple[Cell, Metrics], ...]:
     """Read published cells, each record whole again.
 
-    Args:
-        file: a ``cells.json``.
-
     Raises:
         ValueError: the file is damaged.
     """
@@ -101,7 +93,6 @@ def with_published(summary: Summary, published: PublishedCells | None) -> Summar
     """Set the published intervals beside a summary's own.
 
     Args:
-        summary: of a table.
         published: its published cells; None leaves the summary as it is.
 
     Returns:
@@ -117,12 +108,7 @@ def with_published(summary: Summary, published: PublishedCells | None) -> Summar
 
 
 def provenance_sentence(table: Table, cells: Sequence[tuple[Cell, Metrics]]) -> str:
-    """Say what made the published cells, and whether their settings are those of the table.
-
-    Args:
-        table: whose cells they are.
-        cells: with their records.
-    """
+    """Say what made the published cells, and whether their settings are those of the table."""
     sources = [record.get("provenance") or {} for _, record in cells]
     devices, commits = _listed(sources, "device"), _listed(sources, "commit")
     versions = sorted({str((source.get("versions") or {}).get("torch")) for source in sources})
@@ -137,7 +123,6 @@ def cell_record(run: CellRun, metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Return a cell's position in the table and everything that its run recorded.
 
     Args:
-        run: the cell.
         metrics: the content of its ``metrics.json``: results, config, seed, index hash, commit, versions, device, cost.
 
     Returns:
@@ -157,11 +142,7 @@ def cells_text(head: Mapping[str, Any], cells: list[dict[str, Any]]) -> str:
     """Return the file of published cells: what all records share once, then one line a cell.
 
     Args:
-        head: further entries.
         cells: see :func:`cell_record`.
-
-    Returns:
-        Strict JSON; :func:`read_cells` puts the records together again.
     """
     shared = shared_part([cell["record"] for cell in cells])
     lines = [_line({**cell, "record": own_part(cell["record"], shared)}) for cell in cells]
@@ -171,12 +152,6 @@ def cells_text(head: Mapping[str, Any], cells: list[dict[str, Any]]) -> str:
 
 def shared_part(records: Sequence[Content]) -> dict[str, Any]:
     """Return what all records have in common, mappings compared entry by entry and lists as a whole.
-
-    Args:
-        records: nested mappings.
-
-    Returns:
-        The common entries.
 
     Example:
         >>> shared_part([{"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 2, "d": 4}}])
@@ -195,12 +170,7 @@ def shared_part(records: Sequence[Content]) -> dict[str, Any]:
 
 
 def own_part(record: Content, shared: Content) -> dict[str, Any]:
-    """Return what a record has beyond the shared part; :func:`joined` puts the two together again.
-
-    Args:
-        record: one of the records.
-        shared: their :func:`shared_part`.
-    """
+    """Return what a record has beyond the shared part; :func:`joined` puts the two together again."""
     own: dict[str, Any] = {}
     for key, value in record.items():
         if key not in shared:
@@ -212,13 +182,6 @@ def own_part(record: Content, shared: Content) -> dict[str, Any]:
 
 def joined(own: Content, shared: Content) -> dict[str, Any]:
     """Put a record together again.
-
-    Args:
-        own: see :func:`own_part`.
-        shared: see :func:`shared_part`.
-
-    Returns:
-        The record.
 
     Example:
         >>> joined({"b": {"d": 4}}, {"a": 1, "b": {"c": 2}})

@@ -62,8 +62,6 @@ class Drawn:
 
     Args:
         title: at its top.
-        column: of the table that it belongs to.
-        measure: that it shows.
         text: of an entry.
     """
 
@@ -100,12 +98,8 @@ def as_json(summary: Summary, failures: Mapping[str, str], absent: Mapping[str, 
     """Return the statistics and the values by seed as plain data.
 
     Args:
-        summary: of the table.
         failures: label of a failed cell to its error.
         absent: label of a cell without its dataset to what to do.
-
-    Returns:
-        What strict JSON can hold.
     """
     table = summary.table
     return {

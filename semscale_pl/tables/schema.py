@@ -130,9 +130,6 @@ class Table:
 
         Args:
             overrides: further Hydra overrides of every cell; later ones win.
-
-        Returns:
-            The cells; the overrides of a cell are base, column, row, ``overrides``, seed, in this order.
         """
         return [
             Cell(
@@ -151,9 +148,6 @@ def load_table(path: str | Path, profile: str | None = None) -> Table:
         path: the file; see ``experiments/demo.yaml`` for all keys.
         profile: name of one of the file's ``profiles``, whose keys replace the file's own, except for ``base``, which
             is appended; None takes the file as it is, or its ``default_profile``.
-
-    Returns:
-        The table.
 
     Raises:
         ValueError: the file is missing or misses something, or there is no such profile.
@@ -174,12 +168,8 @@ def parse_table(content: Mapping[str, Any], profile: str | None = None, folder: 
     """Check a table's mapping and build the table from it.
 
     Args:
-        content: as in the YAML file.
         profile: see :func:`load_table`.
         folder: what a relative ``config_dir`` is relative to.
-
-    Returns:
-        The table.
 
     Raises:
         ValueError: a key is unknown, missing or out of range.

@@ -21,9 +21,6 @@ class Sources:
     Everything that importing a name executes counts: its module, the packages around it and whatever these import
     anywhere, within functions too. So a change of one loss is a change for every run with a loss of that package, whose
     ``__init__`` imports them all; what only other runs name, such as another re-weighting, is not.
-
-    Args:
-        package: folder of the package.
     """
 
     def __init__(self, package: Path = PACKAGE) -> None:
@@ -56,14 +53,7 @@ class Sources:
         return self._reached[name]
 
     def hash(self, names: Iterable[str]) -> str:
-        """Hash the files that are imported for the sake of names.
-
-        Args:
-            names: see :meth:`reached`.
-
-        Returns:
-            64 hexadecimal digits.
-        """
+        """Hash the files that are imported for the sake of names."""
         modules = sorted(frozenset[str]().union(*map(self.reached, names)))
         return hashlib.sha256(json.dumps([(module, self._sum(module)) for module in modules]).encode()).hexdigest()
 
@@ -87,7 +77,6 @@ def imported(source: bytes, package: str) -> tuple[str, ...]:
     """Return the dotted paths that a file imports anywhere in it, but for those that only a type checker reads.
 
     Args:
-        source: of the file.
         package: that relative imports start from.
 
     Example:

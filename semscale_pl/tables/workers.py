@@ -27,11 +27,7 @@ from semscale_pl.tables.schema import Table
 
 
 class Worker:
-    """One process and the cell it is at.
-
-    Args:
-        number: for the process's name.
-    """
+    """One process and the cell it is at."""
 
     def __init__(self, number: int) -> None:
         context = multiprocessing.get_context("spawn")
@@ -82,14 +78,6 @@ def run_cells(table: Table, runs: Sequence[CellRun], jobs: int = 2) -> Iterator[
     A cell that raises, or whose process is killed, is an outcome with a failure; the others go on in a fresh process.
     Where a dataset is absent, the waiting cells with the same dataset are not tried.
     Closing the iterator, or any exception in the consumer such as KeyboardInterrupt, ends the processes.
-
-    Args:
-        table: the cells' table.
-        runs: what to run.
-        jobs: number of processes, at least 1.
-
-    Yields:
-        One outcome for each of ``runs``.
     """
     pending = deque(runs)
     workers: list[Worker] = []
@@ -117,11 +105,7 @@ def without_data(outcome: Outcome, pending: deque[CellRun]) -> list[Outcome]:
     """Take out of the queue what needs the dataset that the outcome found absent.
 
     Args:
-        outcome: of a cell that ended.
         pending: the queue; changed.
-
-    Returns:
-        The outcomes of the cells taken out.
     """
     if not outcome.absent:
         return []
@@ -132,11 +116,7 @@ def without_data(outcome: Outcome, pending: deque[CellRun]) -> list[Outcome]:
 
 
 def serve(connection: Connection) -> None:
-    """Train the cells that come over the connection until it closes. The entry point of a worker process.
-
-    Args:
-        connection: receives :class:`Task`, sends a :class:`Failure` or None.
-    """
+    """Train the cells that come over the connection until it closes. The entry point of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what ends
     _end_with_parent()
     while True:

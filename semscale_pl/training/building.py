@@ -31,9 +31,7 @@ def build_module(
     """Build backbone, classifier and loss, and the module that joins them.
 
     Args:
-        cfg: of a training run.
         num_classes: C.
-        class_names: C names.
         class_counts: (C,) training images of each class.
     """
     backbone = instantiate(cfg.backbone)

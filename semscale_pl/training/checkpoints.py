@@ -38,11 +38,7 @@ class BestCheckpoint(ModelCheckpoint):
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the state of `state_dict`, and the best file into this run's folder.
-
-        Args:
-            state_dict: of the run that is resumed.
-        """
+        """Take up the state of `state_dict`, and the best file into this run's folder."""
         source = Path(str(state_dict["best_model_path"]))
         elsewhere = self.dirpath is not None and state_dict.get("dirpath") != self.dirpath
         if elsewhere and state_dict["best_model_path"] and not source.is_file():

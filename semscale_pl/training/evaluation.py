@@ -17,8 +17,6 @@ def evaluate(ckpt: str | Path, accelerator: str = "cpu", **dataset: Any) -> Repo
     """Rebuild the model of a checkpoint and test it on the test set of its run.
 
     Args:
-        ckpt: path of a file that `semscale train` wrote.
-        accelerator: of Lightning's trainer.
         dataset: ``batch_size``, ``num_workers`` and ``root``, instead of the run's; None keeps the run's.
 
     Returns:
@@ -52,7 +50,6 @@ def for_testing(config: DictConfig, **dataset: Any) -> DictConfig:
     """Return a run's configuration for a test alone.
 
     Args:
-        config: of the run.
         dataset: settings instead of the run's; None keeps the run's.
     """
     changed = config.copy()

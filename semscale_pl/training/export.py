@@ -31,7 +31,6 @@ def export(
     the module's own.
 
     Args:
-        ckpt: path of a file that `semscale train` wrote.
         target: of the model; the description has the suffix .json.
         file_format: ``onnx`` or ``torchscript``.
         image_size: height and width in pixels, instead of those of training.
@@ -61,11 +60,6 @@ def compare(
     run_file: Callable[[Tensor], Tensor], scorer: nn.Module, shape: tuple[int, int, int]
 ) -> tuple[float, float]:
     """Compare a file's logits with those of the module on random images, at two batch sizes.
-
-    Args:
-        run_file: from images to the file's logits (B, C).
-        scorer: from images to the module's.
-        shape: channels, height and width of an image.
 
     Returns:
         The largest absolute difference, NaN where one output has NaN; and the largest allowed.

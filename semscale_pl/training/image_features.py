@@ -36,8 +36,6 @@ class ImageFeatures:
     """Images and what turns them into features.
 
     Args:
-        dataset: of the images, without augmentation.
-        class_names: C names.
         extract: images (B, channels, height, width) to features (B, ...).
         what: words for the record.
         num_workers: processes that decode images.
@@ -107,9 +105,6 @@ class Images:
     def of_published(self, backbone: str) -> ImageFeatures:
         """Return the images with the features of a network with published weights.
 
-        Args:
-            backbone: its name, which the overrides choose too.
-
         Raises:
             WrongCallError: it has no published weights, or they cannot be fetched.
             ValueError: the images cannot be used.
@@ -155,9 +150,6 @@ def load_pixels(dataset: str, split: str = "train", side: int = 16) -> LoadedFea
         dataset: a name of conf/dataset whose images are held in memory.
         split: ``train`` or ``test``.
         side: of the resized images, in pixels.
-
-    Returns:
-        Pixels in [0, 1], labels and class names.
 
     Raises:
         FileNotFoundError: the dataset is not there; the message says where it was looked for.

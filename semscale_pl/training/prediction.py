@@ -24,7 +24,6 @@ class Outcome:
     """What became of the images.
 
     Args:
-        predicted: images in the file.
         skipped: path and reason of each image that could not be read.
     """
 
@@ -58,17 +57,11 @@ def predict(
     """Write the probabilities of all readable images of a folder.
 
     Args:
-        ckpt: path of a file that `semscale train` wrote.
         images: folder, searched with its sub-folders.
         target: the CSV file: path within the folder, class name, its probability, then one probability per class. It
             is put in place in one step, and only where at least one image could be read.
-        batch_size: images at a time.
         num_workers: processes that decode; 0 decodes in this one.
-        accelerator: ``auto``, ``cpu`` or ``gpu``.
         progress: called after each batch with how many images are done, and of how many.
-
-    Returns:
-        How many images were predicted, and which were skipped.
 
     Raises:
         WrongCallError: the file is not a checkpoint of `semscale train`, or there is no such device.

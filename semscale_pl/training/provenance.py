@@ -25,11 +25,7 @@ PACKAGES = {
 
 
 def versions(*further: str) -> dict[str, str | None]:
-    """Return the versions of what computed a result; None for a library that is absent.
-
-    Args:
-        further: names of libraries to look up besides those of every record.
-    """
+    """Return the versions of what computed a result; None for a library that is absent."""
     found = {"semscale_pl": semscale_pl.__version__, "python": platform.python_version()}
     return {
         **found,
@@ -40,9 +36,6 @@ def versions(*further: str) -> dict[str, str | None]:
 @functools.cache
 def commit(folder: Path | None = None) -> str | None:
     """Describe the commit of the package's source; None where it is not under git.
-
-    Args:
-        folder: of the source; the package's own by default.
 
     Returns:
         The nearest tag, or the abbreviated commit, with ``-dirty`` where files were changed.

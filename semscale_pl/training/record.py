@@ -122,18 +122,11 @@ def write_record(
     """Write ``per_class.csv`` and, last and in one step, ``metrics.json``.
 
     Args:
-        run_dir: the run folder.
         config: resolved configuration, as plain values.
         results: ``last`` and, where a validation part selected an epoch, ``selected``: each what a
             ``ClassificationReport`` computed on the test set, or None; any further reports under their own names.
         datamodule: with ``num_classes``, ``class_names``, ``class_counts``, ``train_size`` and ``index_hash``.
-        module: whose device is recorded.
         scales: what :func:`diagnose` returned; None where the run ended before it.
-        seconds: the run took.
-        completed_epochs: finished epochs.
-        interrupted: whether the run was stopped before its end.
-        further_cost: further entries of ``cost``.
-        extra: further entries of the record.
 
     Returns:
         The record, as written.
@@ -165,7 +158,6 @@ def correlate(report: Report, columns: Mapping[str, Column]) -> dict[str, Any]:
     """Correlate the class accuracies of a report with each per-class quantity.
 
     Args:
-        report: with ``per_class`` accuracies.
         columns: quantity to its C values.
 
     Returns:
@@ -185,7 +177,6 @@ def per_class_text(names: Sequence[str], columns: Mapping[str, Column], report: 
     """Return the table of classes as CSV; an undefined value is an empty cell.
 
     Args:
-        names: C class names.
         columns: quantity to its C values.
         report: the last epoch's, with ``per_class`` lists; None leaves them empty.
     """

@@ -26,8 +26,6 @@ class Checkpoint:
     Args:
         config: of the training run, with today's names of its classes, and without pretrained weights: the
             checkpoint's own replace them.
-        class_names: C names.
-        state: of the module.
     """
 
     config: DictConfig
@@ -47,8 +45,6 @@ class Restored:
 
     Args:
         module: in evaluation mode, on the CPU.
-        class_names: C names.
-        config: of the training run.
     """
 
     module: ImbalancedClassifier
@@ -63,11 +59,7 @@ class Restored:
         return {key: dataset[key] for key in INPUT_KEYS if key in dataset}
 
     def model_input(self, image_size: int | None = None) -> ModelInput:
-        """Build the transform of evaluation images.
-
-        Args:
-            image_size: in pixels, instead of that of training.
-        """
+        """Build the transform of evaluation images."""
         settings = self.input_settings
         return ModelInput(**(settings if image_size is None else {**settings, "image_size": image_size}))
 
@@ -77,11 +69,7 @@ class Restored:
 
 
 class Scorer(nn.Module):
-    """Map images to the logits of evaluation.
-
-    Args:
-        module: whose backbone, classifier and loss are used.
-    """
+    """Map images to the logits of evaluation."""
 
     def __init__(self, module: ImbalancedClassifier) -> None:
         super().__init__()
@@ -95,9 +83,6 @@ class Scorer(nn.Module):
 
 def restore(path: str | Path) -> Restored:
     """Rebuild the model of a checkpoint.
-
-    Args:
-        path: of a file that `semscale train` wrote.
 
     Raises:
         WrongCallError: it is no such file.

@@ -30,10 +30,8 @@ class TrainResult:
     Args:
         trainer: after fit and test.
         module: the last model.
-        datamodule: of the run.
         last: test results of the last epoch's model.
         best: test results of the epoch that the validation part selected; None without one.
-        run_dir: the folder of the run.
     """
 
     trainer: pl.Trainer
@@ -48,11 +46,7 @@ def train(cfg: DictConfig, run_dir: Path) -> TrainResult:
     """Train, test and record one model.
 
     Args:
-        cfg: composed from conf/train.yaml.
         run_dir: where checkpoints, tables and the record go.
-
-    Returns:
-        The objects of the run.
 
     Raises:
         TrainingDiverged: the loss is not finite.

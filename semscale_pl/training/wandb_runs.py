@@ -28,12 +28,7 @@ def one_wandb_run() -> Iterator[None]:
 
 
 def summarize_in_wandb(loggers: Sequence[Logger], record: Record) -> None:
-    """Send what the record says of the whole run to every W&B logger.
-
-    Args:
-        loggers: of the run.
-        record: the content of ``metrics.json``.
-    """
+    """Send what the record says of the whole run to every W&B logger."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             import wandb
@@ -45,9 +40,6 @@ def summarize_in_wandb(loggers: Sequence[Logger], record: Record) -> None:
 
 def summary_of(record: Record) -> dict[str, Any]:
     """Return the record's single numbers under short names.
-
-    Args:
-        record: the content of ``metrics.json``.
 
     Returns:
         Such as ``last/balanced_accuracy``, ``selected/tail``, ``correlation/S/pearson``, ``cost/seconds``.
@@ -69,11 +61,7 @@ def summary_of(record: Record) -> dict[str, Any]:
 
 
 def class_rows(record: Record) -> tuple[list[str], list[list[Any]]]:
-    """Return header and one row for each class: n, E_n, S', W, S and the last epoch's test accuracy.
-
-    Args:
-        record: the content of ``metrics.json``.
-    """
+    """Return header and one row for each class: n, E_n, S', W, S and the last epoch's test accuracy."""
     report = record["results"]["last"]
     columns: dict[str, Sequence[Any]] = {
         "class_index": range(record["num_classes"]),
