@@ -121,7 +121,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def pearson(x: Sequence[float], y: Sequence[float], level: float = 0.95) -> Correlation:
+def pearson(x: Sequence[float | None], y: Sequence[float | None], level: float = 0.95) -> Correlation:
     """Return Pearson's correlation with Fisher's interval; pairs with None, NaN or infinity are dropped.
 
     Raises:
@@ -135,7 +135,7 @@ def pearson(x: Sequence[float], y: Sequence[float], level: float = 0.95) -> Corr
     return _correlation(first, second, level, lambda value: 1.0)
 
 
-def spearman(x: Sequence[float], y: Sequence[float], level: float = 0.95) -> Correlation:
+def spearman(x: Sequence[float | None], y: Sequence[float | None], level: float = 0.95) -> Correlation:
     """Return Spearman's rank correlation with the interval of Bonett and Wright, otherwise as :func:`pearson`.
 
     Example:
@@ -243,14 +243,14 @@ def _partial(
     return min(1.0, max(-1.0, value))
 
 
-def _complete(**columns: Sequence[float]) -> list[np.ndarray]:
+def _complete(**columns: Sequence[float | None]) -> list[np.ndarray]:
     """Return the columns without the rows in which one is missing (None), NaN or infinite."""
     _check_lengths(**columns)
     table = np.array([[math.nan if value is None else value for value in column] for column in columns.values()], float)
     return list(table[:, np.isfinite(table).all(axis=0)])
 
 
-def _check_lengths(**columns: Sequence[float] | np.ndarray) -> None:
+def _check_lengths(**columns: Sequence[float | None] | np.ndarray) -> None:
     lengths = [len(column) for column in columns.values()]
     if len(set(lengths)) > 1:
         *names, last = (f"`{name}`" for name in columns)

@@ -44,19 +44,6 @@ def per_class_bars(
     return figure
 
 
-def accuracy_beside_scale(
-    class_names: Sequence[str], counts: Any, imbalance: Any, accuracy: Any, *, title: str = ""
-) -> Figure:
-    """Draw accuracy, number of images n and semantic scale imbalance S of each class, one below the other.
-
-    Reference: Ma et al. (ICLR 2023), section 3: accuracy follows S where n does not explain it.
-    """
-    panels = {"accuracy": accuracy, "images n": counts, "imbalance S": imbalance}
-    figure = per_class_bars(class_names, panels, title=title, log=("images n",))
-    figure.axes[0].set_ylim(0.0, 1.0)
-    return figure
-
-
 def draw_bars(ax: Axes, values: Any, num_classes: int, colour: str) -> None:
     """Draw (C,) values as bars, or as one filled outline where bars would be thinner than a pixel.
 

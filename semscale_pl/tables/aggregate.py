@@ -76,15 +76,16 @@ def summarize(
         baseline over all columns; the contrasts are a family of their own.
     """
     finished = {(c.row, c.column, c.seed): metrics for c, metrics in results if metrics is not None}
-    entries: list[Entry] = []
-    for measure in table.measures:
-        entries += _entries_of(table, finished, measure)
-    order = {
-        (row.name, column.name): i for i, (row, column) in enumerate((r, c) for r in table.rows for c in table.columns)
+    found = {
+        (e.row, e.column, e.measure): e for measure in table.measures for e in _entries_of(table, finished, measure)
     }
-    entries.sort(key=lambda entry: order[entry.row, entry.column])
-    entries = [replace(e, state=(states or {}).get((e.row, e.column), "")) for e in entries]
-    return Summary(table, tuple(entries), _contrasts(table, finished))
+    entries = tuple(
+        replace(found[row.name, column.name, measure], state=(states or {}).get((row.name, column.name), ""))
+        for row in table.rows
+        for column in table.columns
+        for measure in table.measures
+    )
+    return Summary(table, entries, _contrasts(table, finished))
 
 
 def values_of(table: Table, finished: Finished, row: str, column: str, measure: Measure) -> dict[int, float]:
@@ -114,11 +115,11 @@ def difference(row: str, reference: str, column: str, values: Values, others: Va
 
 def adjust(differences: Sequence[Difference | None]) -> list[Difference | None]:
     """Adjust the p-values of one family; comparisons without a p-value stay out of it."""
-    known = [found for found in differences if found is not None and found.paired.p_value is not None]
-    adjusted = iter(holm([found.paired.p_value for found in known if found.paired.p_value is not None]))
+    p_values = [found.paired.p_value if found else None for found in differences]
+    adjusted = iter(holm([p_value for p_value in p_values if p_value is not None]))
     return [
-        replace(found, p_holm=next(adjusted)) if found is not None and found.paired.p_value is not None else found
-        for found in differences
+        replace(found, p_holm=next(adjusted)) if found and p_value is not None else found
+        for found, p_value in zip(differences, p_values, strict=True)
     ]
 
 
@@ -130,9 +131,8 @@ def _entries_of(table: Table, finished: Finished, measure: Measure) -> list[Entr
             values = values_of(table, finished, row.name, column.name, measure)
             interval = mean_interval(list(values.values())) if values else None
             compared = measure.paired and row.name != table.baseline
-            differences.append(
-                difference(row.name, table.baseline, column.name, values, baseline) if compared else None
-            )
+            found = difference(row.name, table.baseline, column.name, values, baseline) if compared else None
+            differences.append(found)
             paper = _paper(table, row, column, measure)
             entries.append(Entry(row.name, column.name, measure, values, interval, paper=paper))
     return [replace(entry, difference=found) for entry, found in zip(entries, adjust(differences), strict=True)]
@@ -146,15 +146,9 @@ def _paper(table: Table, row: Variant, column: Variant, measure: Measure) -> Ref
 
 
 def _contrasts(table: Table, finished: Finished) -> tuple[Difference, ...]:
-    found = [
-        difference(
-            row,
-            reference,
-            column.name,
-            values_of(table, finished, row, column.name, table.focus),
-            values_of(table, finished, reference, column.name, table.focus),
-        )
-        for column in table.columns
-        for row, reference in table.contrasts
-    ]
+    found = []
+    for column in table.columns:
+        for names in table.contrasts:
+            row, reference = (values_of(table, finished, name, column.name, table.focus) for name in names)
+            found.append(difference(*names, column.name, row, reference))
     return tuple(entry for entry in adjust(found) if entry is not None)

@@ -61,10 +61,9 @@ def locate(table: Table, cells: Sequence[Cell], root: Path) -> list[CellRun]:
 
 
 def targets(config: Any) -> set[str]:
-    """Return every class and function that a configuration names.
+    """Return every class and function that plain containers of a configuration name.
 
-    Args:
-        config: plain containers. What an interpolation refers to stands somewhere in them, too.
+    What an interpolation refers to stands somewhere in them, too.
 
     Example:
         >>> targets({"loss": {"_target_": "a.B"}, "again": "${loss}", "mixing": {"_target_": None}})
@@ -120,24 +119,16 @@ def _compose(table: Table, cell: Cell) -> dict[str, Any]:
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"Expected a valid config for {cell.label!r}, but: {reason}") from None
-    return {str(key): value for key, value in dict(OmegaConf.to_container(config, resolve=False)).items()}  # type: ignore[arg-type]
+    return OmegaConf.to_container(config)  # type: ignore[return-value]
 
 
 def config_folder(table: Table) -> Path:
     """Return the folder of Hydra configs: the table's own, the installed package's, or the repository's."""
-    if table.config_dir:
-        return Path(table.config_dir).resolve()
-    return config_dir()
+    return Path(table.config_dir).resolve() if table.config_dir else config_dir()
 
 
 def digest(content: Mapping[str, Any]) -> str:
-    """Hash plain data, whatever the order of its keys.
-
-    Args:
-        content: what JSON can hold; other values count by their text.
-
-    Returns:
-        16 hexadecimal digits.
+    """Hash plain data, whatever the order of its keys, to 16 hexadecimal digits; what JSON lacks counts by its text.
 
     Example:
         >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})

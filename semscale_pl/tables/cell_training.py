@@ -154,12 +154,10 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def _failure(error: BaseException) -> Failure:
-    text = " ".join(str(error).split())
     # By its name, because the data layer imports torch.
-    causes = (error, error.__cause__)
-    if found := next((cause for cause in causes if type(cause).__name__ == "DatasetNotFound"), None):
-        return Failure(" ".join(str(found).split()), absent=True)
-    return Failure(f"{type(error).__name__}: {text}")
+    absent = next((cause for cause in (error, error.__cause__) if type(cause).__name__ == "DatasetNotFound"), None)
+    text = " ".join(str(absent or error).split())
+    return Failure(text, absent=True) if absent else Failure(f"{type(error).__name__}: {text}")
 
 
 @contextmanager

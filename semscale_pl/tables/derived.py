@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
 
 from semscale_pl.options import check
 from semscale_pl.statistics import pearson, spearman
 
 Metrics = Mapping[str, Any]
-THIRDS = ("head", "middle", "tail")
-RANKINGS = ("S", "n")
 
 
 def value_at(metrics: Metrics, key: str) -> float | None:
@@ -78,11 +78,10 @@ def correlation_with_S(  # noqa: N802  (the paper's symbol)
     report, scales = record["results"][epoch], record["scales"]
     if report is None:
         return None
-    accuracy = _numbers(report["per_class"]["accuracy"])
-    weights = [math.log2(alpha + 2.0**weight - 1.0) for weight in _numbers(scales["W"])]
-    # The divisor max S' leaves a correlation as it is.
-    imbalance = [scale * weight for scale, weight in zip(_numbers(scales["S'"]), weights, strict=True)]
-    return (pearson if method == "pearson" else spearman)(imbalance, accuracy).value
+    # None becomes NaN; the divisor max S' leaves a correlation as it is.
+    sizes, weights = (np.asarray(scales[name], dtype=np.float64) for name in ("S'", "W"))
+    imbalance = (sizes * np.log2(alpha + 2.0**weights - 1.0)).tolist()
+    return (pearson if method == "pearson" else spearman)(imbalance, report["per_class"]["accuracy"]).value
 
 
 def ratio_to_baseline(record: Metrics, baseline: Metrics, *, key: str) -> Any:
@@ -95,8 +94,8 @@ DERIVED: dict[str, Callable[..., Any]] = {
     function.__name__: function for function in (accuracy_of_third, correlation_with_S, ratio_to_baseline)
 }
 _ALLOWED = {
-    "ranking": RANKINGS,
-    "third": THIRDS,
+    "ranking": ("S", "n"),
+    "third": ("head", "middle", "tail"),
     "epoch": ("last", "selected"),
     "method": ("pearson", "spearman"),
 }
@@ -140,7 +139,3 @@ def compute(name: str, record: Metrics, baseline: Metrics | None, arguments: Map
     except (KeyError, IndexError):  # a record of another kind of run
         return None
     return None if value is None or not math.isfinite(value) else float(value)
-
-
-def _numbers(values: Sequence[float | None]) -> list[float]:
-    return [math.nan if value is None else float(value) for value in values]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from semscale_pl.files import write_json, write_text
 from semscale_pl.tables import rendering
 from semscale_pl.tables.aggregate import RowColumn, Summary, summarize
 from semscale_pl.tables.cache import CellRun, locate
-from semscale_pl.tables.cell_training import Outcome
 from semscale_pl.tables.jobs import Cluster, check_cluster, run_jobs
 from semscale_pl.tables.progress import TableProgress
 from semscale_pl.tables.schema import Table
@@ -62,8 +61,9 @@ def run_table(
     problems = {DATA_ABSENT: dict[str, str](), FAILED: dict[str, str]()}
     states: dict[RowColumn, str] = {}
     progress = TableProgress(len(runs), len(missing), jobs)
+    outcomes = run_cells(table, missing, jobs) if cluster is None else run_jobs(table, missing, cluster, jobs)
     try:
-        for outcome in _outcomes(table, missing, jobs, cluster):
+        for outcome in outcomes:
             progress.advance(outcome)
             if outcome.failure is not None:
                 state = DATA_ABSENT if outcome.absent else FAILED
@@ -76,21 +76,14 @@ def run_table(
     return TableResult(summary, tuple(runs), problems[FAILED], num_trained, problems[DATA_ABSENT])
 
 
-def _outcomes(table: Table, missing: Sequence[CellRun], jobs: int, cluster: Cluster | None) -> Iterator[Outcome]:
-    return run_cells(table, missing, jobs) if cluster is None else run_jobs(table, missing, cluster, jobs)
-
-
 def save_table(result: TableResult, folder: Path) -> list[Path]:
     """Write ``table.md``, ``table.csv``, ``table.tex`` and ``table.json``, each whole or not at all."""
-    texts = {
-        "table.md": rendering.markdown(result.summary),
-        "table.csv": rendering.csv_text(result.summary),
-        "table.tex": rendering.latex(result.summary),
-    }
-    files = [write_text(folder / name, text) for name, text in texts.items()]
+    summary = result.summary
     return [
-        *files,
-        write_json(folder / "table.json", rendering.as_json(result.summary, result.failures, result.absent)),
+        write_text(folder / "table.md", rendering.markdown(summary)),
+        write_text(folder / "table.csv", rendering.csv_text(summary)),
+        write_text(folder / "table.tex", rendering.latex(summary)),
+        write_json(folder / "table.json", rendering.as_json(summary, result.failures, result.absent)),
     ]
 
 
@@ -103,16 +96,9 @@ def print_table(result: TableResult) -> None:
     console.print(rendering.terminal(result.summary))
     for sentence in conditions(result.summary):
         console.print(sentence, markup=False)
-    for text, labels in _by_text(result.absent).items():
-        more = len(labels) - 1
-        others = f" and {more} more cell{'s' if more > 1 else ''}" if more else ""
-        console.print(f"DATA ABSENT {labels[0]}{others}: {text}", markup=False)
+    for text in dict.fromkeys(result.absent.values()):
+        first, *others = (label for label, its_text in result.absent.items() if its_text == text)
+        more = f" and {len(others)} more cell{'s' if len(others) > 1 else ''}" if others else ""
+        console.print(f"DATA ABSENT {first}{more}: {text}", markup=False)
     for label, error in result.failures.items():
         console.print(f"FAILED {label}: {error}", markup=False)
-
-
-def _by_text(texts: Mapping[str, str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for label, text in texts.items():
-        found.setdefault(text, []).append(label)
-    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import signal
 import threading
@@ -111,10 +112,11 @@ def run_jobs(
             if active:
                 time.sleep(_POLL_SECONDS[cluster.kind] if poll_seconds is None else poll_seconds)
     finally:
+        tasks = [pid for job in active for pid in _tasks(job)] if cluster.kind == "local" else []
         for job in active:
             job.cancel()
         if cluster.kind == "local":
-            _await(list(active))
+            _await(list(active), tasks)
 
 
 def _executor(cluster: Cluster, folder: Path, name: str) -> Any:
@@ -153,11 +155,25 @@ def _interruptible() -> Iterator[None]:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _await(jobs: Sequence[Any], seconds: float = 10.0) -> None:
-    """Outlive the processes of cancelled jobs, which take a moment to stop."""
+def _tasks(job: Any) -> list[int]:
+    """Return the processes that the controller of a job of this machine has started, as far as the system says."""
+    children = Path(f"/proc/{job.job_id}/task/{job.job_id}/children")
+    return [int(pid) for pid in children.read_text().split()] if children.exists() else []
+
+
+def _await(jobs: Sequence[Any], tasks: Sequence[int], seconds: float = 10.0) -> None:
+    """Outlive the processes of cancelled jobs: controllers, and the tasks that these kill without waiting for them."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end and not all(job.done(force_check=True) for job in jobs):
+    while time.monotonic() < end and not (all(job.done() for job in jobs) and not any(map(_is_there, tasks))):
         time.sleep(_POLL_SECONDS["local"])
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _failure_of(job: Any) -> Failure | None:

@@ -5,19 +5,35 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semscale_pl.figures.style import COLOUR_MAP, MISSING, label_classes, new_figure
+from semscale_pl.figures.comparison import draw_intervals
+from semscale_pl.figures.per_class import draw_bars, per_class_bars
+from semscale_pl.figures.style import (
+    COLOUR_MAP,
+    MISSING,
+    empty_figure,
+    finite,
+    head,
+    label_classes,
+    logarithmic,
+    new_figure,
+    save_figure,
+    series_style,
+    tidy,
+)
+from semscale_pl.files import strict
 from semscale_pl.tables.derived import Metrics
 from semscale_pl.tables.engine import TableResult
-from semscale_pl.tables.publishing import CELLS
+from semscale_pl.tables.publishing import CELLS, read_cells
 from semscale_pl.tables.rendering import EntryRow, as_json
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 TABLE = "table.json"
@@ -30,14 +46,12 @@ def save_figure_of(result: TableResult, path: Path, shown: Sequence[str] = ()) -
 
     Args:
         result: of a table.
-        path: of the picture.
+        path: its ending chooses the format.
         shown: rows whose class accuracies are drawn, averaged over the seeds; the baseline's S stands below them.
 
     Returns:
         The path; None where no row has a value yet.
     """
-    from semscale_pl.figures.style import save_figure
-
     table = result.summary.table
     wanted = (table.columns[0].name, table.focus.name)
     entries = [e for e in as_json(result.summary, {})["entries"] if (e["column"], e["measure"]) == wanted]
@@ -75,9 +89,6 @@ def draw_classes(folder: Path) -> Figure:
 
     Reference: Ma et al. (ICLR 2023), Figure 3.
     """
-    from semscale_pl.figures.per_class import accuracy_beside_scale
-    from semscale_pl.tables.publishing import read_cells
-
     baseline = _content(folder / TABLE)["baseline"]
     cells = [(cell, record) for cell, record in read_cells(folder / CELLS) if cell.row == baseline]
     records = [record for cell, record in cells if cell.column == cells[0][0].column and "scales" in record]
@@ -102,16 +113,10 @@ def save_confusions(result: TableResult, folder: Path) -> list[Path]:
     Returns:
         The files.
     """
-    from semscale_pl.figures.style import save_figure
-
     found = []
     for row, column in itertools.product(result.summary.table.rows, result.summary.table.columns):
-        records = [
-            record["results"]["last"]
-            for run in result.runs
-            if (run.cell.row, run.cell.column) == (row.name, column.name) and (record := run.metrics()) is not None
-        ]
-        reports = [report for report in records if report and "confusion_matrix" in report]
+        records = [record["results"]["last"] for record in _records(result, row.name, column.name)]
+        reports = [report for report in records if report and report.get("confusion_matrix")]
         if not reports:
             continue
         label = " · ".join(name for name in (row.name, column.name) if name)
@@ -171,6 +176,86 @@ def _write_numbers(ax: Any, shares: np.ndarray) -> None:
             ax.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7, color=colour)
 
 
+def method_comparison(
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    class_names: Sequence[str] = (),
+    accuracy: Mapping[str, Any] | None = None,
+    counts: Any = None,
+    imbalance: Any = None,
+    metric: str = "balanced accuracy",
+    title: str = "",
+) -> Figure:
+    """Draw each method's mean with its interval and, beside it, per-class accuracies over n and S.
+
+    Args:
+        rows: see :func:`draw_intervals`; the first is the baseline.
+        class_names: C names; without them only the left half is drawn.
+        accuracy: method to its (C,) accuracies in [0, 1], for the few methods to be shown per class.
+        counts: (C,) training images n.
+        imbalance: (C,) semantic scale imbalance S.
+        metric: what ``mean`` measures.
+        title: of the figure.
+
+    Raises:
+        ValueError: there are no rows.
+    """
+    if not rows:
+        raise ValueError("Expected at least one row in `rows`, but got none.")
+    height = max(3.2, 0.38 * len(rows) + 1.2)
+    if not class_names:
+        figure, (left,) = new_figure(5.5, height)
+    else:
+        figure = empty_figure(11.0, max(height, 4.5))
+        left = _with_class_panels(figure, class_names, accuracy or {}, {"images n": counts, "imbalance S": imbalance})
+    draw_intervals(left, rows, metric)
+    head(figure, title)
+    return figure
+
+
+def _with_class_panels(
+    figure: Figure, class_names: Sequence[str], accuracy: Mapping[str, Any], bars: Mapping[str, Any]
+) -> Axes:
+    """Lay out the figure, draw the class panels on the right and return the empty axes on the left."""
+    below = {label: values for label, values in bars.items() if values is not None}
+    grid = figure.add_gridspec(1 + len(below), 2, width_ratios=[1.0, 1.35], height_ratios=[1.8] + [1.0] * len(below))
+    right = [tidy(figure.add_subplot(grid[0, 1]))]
+    right += [tidy(figure.add_subplot(grid[row, 1], sharex=right[0])) for row in range(1, 1 + len(below))]
+    _draw_accuracies(right[0], accuracy)
+    for ax, (label, values) in zip(right[1:], below.items(), strict=True):
+        draw_bars(ax, values, len(class_names), "#999999")
+        ax.set_ylabel(label)
+        if label == "images n":
+            logarithmic(ax)
+    for ax in right[:-1]:
+        ax.tick_params(labelbottom=False)
+    label_classes(right[-1], class_names)
+    right[-1].set_xlabel("class")
+    return tidy(figure.add_subplot(grid[:, 0]))
+
+
+def _draw_accuracies(ax: Axes, accuracy: Mapping[str, Any]) -> None:
+    for number, (method, values) in enumerate(accuracy.items()):
+        colour, marker = series_style(number)
+        ax.plot(finite(values), marker=marker, markersize=4, linewidth=1.2, color=colour, label=method)
+    ax.set(ylabel="accuracy", ylim=(-0.03, 1.03))
+    if accuracy:
+        ax.legend(fontsize=8, frameon=False, loc="lower left")
+
+
+def accuracy_beside_scale(
+    class_names: Sequence[str], counts: Any, imbalance: Any, accuracy: Any, *, title: str = ""
+) -> Figure:
+    """Draw accuracy in [0, 1], number of images n and semantic scale imbalance S of each class, (C,) each.
+
+    Reference: Ma et al. (ICLR 2023), section 3: accuracy follows S where n does not explain it.
+    """
+    panels = {"accuracy": accuracy, "images n": counts, "imbalance S": imbalance}
+    figure = per_class_bars(class_names, panels, title=title, log=("images n",))
+    figure.axes[0].set_ylim(0.0, 1.0)
+    return figure
+
+
 def seed_mean(lists: Sequence[Sequence[float | None]]) -> list[float | None]:
     """Average lists of C values entry by entry; an entry that is undefined anywhere is undefined.
 
@@ -178,15 +263,10 @@ def seed_mean(lists: Sequence[Sequence[float | None]]) -> list[float | None]:
         >>> seed_mean([[1.0, None], [2.0, 3.0]])
         [1.5, None]
     """
-    return [
-        None if any(value is None for value in values) else sum(value or 0.0 for value in values) / len(values)
-        for values in zip(*lists, strict=True)
-    ]
+    return strict(finite(lists).mean(axis=0))  # type: ignore[no-any-return]
 
 
 def _comparison(entries: Sequence[EntryRow], baseline: str, title: str, **classes: Any) -> Figure:
-    from semscale_pl.figures.comparison import method_comparison
-
     rows = sorted((e for e in entries if e["mean"] is not None), key=lambda entry: entry["row"] != baseline)
     unit = (rows[0].get("unit") or "").strip()
     metric = f"{rows[0]['measure']} ({unit})" if unit else rows[0]["measure"]
@@ -196,7 +276,8 @@ def _comparison(entries: Sequence[EntryRow], baseline: str, title: str, **classe
 
 def _classes(result: TableResult, shown: Sequence[str]) -> dict[str, Any]:
     table = result.summary.table
-    records = {row: _records(result, row) for row in (table.baseline, *shown)}
+    found = {row: _records(result, row, table.columns[0].name) for row in (table.baseline, *shown)}
+    records = {row: [r for r in its if "class_names" in r and "scales" in r] for row, its in found.items()}
     baseline = records[table.baseline]
     if not shown or not all(records.values()):
         return {}
@@ -212,10 +293,9 @@ def _mean_accuracy(records: Sequence[Metrics]) -> list[float | None]:
     return seed_mean([record["results"]["last"]["per_class"]["accuracy"] for record in records])
 
 
-def _records(result: TableResult, row: str) -> list[Metrics]:
-    column = result.summary.table.columns[0].name
+def _records(result: TableResult, row: str, column: str) -> list[Metrics]:
     found = [run.metrics() for run in result.runs if (run.cell.row, run.cell.column) == (row, column)]
-    return [record for record in found if record is not None and "class_names" in record and "scales" in record]
+    return [record for record in found if record is not None]
 
 
 def _content(path: Path) -> dict[str, Any]:

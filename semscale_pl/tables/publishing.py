@@ -145,8 +145,8 @@ def cells_text(head: Mapping[str, Any], cells: list[dict[str, Any]]) -> str:
         cells: see :func:`cell_record`.
     """
     shared = shared_part([cell["record"] for cell in cells])
-    lines = [_line({**cell, "record": own_part(cell["record"], shared)}) for cell in cells]
-    entries = [f'"{key}": {_line(value)}' for key, value in {**head, "shared": shared}.items()]
+    lines = [strict_json({**cell, "record": own_part(cell["record"], shared)}) for cell in cells]
+    entries = [f'"{key}": {strict_json(value)}' for key, value in {**head, "shared": shared}.items()]
     return "{\n" + ",\n".join([*entries, '"cells": [\n' + ",\n".join(lines) + "\n]"]) + "\n}\n"
 
 
@@ -197,10 +197,6 @@ def joined(own: Content, shared: Content) -> dict[str, Any]:
 def _same(first: Any, second: Any) -> bool:
     # 1, 1.0 and True are equal in Python and different in a file.
     return first is second or json.dumps(first, default=str) == json.dumps(second, default=str)
-
-
-def _line(content: Any) -> str:
-    return strict_json(content)
 
 
 def _shortened(content: Any, left_out: tuple[str, ...]) -> Any:

@@ -171,9 +171,7 @@ def _of(summary: Summary, column: Variant, measure: Measure) -> list[Drawn]:
     if measure.paired:
         baseline = summary.table.baseline
         found.append((f"{measure.name} - {baseline}", lambda e: "" if e.row == baseline else _difference(e)))
-        found.append(
-            ("p", lambda e: "" if e.row == baseline else p_text(e.difference.p_holm if e.difference else None))
-        )
+        found.append(("p", lambda e: "" if e.row == baseline else _p(e)))
     return [Drawn(f"{prefix}{title}", column.name, measure, text) for title, text in found]
 
 

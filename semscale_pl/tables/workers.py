@@ -17,7 +17,6 @@ from semscale_pl.tables.cell_training import (
     ONE_THREAD,
     Failure,
     Outcome,
-    Task,
     environment,
     outcome_of,
     task_of,
@@ -40,11 +39,11 @@ class Worker:
         self.run: CellRun | None = None
         self.started = 0.0
 
-    def assign(self, run: CellRun, task: Task) -> None:
+    def assign(self, table: Table, run: CellRun) -> None:
         """Start a cell; a worker that has died in the meantime is noticed by its sentinel."""
         self.run, self.started = run, time.monotonic()
         try:
-            self.connection.send(task)
+            self.connection.send(task_of(table, run))
         except OSError:
             self.process.join(5)
 
@@ -132,8 +131,7 @@ def serve(connection: Connection) -> None:
 
 def _next(worker: Worker, pending: deque[CellRun], table: Table) -> None:
     if pending:
-        run = pending.popleft()
-        worker.assign(run, task_of(table, run))
+        worker.assign(table, pending.popleft())
 
 
 def _how_it_ended(code: int | None) -> str:

@@ -163,12 +163,9 @@ def correlate(report: Report, columns: Mapping[str, Column]) -> dict[str, Any]:
     Returns:
         Quantity to ``pearson`` and ``spearman``, each value, low, high (95 %) and n; None where undefined.
     """
-    accuracy = _numbers(report["per_class"]["accuracy"])
+    accuracy = report["per_class"]["accuracy"]
     return {
-        name: {
-            "pearson": pearson(_numbers(values), accuracy)._asdict(),
-            "spearman": spearman(_numbers(values), accuracy)._asdict(),
-        }
+        name: {"pearson": pearson(values, accuracy)._asdict(), "spearman": spearman(values, accuracy)._asdict()}
         for name, values in columns.items()
     }
 
@@ -202,7 +199,3 @@ def _identity(config: Mapping[str, Any], datamodule: Any, counts: list[int]) -> 
 
 def _device(module: Any) -> torch.device:
     return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
-
-
-def _numbers(values: Column) -> list[float]:
-    return [float("nan") if value is None else float(value) for value in values]

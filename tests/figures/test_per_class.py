@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from semscale_pl.figures.per_class import MOST_BARS, accuracy_beside_scale, per_class_bars
+from semscale_pl.figures.per_class import MOST_BARS, per_class_bars
 from semscale_pl.figures.style import as_pixels
+from semscale_pl.tables.pictures import accuracy_beside_scale
 
 
 def test_bars_have_the_heights_of_the_values() -> None:

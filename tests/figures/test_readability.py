@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.collections import LineCollection
 
-from semscale_pl.figures.comparison import method_comparison
 from semscale_pl.figures.radar import radar_panels
 from semscale_pl.figures.style import as_pixels
 from semscale_pl.measuring.pictures import MOST_WHISKERS, scale_against_count, spectra_against_band
+from semscale_pl.tables.pictures import method_comparison
 
 
 def test_classes_at_one_point_share_a_label() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semscale_pl.figures.per_class import accuracy_beside_scale
 from semscale_pl.figures.style import MOST_TICKS, as_pixels, label_classes, new_figure, save_figure
+from semscale_pl.tables.pictures import accuracy_beside_scale
 
 
 def test_a_figure_is_written_whole_and_overwrites_the_old_one(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_many_classes_get_every_kth_label_and_odd_names_stay_text() -> None:
 def test_drawing_never_imports_pyplot() -> None:
     code = (
         "import sys\n"
-        "from semscale_pl.figures.per_class import accuracy_beside_scale\n"
+        "from semscale_pl.tables.pictures import accuracy_beside_scale\n"
         "assert 'matplotlib' not in sys.modules\n"
         "from semscale_pl.figures.style import as_pixels\n"
         "as_pixels(accuracy_beside_scale(['a', 'b'], [2, 1], [1.0, 0.5], [0.5, None]))\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,11 @@ def train(cfg: Any, folder: Path) -> None:
         raise RuntimeError("no such\nluck")
     if cfg.behaviour == "absent":
         raise DatasetNotFound("Nowhere was not found.\nPut it there.")
-    if cfg.behaviour == "hang" or (cfg.behaviour == "hang_once" and (folder / "calls").read_text() == "x"):
+    if cfg.behaviour == "stubborn":
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if cfg.behaviour in ("hang", "stubborn") or (
+        cfg.behaviour == "hang_once" and (folder / "calls").read_text() == "x"
+    ):
         time.sleep(60)
     if cfg.behaviour == "leave":
         raise SystemExit(2)

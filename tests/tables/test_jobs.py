@@ -62,8 +62,9 @@ def _started(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_started")
-def test_leaving_early_cancels_the_jobs(content: dict[str, Any], tmp_path: Path) -> None:
-    content["rows"] = [{"name": "A"}, {"name": "B", "overrides": ["behaviour=hang"]}]
+@pytest.mark.parametrize("behaviour", ["hang", "stubborn"])
+def test_leaving_early_cancels_the_jobs(behaviour: str, content: dict[str, Any], tmp_path: Path) -> None:
+    content["rows"] = [{"name": "A"}, {"name": "B", "overrides": [f"behaviour={behaviour}"]}]
     content["seeds"] = [0]
     table = parse_table(content)
     runs = runs_of(table, tmp_path)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from semscale_pl.figures.comparison import method_comparison
 from semscale_pl.figures.style import as_pixels
+from semscale_pl.tables.pictures import method_comparison
 
 ROWS = [
     {"method": "CE", "mean": 0.6, "half_width": None},
