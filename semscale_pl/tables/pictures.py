@@ -161,8 +161,7 @@ def confusion_matrix(matrices: Any, class_names: Sequence[str], *, title: str = 
         _write_numbers(ax, shares)
     label_classes(ax, class_names, axis="x")
     label_classes(ax, class_names, axis="y")
-    ax.set_xlabel("predicted", fontsize=9)
-    ax.set_ylabel("true", fontsize=9)
+    ax.set(xlabel="predicted", ylabel="true")
     figure.colorbar(picture, ax=ax).set_label("share of the class", fontsize=9)
     if title:
         ax.set_title(title, fontsize=10)
