@@ -131,10 +131,12 @@ def advise(
         # A class too small for the rule has increments of NaN, for which `stop` is False: it goes on.
         entries.append(
             ClassAdvice(
-                str(name),
-                len(samples),
-                float(semantic_scale(samples)),
-                *increment,
+                name=str(name),
+                count=len(samples),
+                scale=float(semantic_scale(samples)),
+                increment=increment.mean,
+                low=increment.low,
+                high=increment.high,
                 stop=increment.mean < threshold,
                 certain=increment.high < threshold or increment.low >= threshold,
                 next_gain=growth.gain(len(samples), batch) if growth else math.nan,

@@ -37,7 +37,7 @@ class Population:
         return float(np.log2(1.0 + self.dim * self.eigenvalues).sum()) / 2.0
 
     def sample(self, num_samples: int, seed: int, repeats: int = 1) -> Tensor:
-        """Draw R = ``repeats`` independent samples of m = ``num_samples`` rows: (R * m, d) float64, one by one."""
+        """Draw ``repeats`` independent samples of m = ``num_samples`` rows: (repeats * m, d) float64, in turn."""
         shape = (repeats, num_samples, self.dim)
         return torch.from_numpy(self.draw(shape, np.random.default_rng(seed)).reshape(-1, self.dim))
 

@@ -41,7 +41,7 @@ class StudyFailedError(RuntimeError):
 def run_study(study: Study, folder: Path, jobs: int, progress: Report) -> Path:
     """Run a study and write ``result.json`` and ``figure.png`` to its folder, which is returned.
 
-    The study's own ``run`` gets all but the first of these arguments, too, after the study's.
+    Folder, jobs and progress are handed on to the study's own ``run``; one that keeps or trains nothing ignores them.
 
     Args:
         folder: it may hold what an earlier call has already computed, such as trainings.
