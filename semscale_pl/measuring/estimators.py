@@ -9,22 +9,18 @@ from torch import Tensor
 
 from semscale_pl.geometry.classes import semantic_scales
 from semscale_pl.geometry.volumes import centred_blocks, gram, scaled_volume
-from semscale_pl.measuring.extrapolation import Extrapolation, extrapolated_scales, extrapolation, extrapolations
+from semscale_pl.measuring.extrapolation import extrapolated_scales
 from semscale_pl.measuring.subsamples import bits_of_subsets, coordinates, members_of, random_subsets
 from semscale_pl.options import check_choice
 from semscale_pl.seeding import derive_seed
 
+METHODS = ("oas", "ledoit_wolf")
 SMALLEST_SIZE = 2
 
 
 @torch.no_grad()
 def matched_scales(
-    features: Tensor,
-    labels: Tensor,
-    num_classes: int,
-    size: int | None = None,
-    repeats: int = 20,
-    seed: int = 0,
+    features: Tensor, labels: Tensor, num_classes: int, size: int | None = None, repeats: int = 20, seed: int = 0
 ) -> Tensor:
     """Compute each class's mean semantic scale over random subsets of one size, drawn without replacement.
 
@@ -64,9 +60,6 @@ def matched_scales(
 def matched_size(counts: list[int]) -> int:
     """Return the largest size that every class of at least 2 samples allows.
 
-    Args:
-        counts: (C,) samples of the classes.
-
     Raises:
         ValueError: no class has 2 samples.
 
@@ -84,17 +77,7 @@ def matched_size(counts: list[int]) -> int:
 
 @torch.no_grad()
 def matched_scale(rows: Tensor, size: int, repeats: int = 20, seed: int = 0) -> float:
-    """Compute one class's mean semantic scale over random subsets of one size.
-
-    Args:
-        rows: (m, d) finite.
-        size: samples of a subset, at least 2.
-        repeats: subsets; of a class of exactly ``size`` samples there is only one.
-        seed: of the draws.
-
-    Returns:
-        Bits; NaN for m below ``size``.
-    """
+    """Compute the :func:`matched_scales` of one class, rows (m, d): bits, NaN for m below ``size``."""
     num_rows = len(rows)
     if num_rows < size:
         return math.nan
@@ -105,25 +88,19 @@ def matched_scale(rows: Tensor, size: int, repeats: int = 20, seed: int = 0) -> 
     return float(bits_of_subsets(points, random_subsets(num_rows, size, repeats, generator), rows.shape[1]).mean())
 
 
-METHODS = ("oas", "ledoit_wolf")
-
-
 @torch.no_grad()
 def shrunk_scales(features: Tensor, labels: Tensor, num_classes: int, method: str = "oas") -> Tensor:
     """Compute each class's semantic scale from a covariance that is drawn towards a sphere where samples are few.
 
     Args:
-        features: (N, d).
-        labels: (N,) integers in [0, C).
-        num_classes: C.
+        features, labels, num_classes: see :func:`matched_scales`.
         method: ``oas`` (what ``estimator="shrunk"`` means elsewhere) or ``ledoit_wolf``.
 
     Returns:
         (C,) float64 bits; NaN for an absent class, 0 for a single sample.
 
     Raises:
-        TypeError: features or labels are of another type.
-        ValueError: the shapes do not match, a value is out of range, or there is no such method.
+        TypeError, ValueError: see :func:`matched_scales`; or there is no such method.
 
     Example:
         >>> shrunk_scales(torch.tensor([[0.0], [2.0], [7.0]]), torch.tensor([0, 0, 2]), 3)
@@ -140,10 +117,7 @@ def shrunk_scales(features: Tensor, labels: Tensor, num_classes: int, method: st
 
 @torch.no_grad()
 def ledoit_wolf_scale(rows: Tensor) -> float:
-    """Compute 1/2 log2 det(I + d ((1 - rho) Cov + rho tr(Cov)/d I)) of one class.
-
-    Args:
-        rows: (m, d) finite.
+    """Compute 1/2 log2 det(I + d ((1 - rho) Cov + rho tr(Cov)/d I)) of one class, rows (m, d).
 
     Returns:
         Bits; NaN for m = 0, 0 for m = 1.
@@ -151,75 +125,21 @@ def ledoit_wolf_scale(rows: Tensor) -> float:
     num_rows, dim = rows.shape
     if num_rows < 2:
         return 0.0 if num_rows else math.nan
-    rho, trace = ledoit_wolf_share(rows)
+    rho, trace = _ledoit_wolf_share(rows)
     shift = rho * trace  # of every eigenvalue of I + d Cov: d * tr(Cov) / d
     scale = math.sqrt(dim / num_rows * (1.0 - rho) / (1.0 + shift))
     return 0.5 * dim * math.log1p(shift) / math.log(2.0) + float(scaled_volume(rows, scale, True, "plain"))
 
 
-def ledoit_wolf_share(rows: Tensor) -> tuple[float, float]:
-    """Compute the share of the sphere in the shrunk covariance.
-
-    Args:
-        rows: (m, d), m >= 1.
-
-    Returns:
-        The share rho in [0, 1], and the trace of the covariance (1/m).
-
-    Reference: Ledoit and Wolf (Journal of Multivariate Analysis 2004), section 3.
-    """
-    num_rows, dim = rows.shape
-    unscaled = gram(rows)
-    trace, square = float(unscaled.trace()) / num_rows, float(unscaled.square().sum()) / num_rows**2
-    spread = square - trace**2 / dim  # squared distance of the covariance from the sphere
-    if spread <= 0.0:
-        return 0.0, trace
-    noise = (float(_squared_lengths(rows, unscaled).square().sum()) / num_rows - square) / num_rows
-    return min(max(noise / spread, 0.0), 1.0), trace
-
-
-def _squared_lengths(rows: Tensor, unscaled: Tensor) -> Tensor:
-    """Return the squared lengths of the centred rows, (m,)."""
-    if rows.shape[0] < rows.shape[1]:
-        return unscaled.diagonal()
-    return torch.cat([block.square().sum(1) for block in centred_blocks(rows, 1.0, True)])
-
-
-__all__ = [
-    "Extrapolation",
-    "controlled_scales",
-    "extrapolated_scales",
-    "extrapolation",
-    "extrapolations",
-    "ledoit_wolf_scale",
-    "matched_scale",
-    "matched_scales",
-    "matched_size",
-    "shrunk_scales",
-]
-
-
 def controlled_scales(
     features: Tensor, labels: Tensor, num_classes: int, size: int | None = None, seed: int = 0
 ) -> dict[str, Tensor]:
-    """Compute all count-controlled scales side by side.
-
-    Args:
-        features: (N, d).
-        labels: (N,) integers in [0, C).
-        num_classes: C.
-        size: samples of a subset of :func:`matched_scales`; None for the count of the smallest class of at least 2.
-        seed: of the subsets.
+    """Compute all count-controlled scales side by side, see :func:`matched_scales` for arguments and errors.
 
     Returns:
         ``matched``, ``oas``, ``ledoit_wolf`` and ``extrapolated``, each (C,) float64 bits, NaN where undefined.
 
-    Raises:
-        TypeError: features or labels are of another type.
-        ValueError: the shapes do not match, or a value is out of range.
-
     Example:
-        >>> import torch
         >>> scales = controlled_scales(torch.eye(4), torch.tensor([0, 0, 1, 1]), 2)
         >>> {name: len(values) for name, values in scales.items()}
         {'matched': 2, 'oas': 2, 'ledoit_wolf': 2, 'extrapolated': 2}
@@ -230,3 +150,19 @@ def controlled_scales(
         "ledoit_wolf": shrunk_scales(features, labels, num_classes, "ledoit_wolf"),
         "extrapolated": extrapolated_scales(features, labels, num_classes, seed=seed),
     }
+
+
+def _ledoit_wolf_share(rows: Tensor) -> tuple[float, float]:
+    """Return the share rho in [0, 1] of the sphere in the shrunk covariance, and the trace of the covariance (1/m)."""
+    num_rows, dim = rows.shape
+    unscaled = gram(rows)
+    trace, square = float(unscaled.trace()) / num_rows, float(unscaled.square().sum()) / num_rows**2
+    spread = square - trace**2 / dim  # squared distance of the covariance from the sphere
+    if spread <= 0.0:
+        return 0.0, trace
+    if num_rows < dim:
+        squared_lengths = unscaled.diagonal()
+    else:
+        squared_lengths = torch.cat([block.square().sum(1) for block in centred_blocks(rows, 1.0, True)])
+    noise = (float(squared_lengths.square().sum()) / num_rows - square) / num_rows
+    return min(max(noise / spread, 0.0), 1.0), trace

@@ -13,6 +13,13 @@ from torch import Tensor
 from semscale_pl.measuring.subsamples import bits_of_subsets, coordinates, members_of, random_subsets
 from semscale_pl.seeding import derive_seed
 
+# Below it the curve has next to no shape to fit.
+FEWEST_SAMPLES = 8
+# A limit further away than this, relative to what was measured, rests on the model more than on the data.
+LARGEST_GROWTH = 3.0
+# Root mean square misfit, relative to the largest point of the curve, above which the model does not describe the data.
+LARGEST_MISFIT = 0.1
+_STEPS, _STEP, _SMALLEST_SUBSET = 8, math.sqrt(2.0), 3
 _MOST_NODES = 128
 _HALVINGS = 60
 _START_DECAYS = (0.1, 4.0)
@@ -20,23 +27,14 @@ _BOUNDS = ((-600.0, -6.0), (600.0, 6.0))
 
 
 class Spectrum(NamedTuple):
-    """Eigenvalues d * lambda_i = e^log_size * e^(-e^log_decay * i/d), i = 0 .. d-1, scaled to the sum e^log_size.
-
-    Args:
-        log_size: logarithm of their sum.
-        log_decay: logarithm of the rate at which they fall; from -6 (all alike) to 6 (all but a few are 0).
-    """
+    """Eigenvalues d * lambda_i = e^log_size * e^(-e^log_decay * i/d), i = 0 .. d-1, scaled to the sum e^log_size."""
 
     log_size: float
-    log_decay: float
+    log_decay: float  # from -6 (all alike) to 6 (all but a few are 0)
 
 
 def eigenvalues(spectrum: Spectrum, dim: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the eigenvalues of d * Cov.
-
-    Args:
-        spectrum: size and decay.
-        dim: d.
 
     Returns:
         Values and how many eigenvalues each stands for; of very many dimensions, only some are computed.
@@ -93,16 +91,7 @@ def limit_bits(spectrum: Spectrum, dim: int) -> float:
 
 
 def fit_spectrum(freedom: NDArray[np.float64], bits: NDArray[np.float64], dim: int) -> Spectrum:
-    """Fit size and decay to measured points by least squares, from two starting points.
-
-    Args:
-        freedom: (K,) degrees of freedom, ascending.
-        bits: (K,) measured S' above 0.
-        dim: d.
-
-    Returns:
-        The better fit.
-    """
+    """Fit size and decay to measured S' above 0, (K,) bits each, by least squares; the better of two starts."""
     from scipy.optimize import least_squares
 
     largest = float(bits.max())
@@ -120,15 +109,6 @@ def _log_size(bits: float, dim: int) -> float:
     exponent = 2.0 * bits / dim * math.log(2.0)
     low, high = _BOUNDS[0][0] + 1.0, _BOUNDS[1][0] - 1.0
     return min(max(math.log(dim) + exponent + math.log(-math.expm1(-exponent)), low), high)
-
-
-# Below it the curve has next to no shape to fit.
-FEWEST_SAMPLES = 8
-# A limit further away than this, relative to what was measured, rests on the model more than on the data.
-LARGEST_GROWTH = 3.0
-# Root mean square misfit, relative to the largest point of the curve, above which the model does not describe the data.
-LARGEST_MISFIT = 0.1
-_STEPS, _STEP, _SMALLEST_SUBSET = 8, math.sqrt(2.0), 3
 
 
 class Extrapolation(NamedTuple):
@@ -153,19 +133,8 @@ class Extrapolation(NamedTuple):
 def extrapolated_scales(features: Tensor, labels: Tensor, num_classes: int, repeats: int = 10, seed: int = 0) -> Tensor:
     """Estimate each class's semantic scale at infinitely many samples, see :func:`extrapolations`.
 
-    Args:
-        features: (N, d).
-        labels: (N,) integers in [0, C).
-        num_classes: C.
-        repeats: random subsets of each size.
-        seed: of the draws.
-
     Returns:
         (C,) float64 bits; NaN where there are fewer than 8 samples or the curve gives no limit.
-
-    Raises:
-        TypeError: features or labels are of another type.
-        ValueError: the shapes do not match, or a value is out of range.
 
     Example:
         >>> rows = torch.randn(100, 64, generator=torch.Generator().manual_seed(0)) / 8
@@ -194,9 +163,6 @@ def extrapolations(
         repeats: random subsets of each size.
         seed: of the draws.
 
-    Returns:
-        One entry a class.
-
     Raises:
         TypeError: features or labels are of another type.
         ValueError: the shapes do not match, or a value is out of range.
@@ -208,16 +174,7 @@ def extrapolations(
 
 
 def curve(rows: Tensor, repeats: int, seed: int) -> tuple[list[int], list[float]]:
-    """Measure S' on subsets of several sizes.
-
-    Args:
-        rows: (m, d) of one class.
-        repeats: subsets of each size.
-        seed: of the draws.
-
-    Returns:
-        The sizes, ascending to m, and the mean S' at each in bits.
-    """
+    """Return sizes of subsets, ascending to all rows (m, d), and the mean S' at each in bits."""
     points, num_rows = coordinates(rows), len(rows)
     generator = torch.Generator().manual_seed(seed)
     sizes = sorted({max(_SMALLEST_SUBSET, round(num_rows / _STEP**step)) for step in range(_STEPS + 1)})
@@ -230,13 +187,7 @@ def curve(rows: Tensor, repeats: int, seed: int) -> tuple[list[int], list[float]
 
 @torch.no_grad()
 def extrapolation(rows: Tensor, repeats: int = 10, seed: int = 0) -> Extrapolation:
-    """Estimate one class's semantic scale at infinitely many samples, see :func:`extrapolations`.
-
-    Args:
-        rows: (m, d) finite.
-        repeats: random subsets of each size.
-        seed: of the draws.
-    """
+    """Estimate the semantic scale of one class, rows (m, d), at infinitely many samples, see :func:`extrapolations`."""
     num_rows, dim = rows.shape
     if num_rows < FEWEST_SAMPLES:
         return Extrapolation(math.nan, f"fewer than {FEWEST_SAMPLES} samples")

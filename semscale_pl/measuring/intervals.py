@@ -66,12 +66,8 @@ def scale_intervals(
     Reference: Busing, Meijer and van der Leeden (Statistics and Computing 1999) for groups of unequal size; Politis and
     Romano (Annals of Statistics 1994) for subsampling.
     """
-    _check(method, level, groups, repeats)
-    members = members_of(features, labels, num_classes)
-    bounds = [
-        scale_interval(rows, method, level, groups, repeats, derive_seed(seed, label))
-        for label, rows in enumerate(members)
-    ]
+    members = enumerate(members_of(features, labels, num_classes))
+    bounds = [scale_interval(rows, method, level, groups, repeats, derive_seed(seed, label)) for label, rows in members]
     return torch.tensor(bounds, dtype=torch.float64)
 
 
@@ -79,23 +75,12 @@ def scale_intervals(
 def scale_interval(
     rows: Tensor, method: str = "jackknife", level: float = 0.95, groups: int = 20, repeats: int = 100, seed: int = 0
 ) -> tuple[float, float]:
-    """Compute an interval of one class's semantic scale, see :func:`scale_intervals`.
-
-    Args:
-        rows: (m, d) finite.
-        method: ``jackknife`` or ``subsample``.
-        level: of confidence, in (0, 1).
-        groups: of the jackknife, at least 2.
-        repeats: subsets of ``subsample``, at least 2.
-        seed: of groups and subsets.
-
-    Returns:
-        Lower and upper bound in bits; NaN for fewer than 5 rows.
-
-    Raises:
-        ValueError: a value is out of range.
-    """
-    _check(method, level, groups, repeats)
+    """Compute the lower and upper bound of one class, rows (m, d), in bits, see :func:`scale_intervals`."""
+    check_choice(method, METHODS, "method")
+    check(level=level)
+    for name, value in (("groups", groups), ("repeats", repeats)):
+        if value < 2:
+            raise ValueError(f"Expected `{name}` to be at least 2, but got {value}.")
     if len(rows) < FEWEST_SAMPLES:
         return math.nan, math.nan
     generator = torch.Generator().manual_seed(seed)
@@ -106,12 +91,7 @@ def scale_interval(
 
 
 def jackknife(rows: Tensor, groups: int, generator: torch.Generator) -> tuple[float, float, int]:
-    """Estimate the standard error of S' by leaving out one group of rows at a time.
-
-    Args:
-        rows: (m, d) of one class, m >= 2.
-        groups: wanted groups.
-        generator: cuts them at random.
+    """Estimate the standard error of S' of rows (m, d), m >= 2, by leaving out one random group of them at a time.
 
     Returns:
         S' of all rows in bits, its standard error, and the degrees of freedom.
@@ -129,15 +109,10 @@ def jackknife(rows: Tensor, groups: int, generator: torch.Generator) -> tuple[fl
 
 
 def subsampled(rows: Tensor, repeats: int, generator: torch.Generator) -> tuple[float, float, int]:
-    """Estimate the standard error of S' from random subsets of four fifths of the rows.
+    """Estimate the standard error of S' from random subsets of four fifths of the rows (m, d), m >= 2.
 
     A subset of b of m rows shares most of them with the others: its variance given the rows is (m - b)/b of that of a
     fresh sample of m rows.
-
-    Args:
-        rows: (m, d) of one class, m >= 2.
-        repeats: number of subsets.
-        generator: draws them.
 
     Returns:
         S' of all rows in bits, its standard error, and the degrees of freedom.
@@ -160,11 +135,3 @@ def _without_each(points: Tensor, parts: tuple[Tensor, ...], sizes: Tensor, dim:
         left = second - away.T @ away - torch.outer(away.sum(0), away.sum(0)) / count
         bits.append(scales_from_moments(count, left[None], ratio=float(dim)))
     return bits[0][0], torch.cat(bits[1:])
-
-
-def _check(method: str, level: float, groups: int, repeats: int) -> None:
-    check_choice(method, METHODS, "method")
-    check(level=level)
-    for name, value in (("groups", groups), ("repeats", repeats)):
-        if value < 2:
-            raise ValueError(f"Expected `{name}` to be at least 2, but got {value}.")

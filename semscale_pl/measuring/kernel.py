@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import reduce
+from operator import iadd
 
 import numpy as np
 import torch
@@ -90,14 +92,7 @@ class Centre:
 
 
 def statistics_of_rows(rows: np.ndarray, settings: ClassSettings) -> ClassStatistics | None:
-    """Compute the numbers of a class that is in memory.
-
-    Args:
-        rows: (m, d), m >= 1.
-        settings: how to measure.
-
-    Returns:
-        The numbers; None where a feature is not finite.
+    """Compute the numbers of a class whose rows (m, d), m >= 1, are in memory; None where a feature is not finite.
 
     Reference: Ma et al. (ICLR 2023), section 2.
     """
@@ -129,12 +124,9 @@ def statistics_of_sums(
     """Turn sums over a class into its numbers.
 
     Args:
-        centre: of the class.
-        count: samples m >= 1.
+        centre, count, variances, distinct: see :class:`ClassStatistics`.
         gram: (n, n) products of the centred rows on the smaller side; overwritten.
-        variances: (d,) of each feature.
         settings: how to measure.
-        distinct: see :class:`ClassStatistics`.
         exactly: computes the scale where the Gram matrix has not enough digits; its eigenvalues serve otherwise.
     """
     variances = np.array(variances)
@@ -191,7 +183,7 @@ def centre_of(rows: np.ndarray) -> Centre:
 def scatter_of(rows: np.ndarray, centre: Centre) -> np.ndarray:
     """Compute the (d, d) sum of the outer products of centred rows (m, d)."""
     # numpy sees a product of a matrix with itself and computes half of it.
-    return _summed(block.T @ block for block in _blocks(rows, centre))
+    return reduce(iadd, (block.T @ block for block in _blocks(rows, centre)))
 
 
 def _gram_of_columns(rows: np.ndarray, centre: Centre) -> np.ndarray:
@@ -199,12 +191,12 @@ def _gram_of_columns(rows: np.ndarray, centre: Centre) -> np.ndarray:
     width = max(1, _BLOCK_ELEMENTS // len(rows))
     parts = [slice(start, start + width) for start in range(0, rows.shape[1], width)]
     blocks = (_centred(rows[:, part], Centre(centre.first[part], centre.delta[part])) for part in parts)
-    return _summed(block @ block.T for block in blocks)
+    return reduce(iadd, (block @ block.T for block in blocks))
 
 
 def _variances_of(rows: np.ndarray, centre: Centre) -> np.ndarray:
     """Compute the variance of each feature of rows (m, d)."""
-    return _summed(np.square(block).sum(0) for block in _blocks(rows, centre)) / len(rows)
+    return reduce(iadd, (np.square(block).sum(0) for block in _blocks(rows, centre))) / len(rows)
 
 
 def _blocks(rows: np.ndarray, centre: Centre | None = None) -> Iterator[np.ndarray]:
@@ -220,13 +212,6 @@ def _centred(rows: np.ndarray, centre: Centre) -> np.ndarray:
     if centre.delta.any():
         block -= centre.delta
     return block
-
-
-def _summed(arrays: Iterator[np.ndarray]) -> np.ndarray:
-    total = next(arrays)
-    for array in arrays:
-        total += array
-    return total
 
 
 def _bits_of_pivots(gram: np.ndarray) -> float | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from semscale_pl.files import strict
 
 # Estimator of a scale that depends less on the count, to its head in tables and its meaning.
 CONTROLLED = {
@@ -38,8 +39,7 @@ class Column(NamedTuple):
     values: np.ndarray
 
 
-@dataclass(frozen=True)
-class Notice:
+class Notice(NamedTuple):
     """One warning in words.
 
     Args:
@@ -96,7 +96,9 @@ class Measurement:
     source: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, array in self._arrays().items():
+        arrays = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        arrays.update((f"controlled[{key!r}]", values) for key, values in self.controlled.items())
+        for name, array in arrays.items():
             if len(array) != self.num_classes:
                 raise ValueError(f"Expected `{name}` to have {self.num_classes} rows, but got {len(array)}.")
 
@@ -112,17 +114,11 @@ class Measurement:
 
     def columns(self) -> list[Column]:
         """Return the numbers of every class in the order in which tables show them."""
+        volume = "semantic scale: volume that the class's features span (bits)"
         found = [
             Column("count", "n", "n", "samples of the class", 0, self.counts),
             Column("effective", "effective_number", "E_n", "effective number of samples", 1, self.effective_numbers),
-            Column(
-                "scale",
-                "scale_bits",
-                "S' (bits)",
-                "semantic scale: volume that the class's features span (bits)",
-                2,
-                self.scales,
-            ),
+            Column("scale", "scale_bits", "S' (bits)", volume, 2, self.scales),
         ]
         if self.intervals is not None:
             low, high = self.intervals.T
@@ -143,32 +139,8 @@ class Measurement:
         """Return plain values that strict JSON can hold: what is undefined is None.
 
         Example:
-            >>> ones = np.ones(1)
-            >>> one = dict(effective_numbers=ones, weights=ones, imbalance=ones, suggested=ones, spectra=ones[:, None])
-            >>> empty = dict(nearest=np.zeros((1, 0), np.int64), distances=np.zeros((1, 0)))
-            >>> Measurement(class_names=("a",), counts=np.array([2]), scales=ones * np.nan, **one, **empty).as_dict()[
-            ...     "scales"
-            ... ]
+            >>> from semscale_pl import measure
+            >>> measure(np.array([[0.0], [2.0]]), ["a", "a"]).as_dict()["imbalance"]
             [None]
         """
-        # asdict would turn the notices into dicts, but copy every array as it is.
-        return {entry.name: _plain(getattr(self, entry.name)) for entry in dataclasses.fields(self)}
-
-    def _arrays(self) -> dict[str, np.ndarray]:
-        values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
-        arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
-        return {**arrays, **{f"controlled[{name!r}]": value for name, value in self.controlled.items()}}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _plain(dataclasses.asdict(value))
-    if isinstance(value, dict):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return value
+        return dict(strict(vars(self)))

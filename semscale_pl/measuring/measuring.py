@@ -17,7 +17,8 @@ from semscale_pl.geometry import ClassGeometry
 from semscale_pl.geometry.volumes import Ratio, num_lines, scale_factor
 from semscale_pl.imbalance import effective_numbers, scales_to_weights
 from semscale_pl.labels import encode_labels, label_array
-from semscale_pl.measuring.estimators import extrapolation, ledoit_wolf_scale, matched_scale, matched_size
+from semscale_pl.measuring.estimators import ledoit_wolf_scale, matched_scale, matched_size
+from semscale_pl.measuring.extrapolation import extrapolation
 from semscale_pl.measuring.intervals import scale_interval
 from semscale_pl.measuring.kernel import ClassSettings
 from semscale_pl.measuring.measurement import Measurement, Notice
@@ -135,13 +136,12 @@ def measure_source(
     unit = settings.unit * (rms_deviation(source) if settings.feature_norm == "rms" else 1.0)
     factor = scale_factor(source.num_features, unit, settings.ratio, "plain")
     spectrum = _spectrum_size(source) if settings.spectrum is None else settings.spectrum
-    counts = np.bincount(source.labels, minlength=len(source.class_names))
     table = class_table(
         source,
         ClassSettings(factor, spectrum, shrunk="oas" in settings.controlled),
         budget=max_memory,
         threads=threads,
-        extras=_extras(settings, factor, counts),
+        extras=_extras(settings, factor, source.counts),
         seed=settings.seed,
         progress=progress,
     )
@@ -150,11 +150,7 @@ def measure_source(
 
 
 def nearest_centres(centres: np.ndarray, size: int = NEIGHBOURS) -> tuple[np.ndarray, np.ndarray]:
-    """Find the nearest centres of every class.
-
-    Args:
-        centres: (C, d), NaN rows for absent classes.
-        size: most neighbours of a class.
+    """Find the nearest centres of every class, at most ``size``; rows of ``centres`` (C, d) are NaN for absent classes.
 
     Returns:
         (C, j) int64 class numbers, nearest first, -1 beyond the last; and (C, j) distances, NaN there. j is ``size``,
@@ -222,7 +218,7 @@ def _extras(settings: Settings, factor: float, counts: np.ndarray) -> dict[str, 
 
 
 def _measurement(source: FeatureSource, table: ClassTable, settings: Settings, used: dict[str, Any]) -> Measurement:
-    counts, scales = torch.from_numpy(table.counts), torch.from_numpy(table.scales)
+    counts = torch.from_numpy(table.counts)
     weights, imbalance = _between_classes(table, settings.alpha)
     nearest, distances = nearest_centres(table.means)
     total = int(table.counts.sum())
@@ -231,7 +227,7 @@ def _measurement(source: FeatureSource, table: ClassTable, settings: Settings, u
         class_names=tuple(source.class_names),
         counts=table.counts,
         effective_numbers=effective_numbers(counts, 1.0 - 1.0 / total).numpy(),
-        scales=scales.numpy(),
+        scales=table.scales,
         weights=weights,
         imbalance=imbalance,
         suggested=scales_to_weights(ranking, counts).numpy(),
@@ -286,7 +282,7 @@ def _notices(source: FeatureSource, table: ClassTable) -> tuple[Notice, ...]:
 
 
 def _spectrum_size(source: FeatureSource) -> int:
-    sides = np.minimum(np.bincount(source.labels), source.num_features).astype(np.float64)
+    sides = np.minimum(source.counts, source.num_features).astype(np.float64)
     return MOST_EIGENVALUES if (sides**3).sum() <= _MOST_SPECTRUM_WORK else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,8 +24,6 @@ NORM_FACTOR = 5.0
 # Largest over median standard deviation between the features.
 FEATURE_FACTOR = 100.0
 _SHOWN = 5
-
-Array = NDArray[np.float64]
 
 
 def notices_of(
@@ -67,20 +66,26 @@ def notices_of(
         'dog has a single sample: its scale is 0 bits, whatever the class is like. Collect more.'
     """
     sizes = np.asarray(counts, dtype=np.int64)
-    names = [str(name) for name in (range(len(sizes)) if class_names is None else class_names)]
-    per_class = {"class_names": names, "ranks": ranks, "distinct": distinct, "norms": norms, "deviations": deviations}
-    _check_lengths(len(sizes), per_class)
-    found = [
+
+    def one_a_class(name: str, values: Any, unknown: Any) -> np.ndarray:
+        values = np.broadcast_to(unknown, len(sizes)) if values is None else np.asarray(values)
+        if values.shape != sizes.shape:
+            raise ValueError(f"Expected `{name}` of shape ({len(sizes)},), one a class, but got {values.shape}.")
+        return values
+
+    names = [str(name) for name in one_a_class("class_names", class_names, np.arange(len(sizes)))]
+    lengths, spreads = one_a_class("norms", norms, np.nan), one_a_class("deviations", deviations, np.nan)
+    constants = np.asarray([] if constant_features is None else constant_features, dtype=np.int64).tolist()
+    return (
         *_of_counts(sizes, num_features, names),
-        *_of_duplicates(sizes, _floats(distinct), names),
-        *_of_ranks(sizes, _floats(ranks), num_features, names),
-        *(_of_constants(constant_features, num_features) if sizes.sum() > 1 else ()),
+        *_of_duplicates(sizes, one_a_class("distinct", distinct, -1), names),
+        *_of_ranks(sizes, one_a_class("ranks", ranks, -1), num_features, names),
+        *(_of_constants(constants, num_features) if sizes.sum() > 1 else ()),
         *_of_shares(sizes, names),
-        *_of_spreads("uneven_norms", "length", _floats(norms), names),
-        *_of_spreads("uneven_spread", "distance from the class centre", _floats(deviations), names),
-        *_of_features(_floats(feature_deviations)),
-    ]
-    return tuple(found)
+        *_of_spreads("uneven_norms", "length", lengths, names),
+        *_of_spreads("uneven_spread", "distance from the class centre", spreads, names),
+        *_of_features(np.asarray([] if feature_deviations is None else feature_deviations, dtype=np.float64)),
+    )
 
 
 def _of_counts(counts: NDArray[np.int64], dim: int, names: Sequence[str]) -> Iterator[Notice]:
@@ -106,9 +111,7 @@ def _of_counts(counts: NDArray[np.int64], dim: int, names: Sequence[str]) -> Ite
         yield Notice("few_samples", text, few)
 
 
-def _of_duplicates(counts: NDArray[np.int64], distinct: Array | None, names: Sequence[str]) -> Iterator[Notice]:
-    if distinct is None:
-        return
+def _of_duplicates(counts: NDArray[np.int64], distinct: np.ndarray, names: Sequence[str]) -> Iterator[Notice]:
     found = _where((distinct >= 0) & (counts > 1) & (distinct < DISTINCT_SHARE * counts))
     if found:
         worst = min(found, key=lambda label: distinct[label] / counts[label])
@@ -120,9 +123,7 @@ def _of_duplicates(counts: NDArray[np.int64], distinct: Array | None, names: Seq
         )
 
 
-def _of_ranks(counts: NDArray[np.int64], ranks: Array | None, dim: int, names: Sequence[str]) -> Iterator[Notice]:
-    if ranks is None:
-        return
+def _of_ranks(counts: NDArray[np.int64], ranks: np.ndarray, dim: int, names: Sequence[str]) -> Iterator[Notice]:
     possible = np.minimum(counts - 1, dim)
     found = _where((ranks >= 0) & (counts >= FEWEST_FOR_RANK) & (ranks < RANK_SHARE * possible))
     if found:
@@ -136,8 +137,7 @@ def _of_ranks(counts: NDArray[np.int64], ranks: Array | None, dim: int, names: S
         )
 
 
-def _of_constants(constant_features: ArrayLike | None, dim: int) -> Iterator[Notice]:
-    numbers = [] if constant_features is None else np.asarray(constant_features, dtype=np.int64).tolist()
+def _of_constants(numbers: list[int], dim: int) -> Iterator[Notice]:
     if len(numbers) == dim:
         yield Notice("constant_features", "All samples are the same: every scale is 0 bits. Check their source.")
     elif numbers:
@@ -158,10 +158,10 @@ def _of_shares(counts: NDArray[np.int64], names: Sequence[str]) -> Iterator[Noti
         yield Notice("dominant_class", text, (label,))
 
 
-def _of_spreads(code: str, quantity: str, sizes: Array | None, names: Sequence[str]) -> Iterator[Notice]:
+def _of_spreads(code: str, quantity: str, sizes: np.ndarray, names: Sequence[str]) -> Iterator[Notice]:
     """Compare a length between the classes, of those where it is above 0."""
-    known = np.flatnonzero(np.nan_to_num(sizes, nan=0.0) > 0.0) if sizes is not None else np.empty(0, dtype=np.int64)
-    if sizes is None or len(known) < 2:
+    known = np.flatnonzero(sizes > 0.0)
+    if len(known) < 2:
         return
     low, high = int(known[sizes[known].argmin()]), int(known[sizes[known].argmax()])
     factor = float(sizes[high] / sizes[low])
@@ -174,8 +174,8 @@ def _of_spreads(code: str, quantity: str, sizes: Array | None, names: Sequence[s
         yield Notice(code, text, (low, high))
 
 
-def _of_features(deviations: Array | None) -> Iterator[Notice]:
-    known = np.empty(0) if deviations is None else deviations[np.nan_to_num(deviations, nan=0.0) > 0.0]
+def _of_features(deviations: np.ndarray) -> Iterator[Notice]:
+    known = deviations[deviations > 0.0]
     if len(known) < 2:
         return
     factor = float(known.max() / np.median(known))
@@ -185,16 +185,6 @@ def _of_features(deviations: Array | None) -> Iterator[Notice]:
             "Bring the dimensions to one scale."
         )
         yield Notice("uneven_features", text)
-
-
-def _check_lengths(num_classes: int, arrays: dict[str, ArrayLike | Sequence[str] | None]) -> None:
-    for name, values in arrays.items():
-        if values is not None and np.shape(values) != (num_classes,):
-            raise ValueError(f"Expected `{name}` of shape ({num_classes},), one a class, but got {np.shape(values)}.")
-
-
-def _floats(values: ArrayLike | None) -> Array | None:
-    return None if values is None else np.asarray(values, dtype=np.float64)
 
 
 def _where(mask: NDArray[np.bool_]) -> tuple[int, ...]:

@@ -41,12 +41,7 @@ _FLOOR = 1e-6
 
 
 def save_pictures(measurement: Measurement, folder: Path) -> None:
-    """Save S' against n, the radar plot of 3 to 200 classes, and the spectra of the smallest and largest S.
-
-    Args:
-        measurement: to draw.
-        folder: for `scale_against_count.png`, `radar.png` and `spectra.png`.
-    """
+    """Save S' against n (`scale_against_count.png`), `radar.png` of 3 to 200 classes, and `spectra.png` of few."""
     names = measurement.class_names
     counts = scale_against_count(names, measurement.counts, measurement.scales, intervals=measurement.intervals)
     save_figure(counts, folder / "scale_against_count.png")
@@ -78,9 +73,6 @@ def scale_against_count(
         scales: (C,) semantic scales S' in bits; None or NaN is left out.
         intervals: (C, 2) interval of every S', or None.
         title: of the figure.
-
-    Returns:
-        The figure.
 
     Raises:
         ValueError: there is no class, or another number of values than names.
@@ -143,9 +135,6 @@ def spectra_against_band(spectra: Any, class_names: Sequence[str], chosen: Seque
         class_names: C names.
         chosen: numbers of the classes to draw as lines.
         title: of the figure.
-
-    Returns:
-        The figure.
 
     Raises:
         ValueError: the shape does not fit the names, there are no eigenvalues, or a chosen class does not exist.

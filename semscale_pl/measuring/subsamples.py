@@ -13,15 +13,7 @@ from semscale_pl.validation import check_features, check_labels
 
 
 def members_of(features: Tensor, labels: Tensor, num_classes: int) -> Iterator[Tensor]:
-    """Check features and labels, then yield each class's rows as they are.
-
-    Args:
-        features: (N, d).
-        labels: (N,) integers in [0, C).
-        num_classes: C.
-
-    Yields:
-        (m, d), one a class, in the order of the class numbers; m = 0 for an absent class.
+    """Check features (N, d) and labels (N,) in [0, C), then yield the rows (m, d) of each class, m = 0 where absent.
 
     Raises:
         TypeError: features or labels are of another type.
@@ -35,13 +27,9 @@ def members_of(features: Tensor, labels: Tensor, num_classes: int) -> Iterator[T
 
 
 def coordinates(rows: Tensor) -> Tensor:
-    """Return centred rows in coordinates of their own span: all distances, and so all volumes, stay as they are.
+    """Return centred rows (m, d) in coordinates of their own span, (m, min(m, d)) float64.
 
-    Args:
-        rows: (m, d), m >= 1.
-
-    Returns:
-        (m, min(m, d)) float64.
+    All distances, and so all volumes, stay as they are.
 
     Example:
         >>> coordinates(torch.tensor([[0.0, 3.0, 0.0], [0.0, -3.0, 0.0]])).abs().sum(1)
@@ -54,19 +42,8 @@ def coordinates(rows: Tensor) -> Tensor:
 
 
 def random_subsets(num_rows: int, size: int, repeats: int, generator: torch.Generator) -> Tensor:
-    """Draw subsets without replacement, each independent of the others.
-
-    Args:
-        num_rows: to draw from.
-        size: of a subset, at most ``num_rows``.
-        repeats: R, the number of subsets.
-        generator: of the draws.
-
-    Returns:
-        (R, size) row indices.
-    """
-    draws = [torch.randperm(num_rows, generator=generator)[:size] for _ in range(repeats)]
-    return torch.stack(draws)
+    """Draw subsets without replacement, each independent of the others: (repeats, size) row indices."""
+    return torch.stack([torch.randperm(num_rows, generator=generator)[:size] for _ in range(repeats)])
 
 
 def bits_of_subsets(points: Tensor, subsets: Tensor, dim: int) -> Tensor:

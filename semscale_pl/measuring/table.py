@@ -70,8 +70,7 @@ class ClassTable:
     @classmethod
     def empty(cls, source: FeatureSource, spectrum: int, extras: Iterable[str]) -> ClassTable:
         """Make a table without numbers, with room for so many eigenvalues and what else is named."""
-        size, dim = len(source.class_names), source.num_features
-        counts = np.bincount(source.labels, minlength=size)
+        size, dim, counts = len(source.class_names), source.num_features, source.counts
         width = min(spectrum, dim, max(1, int(counts.max())))
         return cls(
             counts=counts,
@@ -111,11 +110,11 @@ def class_table(
     source: FeatureSource,
     settings: ClassSettings,
     *,
-    budget: int = 2**30,
-    threads: int | None = None,
-    extras: Mapping[str, Extra] | None = None,
-    seed: int = 0,
-    progress: Progress | None = None,
+    budget: int,
+    threads: int | None,
+    extras: Mapping[str, Extra],
+    seed: int,
+    progress: Progress | None,
 ) -> ClassTable:
     """Compute the numbers of all classes.
 
@@ -123,7 +122,7 @@ def class_table(
         source: labelled features.
         settings: how to measure a class.
         budget: bytes for everything held at once.
-        threads: classes computed at once; as many as torch has threads unless given.
+        threads: classes computed at once; None for as many as torch has threads.
         extras: further functions of the rows of a class, by name. A class too large for memory shows them as many
             random rows as fit.
         seed: of those rows.
@@ -132,7 +131,6 @@ def class_table(
     Raises:
         ValueError: a feature is not finite, or the budget is too small.
     """
-    extras = extras or {}
     plan = plan_groups(source, budget, threads or torch.get_num_threads())
     table = ClassTable.empty(source, settings.spectrum, extras)
     indices = row_indices(source.labels, len(source.class_names))
@@ -159,7 +157,7 @@ class Plan:
         groups: classes whose rows are read together.
         streamed: classes of which a group's share of the memory cannot hold the rows, in groups of which it can hold
             the scatter matrices.
-        threads: classes that are computed at once.
+        threads: classes that are computed at once, fewer than wanted where memory is short.
         group_bytes: most bytes of the rows of a group.
     """
 
@@ -170,18 +168,12 @@ class Plan:
 
 
 def plan_groups(source: FeatureSource, budget: int, threads: int) -> Plan:
-    """Choose groups of classes that fit a budget; while one is computed, the next is read.
-
-    Args:
-        source: what is measured.
-        budget: bytes for everything that measuring holds.
-        threads: classes to compute at once, fewer where memory is short.
+    """Choose groups of classes that fit a budget in bytes; while one is computed, the next is read.
 
     Raises:
         ValueError: not even one class fits.
     """
-    counts = np.bincount(source.labels, minlength=len(source.class_names))
-    dim = source.num_features
+    counts, dim = source.counts, source.num_features
     side = min(int(counts.max()), dim)
     work = _MATRICES * side * side * 8 + _PER_THREAD
     fixed = _FIXED + source.num_rows * 8 + 2 * len(counts) * dim * 8
@@ -214,10 +206,6 @@ def plan_groups(source: FeatureSource, budget: int, threads: int) -> Plan:
 
 def row_indices(labels: np.ndarray, num_classes: int) -> list[np.ndarray]:
     """Return the ascending row indices of every class.
-
-    Args:
-        labels: (N,) int64 in [0, C).
-        num_classes: C.
 
     Example:
         >>> row_indices(np.array([1, 0, 1]), 2)
@@ -258,14 +246,8 @@ def statistics_of_streams(
 ) -> list[ClassStatistics | None]:
     """Compute the numbers of classes too large for memory: first their means, then the scatter about them.
 
-    Args:
-        source: where from.
-        classes: K class numbers.
-        indices: row indices of each of them.
-        settings: how to measure.
-
     Returns:
-        K results; None where a feature is not finite.
+        One result for each of the classes and their row indices; None where a feature is not finite.
     """
     wanted = np.sort(np.concatenate(indices))
     centres: dict[int, Centre] = {}
@@ -295,32 +277,14 @@ def statistics_of_streams(
 
 
 def sample_of(source: FeatureSource, indices: np.ndarray, most_bytes: int, seed: int) -> np.ndarray:
-    """Read as many rows of a class as fit, chosen at random.
-
-    Args:
-        source: where from.
-        indices: the class's row indices.
-        most_bytes: that the rows may take.
-        seed: of the choice.
-
-    Returns:
-        (k, d) rows.
-    """
+    """Read as many rows (k, d) of a class, of which these are the indices, as fit, chosen at random."""
     size = max(2, math.floor(most_bytes / (source.num_features * source.itemsize)))
     chosen = np.random.default_rng(seed).choice(indices, min(size, len(indices)), replace=False)
     return np.concatenate([piece.copy() for piece in source.rows(np.sort(chosen), size)])
 
 
 def unusable_rows(source: FeatureSource, wanted: np.ndarray) -> str:
-    """Count NaN, infinities and numbers too large to be squared.
-
-    Args:
-        source: where from.
-        wanted: ascending row indices, some of unusable rows.
-
-    Returns:
-        How many rows have which, where the first is, and what to do.
-    """
+    """Say how many rows have NaN, infinities and numbers too large to be squared, where the first is, what to do."""
     nans, infinities, large, first, start = 0, 0, 0, -1, 0
     for piece in source.rows(wanted, _ROWS_AT_ONCE):
         nan, infinite = np.isnan(piece).any(1), np.isinf(piece).any(1)

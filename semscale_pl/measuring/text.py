@@ -12,12 +12,7 @@ UNDEFINED = "n/a"
 
 
 def print_measurement(measurement: Measurement, top: int) -> None:
-    """Print the classes, the smallest S first, and the warnings in words.
-
-    Args:
-        measurement: of all classes.
-        top: rows to print.
-    """
+    """Print at most ``top`` classes, the smallest S first, and the warnings in words."""
     from rich.console import Console
     from rich.table import Table
 
@@ -58,10 +53,8 @@ def csv_of(measurement: Measurement) -> str:
     added = [*measurement.controlled, "low", "high"]
     # Columns that a call may add stand last, so that the others keep their place.
     columns = sorted(measurement.columns(), key=lambda column: added.index(column.key) if column.key in added else -1)
-    rows = (
-        [measurement.class_names[label], *(_exact(column.values[label]) for column in columns)]
-        for label in measurement.order()
-    )
+    order = measurement.order()
+    rows = ([measurement.class_names[label], *(column.values[label] for column in columns)] for label in order)
     return csv_text([["class", *(column.name for column in columns)], *rows])
 
 
@@ -72,7 +65,3 @@ def _printable(text: str) -> str:
 
 def _shown(value: float, digits: int) -> str:
     return f"{value:,.{digits}f}" if math.isfinite(value) else UNDEFINED
-
-
-def _exact(value: float) -> str:
-    return str(value.item() if hasattr(value, "item") else value) if math.isfinite(value) else ""

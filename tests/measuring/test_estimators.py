@@ -15,12 +15,11 @@ from torch import Tensor
 from semscale_pl.geometry.classes import semantic_scales
 from semscale_pl.measuring.estimators import (
     controlled_scales,
-    extrapolated_scales,
-    extrapolations,
     matched_scales,
     matched_size,
     shrunk_scales,
 )
+from semscale_pl.measuring.extrapolation import extrapolated_scales, extrapolations
 from semscale_pl.measuring.subsamples import bits_of_subsets, coordinates
 from semscale_pl.options import CONTROLLED
 from semscale_pl.studies.known_volumes import populations
