@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,7 @@ _ROWS_AT_ONCE = 20_000
 
 
 def plain_loop(folder: Path) -> np.ndarray:
-    """Compute the scales as one would without a library: a class at a time, the d x d covariance, slogdet.
-
-    Args:
-        folder: with features.npy and labels.npy.
-
-    Returns:
-        (C,) bits.
-    """
+    """Compute the scales (C,) as one would without a library: a class at a time, the d x d covariance, slogdet."""
     features, labels = np.load(folder / "features.npy"), np.load(folder / "labels.npy")
     scales = []
     for label in range(labels.max() + 1):
@@ -45,16 +38,7 @@ def plain_loop(folder: Path) -> np.ndarray:
 
 
 def measured(folder: Path, max_memory: int, spectrum: int) -> np.ndarray:
-    """Compute the scales, and what else a measurement has, from the same files.
-
-    Args:
-        folder: with features.npy and labels.npy.
-        max_memory: bytes for the whole process.
-        spectrum: eigenvalues of each class.
-
-    Returns:
-        (C,) bits.
-    """
+    """Compute the scales (C,), and what else a measurement has, from the same files."""
     from semscale_pl.features import open_features
     from semscale_pl.measuring.measuring import Settings, measure_source
     from semscale_pl.memory import left_of
@@ -76,9 +60,7 @@ def compare(
     """Make the file, run all ways in processes of their own, and compare them.
 
     Args:
-        rows: N.
-        features: d.
-        classes: C.
+        rows, features, classes: N, d and C.
         threads: of each process.
         max_memory: bytes for a measuring process.
         repeats: of each way, in turn; the fastest counts.
@@ -140,20 +122,16 @@ def _in_a_process(folder: Path, way: str, threads: int, max_memory: int, spectru
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     call = [sys.executable, "-m", __spec__.name, "--child", way, "--folder", str(folder)]
     call += ["--max-memory", str(max_memory), "--spectrum", str(spectrum)]
-    done = subprocess.run(
-        call, env={**os.environ, **dict.fromkeys(names, str(threads))}, check=True, stdout=subprocess.PIPE
-    )
+    environment = {**os.environ, **dict.fromkeys(names, str(threads))}
+    done = subprocess.run(call, env=environment, check=True, stdout=subprocess.PIPE)
     return dict(json.loads(done.stdout))
 
 
 def _child(way: str, folder: Path, max_memory: int, spectrum: int) -> None:
-    work: Callable[[], np.ndarray] = lambda: plain_loop(folder)  # noqa: E731
     if way == "measure":
         import semscale_pl.measuring.measuring  # noqa: F401 -- importing is not measured
-
-        work = lambda: measured(folder, max_memory, spectrum)  # noqa: E731
     before, cpu_before = time.perf_counter(), time.process_time()
-    scales = work()
+    scales = measured(folder, max_memory, spectrum) if way == "measure" else plain_loop(folder)
     seconds, cpu = time.perf_counter() - before, time.process_time() - cpu_before
     print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "mib": _peak_mib(), "scales": scales.tolist()}))
 
@@ -170,14 +148,7 @@ def _peak_mib() -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the comparison with its setting and the machine as JSON, and save it where asked to.
-
-    Args:
-        arguments: of the command line.
-
-    Returns:
-        0.
-    """
+    """Print the comparison with its setting and the machine as JSON, save it where asked to, and return 0."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--features", type=int, default=512)
@@ -195,10 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if call.child:
         _child(call.child, call.folder, call.max_memory, call.spectrum)
         return 0
-    setting = {
-        name: getattr(call, name)
-        for name in ("rows", "features", "classes", "threads", "max_memory", "repeats", "plain", "correlated")
-    }
+    setting = {name: value for name, value in vars(call).items() if name not in ("out", "child", "folder", "spectrum")}
     record = {"setting": setting, "provenance": _origin(), "result": compare(**setting)}
     print(json.dumps(record, indent=2))
     if call.out is not None:

@@ -71,8 +71,7 @@ class Centre:
     """A mean as a row plus the mean difference to it, so that a large common offset costs no digits.
 
     Args:
-        first: (d,) float64.
-        delta: (d,) float64.
+        first, delta: (d,) float64.
         bounded: whether no number of a row is beyond :data:`LARGEST`.
     """
 

@@ -119,14 +119,14 @@ def measure_source(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Measurement:
-    """Measure features that need not fit into memory.
+    """Measure features that need not fit into memory, see :func:`measure`.
 
     Args:
         source: labelled features.
         settings: how to measure.
         max_memory: bytes for everything held at once.
         threads: classes computed at once; as many as torch has threads unless given.
-        progress: called after every class with how many are done, and of how many.
+        progress: see :func:`measure`.
 
     Raises:
         ValueError: a feature is not finite, or memory is too small; one line says why.
@@ -162,11 +162,10 @@ def nearest_centres(centres: np.ndarray, size: int = NEIGHBOURS) -> tuple[np.nda
                [0, 2],
                [1, 0]])
     """
-    width = min(size, max(0, len(centres) - 1))
-    numbers = np.full((len(centres), width), -1)
-    distances = np.full((len(centres), width), math.nan)
+    shape = (len(centres), min(size, max(0, len(centres) - 1)))
+    numbers, distances = np.full(shape, -1), np.full(shape, math.nan)
     present = np.flatnonzero(~np.isnan(centres).any(1))
-    found = min(width, len(present) - 1)
+    found = min(shape[1], len(present) - 1)
     if found < 1:
         return numbers, distances
     known = torch.from_numpy(centres[present])
@@ -221,7 +220,7 @@ def _measurement(source: FeatureSource, table: ClassTable, settings: Settings, u
     counts = torch.from_numpy(table.counts)
     weights, imbalance = _between_classes(table, settings.alpha)
     nearest, distances = nearest_centres(table.means)
-    total = int(table.counts.sum())
+    total, pairs = int(table.counts.sum()), table.extras.get(_INTERVAL)  # an absent class has one NaN for its pair
     ranking = torch.from_numpy(np.where(np.isnan(imbalance), table.scales, imbalance))
     return Measurement(
         class_names=tuple(source.class_names),
@@ -235,21 +234,13 @@ def _measurement(source: FeatureSource, table: ClassTable, settings: Settings, u
             name: table.shrunk if name == "oas" else np.array(table.extras[name], np.float64)
             for name in settings.controlled
         },
-        intervals=_interval_column(table),
+        intervals=None if pairs is None else np.array([np.broadcast_to(pair, 2) for pair in pairs], np.float64),
         spectra=table.spectra,
         nearest=nearest,
         distances=distances,
         notices=_notices(source, table),
         source={"name": source.name, "samples": total, "num_features": source.num_features, "settings": used},
     )
-
-
-def _interval_column(table: ClassTable) -> np.ndarray | None:
-    """Return the intervals, (C, 2) bits, or None where none were asked for."""
-    if _INTERVAL not in table.extras:
-        return None
-    pairs = [value if isinstance(value, Sequence) else (math.nan, math.nan) for value in table.extras[_INTERVAL]]
-    return np.array(pairs, dtype=np.float64)
 
 
 def _between_classes(table: ClassTable, alpha: float) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -37,11 +37,15 @@ _ROWS_AT_ONCE = 4096
 _PIECE_BYTES = 16 * _MIB
 
 
-@dataclass
 class ClassTable:
-    """Numbers by class; NaN (or -1) where a class is absent.
+    """Numbers by class, none entered yet; NaN (or -1) where a class is absent.
 
     Args:
+        source: of the classes.
+        spectrum: eigenvalues of each to make room for.
+        extras: names of what else is asked for.
+
+    Attributes:
         counts: (C,) int64.
         means: (C, d).
         scales: (C,) bits.
@@ -55,35 +59,15 @@ class ClassTable:
         sampled: classes of which the extras saw a random part only.
     """
 
-    counts: np.ndarray
-    means: np.ndarray
-    scales: np.ndarray
-    shrunk: np.ndarray
-    spectra: np.ndarray
-    ranks: np.ndarray
-    distinct: np.ndarray
-    deviations: np.ndarray
-    within: np.ndarray
-    extras: dict[str, list[float | Sequence[float]]] = field(default_factory=dict)
-    sampled: list[int] = field(default_factory=list)
-
-    @classmethod
-    def empty(cls, source: FeatureSource, spectrum: int, extras: Iterable[str]) -> ClassTable:
-        """Make a table without numbers, with room for so many eigenvalues and what else is named."""
-        size, dim, counts = len(source.class_names), source.num_features, source.counts
-        width = min(spectrum, dim, max(1, int(counts.max())))
-        return cls(
-            counts=counts,
-            means=np.full((size, dim), math.nan),
-            scales=np.full(size, math.nan),
-            shrunk=np.full(size, math.nan),
-            spectra=np.full((size, width), math.nan),
-            ranks=np.full(size, -1),
-            distinct=np.full(size, -1),
-            deviations=np.full(size, math.nan),
-            within=np.zeros(dim),
-            extras={name: [math.nan] * size for name in extras},
-        )
+    def __init__(self, source: FeatureSource, spectrum: int, extras: Iterable[str]) -> None:
+        size, dim, self.counts = len(source.class_names), source.num_features, source.counts
+        width = min(spectrum, dim, max(1, int(self.counts.max())))
+        self.means, self.spectra = np.full((size, dim), math.nan), np.full((size, width), math.nan)
+        self.scales, self.shrunk, self.deviations = np.full((3, size), math.nan)
+        self.ranks, self.distinct = np.full((2, size), -1)
+        self.within = np.zeros(dim)
+        self.extras: dict[str, list[float | Sequence[float]]] = {name: [math.nan] * size for name in extras}
+        self.sampled: list[int] = []
 
     @property
     def constant_features(self) -> np.ndarray:
@@ -119,8 +103,7 @@ def class_table(
     """Compute the numbers of all classes.
 
     Args:
-        source: labelled features.
-        settings: how to measure a class.
+        source, settings: what to measure, and how.
         budget: bytes for everything held at once.
         threads: classes computed at once; None for as many as torch has threads.
         extras: further functions of the rows of a class, by name. A class too large for memory shows them as many
@@ -132,7 +115,7 @@ def class_table(
         ValueError: a feature is not finite, or the budget is too small.
     """
     plan = plan_groups(source, budget, threads or torch.get_num_threads())
-    table = ClassTable.empty(source, settings.spectrum, extras)
+    table = ClassTable(source, settings.spectrum, extras)
     indices = row_indices(source.labels, len(source.class_names))
     total, done, bad = int((table.counts > 0).sum()), 0, []
     with _one_thread_each():
@@ -186,9 +169,9 @@ def plan_groups(source: FeatureSource, budget: int, threads: int) -> Plan:
             f"Expected `max_memory` to leave {needed / _MIB:,.0f} MiB for {len(counts):,} classes of {dim:,} features, "
             f"but got {max(0, budget) / _MIB:,.0f} MiB. Raise it, or lower `num_features`."
         )
-    present = [label for label, count in enumerate(counts) if count]
-    small = [label for label in present if counts[label] * row_bytes <= group_bytes]
-    large = [label for label in present if counts[label] * row_bytes > group_bytes]
+    sizes = (counts * row_bytes).tolist()
+    small = [label for label, size in enumerate(sizes) if 0 < size <= group_bytes]
+    large = [label for label, size in enumerate(sizes) if size > group_bytes]
     matrix = dim * dim * 8
     if large and matrix > group_bytes:
         raise ValueError(
@@ -197,7 +180,7 @@ def plan_groups(source: FeatureSource, budget: int, threads: int) -> Plan:
         )
     return Plan(
         # Nothing can be computed while the first group is read: it is kept short, and the next ones each twice as long.
-        tuple(_packed(small, [int(counts[label]) * row_bytes for label in small], group_bytes // 8, group_bytes)),
+        tuple(_packed(small, [sizes[label] for label in small], group_bytes // 8, group_bytes)),
         tuple(_packed(large, [matrix] * len(large), group_bytes, group_bytes)),
         threads,
         group_bytes,
@@ -218,15 +201,9 @@ def row_indices(labels: np.ndarray, num_classes: int) -> list[np.ndarray]:
 
 
 def read_group(source: FeatureSource, indices: Sequence[np.ndarray], buffer: np.ndarray) -> list[np.ndarray]:
-    """Read the rows of several classes in one go through the source.
+    """Read the rows (m, d) of several classes in one go through the source.
 
-    Args:
-        source: where from.
-        indices: row indices of each class.
-        buffer: as many bytes as the rows of any group take, to read into: fresh memory costs as much as reading.
-
-    Returns:
-        (m, d) rows of each class, in that buffer.
+    They lie in the buffer of as many bytes as the rows of any group take: fresh memory costs as much as reading.
     """
     together = np.concatenate(indices)
     order = np.argsort(together, kind="stable")
@@ -285,15 +262,14 @@ def sample_of(source: FeatureSource, indices: np.ndarray, most_bytes: int, seed:
 
 def unusable_rows(source: FeatureSource, wanted: np.ndarray) -> str:
     """Say how many rows have NaN, infinities and numbers too large to be squared, where the first is, what to do."""
-    nans, infinities, large, first, start = 0, 0, 0, -1, 0
+    found, first, start = np.zeros(3, np.int64), -1, 0
     for piece in source.rows(wanted, _ROWS_AT_ONCE):
-        nan, infinite = np.isnan(piece).any(1), np.isinf(piece).any(1)
-        beyond = (np.isfinite(piece) & (np.abs(piece) > np.float64(LARGEST))).any(1)
-        wrong = nan | infinite | beyond
+        beyond = np.isfinite(piece) & (np.abs(piece) > np.float64(LARGEST))
+        wrong = np.stack([kind.any(1) for kind in (np.isnan(piece), np.isinf(piece), beyond)])
         if first < 0 and wrong.any():
-            first = int(wanted[start + int(wrong.argmax())])
-        nans, infinities, start = nans + int(nan.sum()), infinities + int(infinite.sum()), start + len(piece)
-        large += int(beyond.sum())
+            first = int(wanted[start + int(wrong.any(0).argmax())])
+        found, start = found + wrong.sum(1), start + len(piece)
+    nans, infinities, large = found.tolist()
     if not nans and not infinities:
         return (
             f"Expected the features of {source.name} to be at most {LARGEST:g}, so that they can be squared, but got "

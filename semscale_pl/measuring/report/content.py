@@ -15,21 +15,14 @@ MOST_PAIRS = 12
 
 
 def page_data(measurement: Measurement) -> dict[str, Any]:
-    """Return everything that the page's scripts draw.
-
-    Args:
-        measurement: what to show.
-
-    Returns:
-        Plain data and arrays; undefined numbers are NaN or None.
-    """
+    """Return everything that the page's scripts draw, as plain data and arrays; undefined numbers are NaN or None."""
     return {
         "title": title_of(measurement),
         "classes": list(measurement.class_names),
         "columns": columns(measurement),
         "figures": key_figures(measurement),
         "intervals": None if measurement.intervals is None else rounded(measurement.intervals),
-        "spectra": [_without_padding(row) for row in rounded(measurement.spectra)],
+        "spectra": [[value for value in row if value is not None] for row in rounded(measurement.spectra)],
         "band": spectrum_band(measurement.spectra),
         "nearest": measurement.nearest,
         "distances": rounded(measurement.distances),
@@ -66,9 +59,12 @@ def columns(measurement: Measurement) -> list[dict[str, Any]]:
 def key_figures(measurement: Measurement) -> list[list[str]]:
     """Return triples of label, value and detail for the head of the page."""
     counts, scales = np.asarray(measurement.counts, dtype=np.float64), measurement.scales
-    figures = [["classes", f"{measurement.num_classes:,}", ""], ["samples", f"{int(counts.sum()):,}", ""]]
-    figures.append(["largest / smallest n", _ratio(counts), ""])
-    figures.append(["largest / smallest S′", _ratio(scales), "of those above 0" if (scales == 0).any() else ""])
+    figures = [
+        ["classes", f"{measurement.num_classes:,}", ""],
+        ["samples", f"{int(counts.sum()):,}", ""],
+        ["largest / smallest n", _ratio(counts), ""],
+        ["largest / smallest S′", _ratio(scales), "of those above 0" if (scales == 0).any() else ""],
+    ]
     if np.isfinite(measurement.imbalance).any():
         least = int(np.nanargmin(measurement.imbalance))
         figures.append(["smallest S", f"{measurement.imbalance[least]:.3f}", measurement.class_names[least]])
@@ -96,10 +92,6 @@ def spectrum_band(spectra: np.ndarray) -> list[list[float | None]]:
 
 def closest_pairs(nearest: np.ndarray, distances: np.ndarray) -> list[list[Any]]:
     """Return the pairs of classes whose centres lie closest together: number, number, distance.
-
-    Args:
-        nearest: (C, j) class numbers, -1 beyond the last.
-        distances: (C, j).
 
     Example:
         >>> closest_pairs(np.array([[1], [0], [-1]]), np.array([[0.5], [0.5], [np.nan]]))
@@ -149,10 +141,6 @@ def _typeset(text: str) -> str:
 def _ratio(values: np.ndarray) -> str:
     positive = values[np.isfinite(values) & (values > 0)]
     return f"{positive.max() / positive.min():,.1f}" if len(positive) else "n/a"
-
-
-def _without_padding(row: list[float | None]) -> list[float]:
-    return [value for value in row if value is not None]
 
 
 def _shown(value: Any) -> str:

@@ -25,10 +25,7 @@ def write_report(measurement: Measurement, path: Path) -> Path:
 
     Args:
         measurement: what to show.
-        path: of the file; missing folders are made, an old file is replaced in one step.
-
-    Returns:
-        The path.
+        path: of the file, which is returned; missing folders are made, an old file is replaced in one step.
     """
     style = (PAGE / "report.css").read_text(encoding="utf-8")
     script = joined_scripts()
@@ -52,9 +49,6 @@ def joined_scripts() -> str:
 
 def embedded(content: object) -> str:
     r"""Return strict JSON that cannot end the element it stands in, whatever strings it holds.
-
-    Args:
-        content: plain data, arrays or tensors; undefined numbers become null.
 
     Example:
         >>> embedded(["</script>", float("nan")])
