@@ -119,7 +119,7 @@ TRAININGS = {
     "DSB": [
         "reweighting=semantic_scale", "reweighting.start_epoch=1", "loss=ldam", "classifier=cosine", "mixing=mixup",
         "augmentation=rand_augment", "callbacks=drift", "dataset.validation_per_class=1",
-        "callbacks.recorder.pictures_every_n_epochs=1",
+        "callbacks.recorder.pictures_every_n_epochs=2",
     ],
     "CDB": [
         "reweighting=cdb", "reweighting.start_epoch=1", "sampler=progressive", "backbone=resnet20", "backbone.depth=8",
@@ -141,7 +141,8 @@ for name, overrides in json.loads(sys.argv[1]).items():
         folder = Path(name)
         folder.mkdir()
         with initialize_config_dir(sys.argv[2], version_base="1.3"):
-            cfg = compose("train", overrides=["trainer.max_epochs=2", "dataset.batch_size=512", *overrides])
+            small = ["trainer.max_epochs=2", "dataset.batch_size=512", "dataset.source.train_fraction=0.1"]
+            cfg = compose("train", overrides=[*small, *overrides])
         from semscale_pl.training.run import train
         train(cfg, folder)
         modules = sorted(name for name in sys.modules if name.partition(".")[0] == "semscale_pl")
