@@ -15,10 +15,7 @@ EPSILON = 0.01
 
 
 def shot_groups(class_counts: Sequence[int]) -> dict[str, list[int]]:
-    """Group classes by their training images: many > 100, 20 <= medium <= 100, few < 20.
-
-    Returns:
-        Group name to class labels, possibly none.
+    """Group classes by their training images: many > 100, 20 <= medium <= 100, few < 20; a group may be empty.
 
     Example:
         >>> shot_groups([500, 100, 20, 19])
@@ -44,9 +41,6 @@ def rank_groups(values: Sequence[float], extra_last: bool = False) -> dict[str, 
         extra_last: whether what three does not divide goes to the back instead of the front (ten classes: 3, 3 and 4
             instead of 4, 3 and 3).
 
-    Returns:
-        "head", "middle" and "tail" to class labels.
-
     Example:
         >>> rank_groups([5, 9, 7, 9])
         {'head': [1, 3], 'middle': [2], 'tail': [0]}
@@ -61,14 +55,9 @@ def rank_groups(values: Sequence[float], extra_last: bool = False) -> dict[str, 
 
 
 def group_accuracies(accuracies: Tensor, groups: Mapping[str, Sequence[int]]) -> dict[str, float | None]:
-    """Return each group's mean of class accuracies.
+    """Return each group's mean of the class accuracies (C,), None for a group without classes or without test rows.
 
-    Args:
-        accuracies: (C,) NaN for a class without test rows; such a class is left out.
-        groups: group name to class labels.
-
-    Returns:
-        Group name to a fraction in [0, 1], None for a group without classes or without test rows.
+    A class without test rows, whose accuracy is NaN, is left out.
     """
     return {name: mean_of_defined(accuracies[list(members)]) for name, members in groups.items()}
 
@@ -99,9 +88,6 @@ def model_bias(accuracies: Tensor, epsilon: float = EPSILON) -> float | None:
 class ClassTally(Metric):
     """Count rows by true class, by predicted class, and right predictions by class; summed over ranks.
 
-    Args:
-        num_classes: C, at least 1.
-
     Raises:
         ValueError: no class.
     """
@@ -120,12 +106,7 @@ class ClassTally(Metric):
             self.add_state(name, torch.zeros(num_classes, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch.
-
-        Args:
-            logits: (B, C).
-            labels: (B,) integers in [0, C).
-        """
+        """Add a batch of logits (B, C) and labels (B,), integers in [0, C)."""
         check_rows(logits, labels, self.num_classes)
         predictions = logits.argmax(dim=1)
         self.seen += count_classes(labels, self.num_classes)
@@ -142,10 +123,7 @@ class ClassTally(Metric):
 
 
 class GroupAccuracy(ClassTally):
-    """Mean class accuracy of the many-, medium- and few-shot classes and of the thirds by count.
-
-    Args:
-        class_counts: training images of each class.
+    """Mean class accuracy of the many-, medium- and few-shot classes and of the thirds by training images.
 
     Reference: Liu et al. (CVPR 2019), section 4.
     """

@@ -33,13 +33,10 @@ def calibration_bins(probabilities: Tensor, labels: Tensor, num_bins: int = NUM_
 
 
 def expected_calibration_error(bins: Tensor) -> float | None:
-    """Return the mean over rows of a bin's distance between mean confidence and accuracy.
+    """Return the mean over rows of the distance between mean confidence and accuracy of their bin, None without rows.
 
     Args:
         bins: (3, num_bins) from `calibration_bins`.
-
-    Returns:
-        A fraction in [0, 1], None without rows.
     """
     rows, confidences, right = bins
     return plain((confidences - right).abs().sum() / rows.sum())

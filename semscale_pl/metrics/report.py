@@ -115,25 +115,16 @@ class ClassificationReport(ClassTally):
         self.is_large = num_classes > LARGE
         self.add_state("bins", torch.zeros(3, NUM_BINS, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("num_nonfinite", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self._add_large_states() if self.is_large else self._add_exact_states()
-
-    def _add_exact_states(self) -> None:
-        square = torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64)
-        self.add_state("confusion", square, dist_reduce_fx="sum")
+        if self.is_large:
+            histograms = torch.zeros(2, num_classes, ap.NUM_BINS, dtype=torch.int64)
+            self.add_state("histograms", histograms, dist_reduce_fx="sum")
+            return
+        self.add_state("confusion", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("probabilities", [], dist_reduce_fx="cat")
         self.add_state("labels", [], dist_reduce_fx="cat")
 
-    def _add_large_states(self) -> None:
-        empty = torch.zeros(2, self.num_classes, ap.NUM_BINS, dtype=torch.int64)
-        self.add_state("histograms", empty, dist_reduce_fx="sum")
-
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch.
-
-        Args:
-            logits: (B, C).
-            labels: (B,) integers in [0, C).
-        """
+        """Add a batch of logits (B, C) and labels (B,), integers in [0, C)."""
         super().update(logits, labels)
         self.num_nonfinite += (~logits.isfinite()).any(dim=1).sum()
         probabilities = logits.detach().float().softmax(dim=1).nan_to_num(0.0)

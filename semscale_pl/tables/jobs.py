@@ -16,15 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from semscale_pl.tables.cache import CellRun
-from semscale_pl.tables.cell_training import (
-    ONE_THREAD,
-    Failure,
-    Outcome,
-    environment,
-    outcome_of,
-    task_of,
-    train_cell,
-)
+from semscale_pl.tables.cell_training import ONE_THREAD, Failure, Outcome, environment, outcome_of, task_of, train_cell
 from semscale_pl.tables.schema import Table
 from semscale_pl.tables.workers import without_data
 

@@ -11,21 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from semscale_pl.figures import style
 from semscale_pl.figures.comparison import draw_intervals
 from semscale_pl.figures.per_class import draw_bars, per_class_bars
-from semscale_pl.figures.style import (
-    COLOUR_MAP,
-    MISSING,
-    empty_figure,
-    finite,
-    head,
-    label_classes,
-    logarithmic,
-    new_figure,
-    save_figure,
-    series_style,
-    tidy,
-)
 from semscale_pl.files import strict
 from semscale_pl.tables.derived import Metrics
 from semscale_pl.tables.engine import TableResult
@@ -57,14 +45,11 @@ def save_figure_of(result: TableResult, path: Path, shown: Sequence[str] = ()) -
     entries = [e for e in as_json(result.summary, {})["entries"] if (e["column"], e["measure"]) == wanted]
     if all(entry["mean"] is None for entry in entries):
         return None
-    return save_figure(_comparison(entries, table.baseline, table.title, **_classes(result, shown)), path)
+    return style.save_figure(_comparison(entries, table.baseline, table.title, **_classes(result, shown)), path)
 
 
 def draw_table(folder: Path) -> Figure:
-    """Draw the first measure of the first column: every row's mean with its interval, the baseline on top.
-
-    Args:
-        folder: with the table's ``table.json``.
+    """Draw the first measure of a ``table.json``'s first column: each row's mean and interval, the baseline on top.
 
     Raises:
         ValueError: the file is damaged, or no row has a value.
@@ -79,10 +64,7 @@ def draw_table(folder: Path) -> Figure:
 
 
 def draw_classes(folder: Path) -> Figure:
-    """Draw accuracy, n and S of each class for the baseline, each the mean over the seeds (Figure 3 of the paper).
-
-    Args:
-        folder: with the table's ``table.json`` and ``cells.json``.
+    """Draw accuracy, n and S of each class for the baseline, the mean over the seeds in a published table's folder.
 
     Raises:
         ValueError: a file is damaged, or the baseline has no class accuracies.
@@ -104,15 +86,7 @@ def draw_classes(folder: Path) -> Figure:
 
 
 def save_confusions(result: TableResult, folder: Path) -> list[Path]:
-    """Draw each row's and column's confusion matrix, the mean over the seeds of the shares of a class.
-
-    Args:
-        result: of a table.
-        folder: for ``confusion_ROW[_COLUMN].png``.
-
-    Returns:
-        The files.
-    """
+    """Draw each row's and column's mean confusion over the seeds into ``confusion_ROW[_COLUMN].png`` of a folder."""
     found = []
     for row, column in itertools.product(result.summary.table.rows, result.summary.table.columns):
         records = [record["results"]["last"] for record in _records(result, row.name, column.name)]
@@ -123,7 +97,7 @@ def save_confusions(result: TableResult, folder: Path) -> list[Path]:
         title = f"{label}, mean of {len(reports)} runs" if len(reports) > 1 else label
         drawn = confusion_matrix([r["confusion_matrix"] for r in reports], reports[0]["class_names"], title=title)
         name = re.sub(r"[^A-Za-z0-9]+", "_", label).strip("_")
-        found.append(save_figure(drawn, folder / f"confusion_{name}.png"))
+        found.append(style.save_figure(drawn, folder / f"confusion_{name}.png"))
     return found
 
 
@@ -133,7 +107,6 @@ def confusion_matrix(matrices: Any, class_names: Sequence[str], *, title: str = 
     Args:
         matrices: (R, C, C) counts of R runs, true class first; the shares are averaged over the runs.
         class_names: C names.
-        title: of the figure.
 
     Returns:
         The figure; up to 20 classes have their percentages written in, a class without test images is grey.
@@ -153,14 +126,14 @@ def confusion_matrix(matrices: Any, class_names: Sequence[str], *, title: str = 
     totals = counts.sum(axis=2, keepdims=True)
     shares = np.divide(counts, totals, out=np.full_like(counts, np.nan), where=totals > 0).mean(axis=0)
     size = min(9.0, max(3.0, 0.42 * num_classes + 1.6))
-    figure, (ax,) = new_figure(size + 0.8, size)
+    figure, (ax,) = style.new_figure(size + 0.8, size)
     ax.grid(False)
-    colours = matplotlib.colormaps[COLOUR_MAP].with_extremes(bad=MISSING)
+    colours = matplotlib.colormaps[style.COLOUR_MAP].with_extremes(bad=style.MISSING)
     picture = ax.imshow(np.ma.masked_invalid(shares), cmap=colours, vmin=0.0, vmax=1.0, interpolation="nearest")
     if num_classes <= MOST_NUMBERED:
         _write_numbers(ax, shares)
-    label_classes(ax, class_names, axis="x")
-    label_classes(ax, class_names, axis="y")
+    style.label_classes(ax, class_names, axis="x")
+    style.label_classes(ax, class_names, axis="y")
     ax.set(xlabel="predicted", ylabel="true")
     figure.colorbar(picture, ax=ax).set_label("share of the class", fontsize=9)
     if title:
@@ -194,7 +167,6 @@ def method_comparison(
         counts: (C,) training images n.
         imbalance: (C,) semantic scale imbalance S.
         metric: what ``mean`` measures.
-        title: of the figure.
 
     Raises:
         ValueError: there are no rows.
@@ -203,12 +175,12 @@ def method_comparison(
         raise ValueError("Expected at least one row in `rows`, but got none.")
     height = max(3.2, 0.38 * len(rows) + 1.2)
     if not class_names:
-        figure, (left,) = new_figure(5.5, height)
+        figure, (left,) = style.new_figure(5.5, height)
     else:
-        figure = empty_figure(11.0, max(height, 4.5))
+        figure = style.empty_figure(11.0, max(height, 4.5))
         left = _with_class_panels(figure, class_names, accuracy or {}, {"images n": counts, "imbalance S": imbalance})
     draw_intervals(left, rows, metric)
-    head(figure, title)
+    style.head(figure, title)
     return figure
 
 
@@ -218,25 +190,25 @@ def _with_class_panels(
     """Lay out the figure, draw the class panels on the right and return the empty axes on the left."""
     below = {label: values for label, values in bars.items() if values is not None}
     grid = figure.add_gridspec(1 + len(below), 2, width_ratios=[1.0, 1.35], height_ratios=[1.8] + [1.0] * len(below))
-    right = [tidy(figure.add_subplot(grid[0, 1]))]
-    right += [tidy(figure.add_subplot(grid[row, 1], sharex=right[0])) for row in range(1, 1 + len(below))]
+    right = [style.tidy(figure.add_subplot(grid[0, 1]))]
+    right += [style.tidy(figure.add_subplot(grid[row, 1], sharex=right[0])) for row in range(1, 1 + len(below))]
     _draw_accuracies(right[0], accuracy)
     for ax, (label, values) in zip(right[1:], below.items(), strict=True):
         draw_bars(ax, values, len(class_names), "#999999")
         ax.set_ylabel(label)
         if label == "images n":
-            logarithmic(ax)
+            style.logarithmic(ax)
     for ax in right[:-1]:
         ax.tick_params(labelbottom=False)
-    label_classes(right[-1], class_names)
+    style.label_classes(right[-1], class_names)
     right[-1].set_xlabel("class")
-    return tidy(figure.add_subplot(grid[:, 0]))
+    return style.tidy(figure.add_subplot(grid[:, 0]))
 
 
 def _draw_accuracies(ax: Axes, accuracy: Mapping[str, Any]) -> None:
     for number, (method, values) in enumerate(accuracy.items()):
-        colour, marker = series_style(number)
-        ax.plot(finite(values), marker=marker, markersize=4, linewidth=1.2, color=colour, label=method)
+        colour, marker = style.series_style(number)
+        ax.plot(style.finite(values), marker=marker, markersize=4, linewidth=1.2, color=colour, label=method)
     ax.set(ylabel="accuracy", ylim=(-0.03, 1.03))
     if accuracy:
         ax.legend(fontsize=8, frameon=False, loc="lower left")
@@ -262,7 +234,7 @@ def seed_mean(lists: Sequence[Sequence[float | None]]) -> list[float | None]:
         >>> seed_mean([[1.0, None], [2.0, 3.0]])
         [1.5, None]
     """
-    return strict(finite(lists).mean(axis=0))  # type: ignore[no-any-return]
+    return strict(style.finite(lists).mean(axis=0))  # type: ignore[no-any-return]
 
 
 def _comparison(entries: Sequence[EntryRow], baseline: str, title: str, **classes: Any) -> Figure:

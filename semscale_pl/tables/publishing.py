@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from semscale_pl.tables.engine import TableResult, save_table
 from semscale_pl.tables.schema import Cell, Table
 
 Content = Mapping[str, Any]
+Published = Sequence[tuple[Cell, Metrics]]
 
 CELLS = "cells.json"
 RESULTS = Path("experiments/results")
@@ -24,14 +25,6 @@ _TOO_LONG, _MOST_CLASSES = ("confusion_matrix",), 20
 _DIGITS = 6
 # They change where a run is reported and where its data lie, not what it computes.
 _WITHOUT_EFFECT = ("seed=", "logger=", "logger.", "dataset.root=")
-
-
-@dataclass(frozen=True)
-class PublishedCells:
-    """Published cells with their records, and the file that they come from."""
-
-    file: Path
-    cells: tuple[tuple[Cell, Metrics], ...]
 
 
 def publish(result: TableResult, folder: Path) -> Path:
@@ -56,14 +49,11 @@ def publish(result: TableResult, folder: Path) -> Path:
     return target
 
 
-def find_published(table: Table, folders: Iterable[Path] = ()) -> PublishedCells | None:
-    """Find the published cells of a table.
+def find_published(table: Table, folders: Iterable[Path] = ()) -> Published | None:
+    """Find the published cells of a table; None where there are none.
 
     Args:
         folders: of results to look into first; then ``experiments/results`` here, then that of the package.
-
-    Returns:
-        The cells; None where none are published.
 
     Raises:
         ValueError: the file cannot be read.
@@ -71,11 +61,11 @@ def find_published(table: Table, folders: Iterable[Path] = ()) -> PublishedCells
     for folder in (*folders, RESULTS, experiments_dir() / "results"):
         file = folder / table.full_name / CELLS
         if file.is_file():
-            return PublishedCells(file, read_cells(file))
+            return read_cells(file)
     return None
 
 
-def read_cells(file: Path) -> tuple[tuple[Cell, Metrics], ...]:
+def read_cells(file: Path) -> Published:
     """Read published cells, each record whole again.
 
     Raises:
@@ -89,25 +79,18 @@ def read_cells(file: Path) -> tuple[tuple[Cell, Metrics], ...]:
         raise ValueError(f"Expected {file} to hold published cells, but it cannot be read: {error!r}.") from None
 
 
-def with_published(summary: Summary, published: PublishedCells | None) -> Summary:
-    """Set the published intervals beside a summary's own.
-
-    Args:
-        published: its published cells; None leaves the summary as it is.
-
-    Returns:
-        The summary, with a remark on where the published cells come from.
-    """
+def with_published(summary: Summary, published: Published | None) -> Summary:
+    """Set the published intervals, if there are any, beside a summary's own, and remark where they come from."""
     if published is None:
         return summary
-    theirs = summarize(summary.table, published.cells)
+    theirs = summarize(summary.table, published)
     intervals = {(e.row, e.column, e.measure): e.interval for e in theirs.entries}
     entries = tuple(replace(e, published=intervals[e.row, e.column, e.measure]) for e in summary.entries)
-    remark = provenance_sentence(summary.table, published.cells)
+    remark = provenance_sentence(summary.table, published)
     return replace(summary, entries=entries, remarks=(*summary.remarks, remark))
 
 
-def provenance_sentence(table: Table, cells: Sequence[tuple[Cell, Metrics]]) -> str:
+def provenance_sentence(table: Table, cells: Published) -> str:
     """Say what made the published cells, and whether their settings are those of the table."""
     sources = [record.get("provenance") or {} for _, record in cells]
     devices, commits = _listed(sources, "device"), _listed(sources, "commit")

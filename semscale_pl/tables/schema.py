@@ -46,10 +46,6 @@ class Reference:
             return "inside"
         return "below" if value < self.low else "above"
 
-    def plain(self) -> float | list[float]:
-        """Return what the YAML said."""
-        return [self.low, self.high] if self.is_range else self.low
-
 
 @dataclass(frozen=True)
 class Variant:

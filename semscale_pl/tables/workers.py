@@ -13,15 +13,7 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 
 from semscale_pl.tables.cache import CellRun
-from semscale_pl.tables.cell_training import (
-    ONE_THREAD,
-    Failure,
-    Outcome,
-    environment,
-    outcome_of,
-    task_of,
-    train_cell,
-)
+from semscale_pl.tables.cell_training import ONE_THREAD, Failure, Outcome, environment, outcome_of, task_of, train_cell
 from semscale_pl.tables.schema import Table
 
 
@@ -101,11 +93,7 @@ def run_cells(table: Table, runs: Sequence[CellRun], jobs: int = 2) -> Iterator[
 
 
 def without_data(outcome: Outcome, pending: deque[CellRun]) -> list[Outcome]:
-    """Take out of the queue what needs the dataset that the outcome found absent.
-
-    Args:
-        pending: the queue; changed.
-    """
+    """Take out of the queue what needs the dataset that the outcome found absent, and return the outcomes of that."""
     if not outcome.absent:
         return []
     untried = [run for run in pending if run.dataset and run.dataset == outcome.run.dataset]

@@ -28,12 +28,7 @@ def build_datamodule(cfg: DictConfig) -> Any:
 def build_module(
     cfg: DictConfig, num_classes: int, class_names: list[str] | None = None, class_counts: list[int] | None = None
 ) -> ImbalancedClassifier:
-    """Build backbone, classifier and loss, and the module that joins them.
-
-    Args:
-        num_classes: C.
-        class_counts: (C,) training images of each class.
-    """
+    """Build backbone, classifier and loss, and the module that joins them, for C classes of (C,) training images."""
     backbone = instantiate(cfg.backbone)
     classifier = instantiate(cfg.classifier)(num_features=backbone.num_features, num_classes=num_classes)
     return ImbalancedClassifier(
@@ -91,9 +86,7 @@ def build_trainer(
 
 def plain_config(cfg: DictConfig) -> dict[str, Any]:
     """Return the resolved configuration as plain dicts and lists, which a checkpoint may carry."""
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
 
 
 def built_or_none(node: DictConfig) -> Any:

@@ -14,8 +14,6 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from semscale_pl.files import copy_file, remove_partial, replacing
 
-MONITOR = "val/balanced_accuracy"
-
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Write beside the file and rename, so that a run killed while it saves keeps its previous checkpoint.
@@ -46,12 +44,11 @@ class BestCheckpoint(ModelCheckpoint):
         if not elsewhere or not source.is_file():
             super().load_state_dict(state_dict)
             return
-        target = Path(str(self.dirpath)) / source.name
+        target, score = str(Path(str(self.dirpath)) / source.name), state_dict["best_model_score"]
         rank_zero_only(copy_file)(source, target)
-        moved = {"dirpath": self.dirpath, "last_model_path": "", "kth_value": state_dict["best_model_score"]}
-        for name in ("best_model_path", "kth_best_model_path"):
-            moved[name] = str(target)
-        super().load_state_dict({**state_dict, **moved, "best_k_models": {str(target): state_dict["best_model_score"]}})
+        files = {"best_model_path": target, "kth_best_model_path": target, "last_model_path": ""}
+        scores = {"best_k_models": {target: score}, "kth_value": score}
+        super().load_state_dict({**state_dict, "dirpath": self.dirpath, **files, **scores})
 
 
 def checkpoint_callbacks(run_dir: Path, has_validation: bool) -> list[pl.Callback]:
@@ -61,5 +58,7 @@ def checkpoint_callbacks(run_dir: Path, has_validation: bool) -> list[pl.Callbac
     last = ModelCheckpoint(filename="last", monitor=None, save_on_train_epoch_end=True, **common)
     if not has_validation:
         return [last]
-    best = BestCheckpoint(filename="best", monitor=MONITOR, mode="max", save_on_train_epoch_end=False, **common)
+    best = BestCheckpoint(
+        filename="best", monitor="val/balanced_accuracy", mode="max", save_on_train_epoch_end=False, **common
+    )
     return [best, last]

@@ -47,11 +47,7 @@ def evaluate(ckpt: str | Path, accelerator: str = "cpu", **dataset: Any) -> Repo
 
 
 def for_testing(config: DictConfig, **dataset: Any) -> DictConfig:
-    """Return a run's configuration for a test alone.
-
-    Args:
-        dataset: settings instead of the run's; None keeps the run's.
-    """
+    """Return a run's configuration for a test alone, with settings of ``dataset`` that are not None replaced."""
     changed = config.copy()
     for key, value in dataset.items():
         if value is not None and key in changed.dataset:

@@ -50,16 +50,15 @@ def export(
         if not difference <= allowed:
             partial.unlink()
             return difference, allowed
-    origin = {"format": file_format, "checkpoint": str(Path(ckpt).resolve())}
-    described = {**origin, **_description(restored, shape), "largest_difference": difference}
-    write_json(target.with_suffix(".json"), described)
+    described = {"format": file_format, "checkpoint": str(Path(ckpt).resolve()), **_description(restored, shape)}
+    write_json(target.with_suffix(".json"), {**described, "largest_difference": difference})
     return difference, allowed
 
 
 def compare(
     run_file: Callable[[Tensor], Tensor], scorer: nn.Module, shape: tuple[int, int, int]
 ) -> tuple[float, float]:
-    """Compare a file's logits with those of the module on random images, at two batch sizes.
+    """Compare the logits (B, C) of a file and of the module on random images, at two batch sizes.
 
     Returns:
         The largest absolute difference, NaN where one output has NaN; and the largest allowed.

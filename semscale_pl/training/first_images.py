@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from semscale_pl.config.errors import WrongCallError
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+from semscale_pl.data.source import DataError, DatasetNotFound
+from semscale_pl.seeding import seeded
 
 
 def check_first_images(datamodule: Any, backbone: nn.Module) -> None:
     """Refuse images that the augmentation, the model's input or the backbone cannot take.
 
-    Torch's generator is left as it was, and so is the backbone.
-
-    Args:
-        datamodule: set up.
-        backbone: of the run, on the CPU.
+    Torch's generator is left as it was, and so is the backbone, which lies on the CPU.
 
     Raises:
         WrongCallError: in one line, with the setting to change.
     """
-    from semscale_pl.seeding import seeded
-
     with seeded(0):
         for what, dataset in (("training", datamodule.train_dataset), ("test", datamodule.test_dataset)):
             _check_backbone(backbone, _first(what, dataset))
 
 
 def _first(what: str, dataset: Any) -> Tensor:
-    from semscale_pl.data.source import DataError, DatasetNotFound
-
     try:
         return dataset[0][0]
     except (DataError, DatasetNotFound):
@@ -44,8 +38,6 @@ def _first(what: str, dataset: Any) -> Tensor:
 
 
 def _check_backbone(backbone: nn.Module, image: Tensor) -> None:
-    import torch
-
     training = backbone.training
     try:
         with torch.no_grad():

@@ -24,8 +24,8 @@ from semscale_pl.features.extraction import Extract, load_extracted, store_extra
 from semscale_pl.features.prepared import LoadedFeatures
 from semscale_pl.features.source import FeatureSource
 from semscale_pl.geometry.samples import resized
+from semscale_pl.training.restoring import restore
 
-BATCH = 128
 # Of ImageNet, on which published weights were trained; of its grey values for one channel.
 IMAGENET = {3: ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), 1: ([0.449], [0.226])}
 IMAGENET_SIZE, IMAGENET_CROP = 224, 0.875
@@ -56,7 +56,7 @@ class ImageFeatures:
         return store_extracted(self._batches(), self.extract, self.class_names, len(self.dataset), path, name, progress)
 
     def _batches(self) -> Any:
-        return DataLoader(self.dataset, batch_size=BATCH, collate_fn=collate, num_workers=self.num_workers)
+        return DataLoader(self.dataset, batch_size=128, collate_fn=collate, num_workers=self.num_workers)
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,7 @@ class Images:
 
         Reference: Ma et al. (ICLR 2023), appendix E, Algorithm 1.
         """
-        whole = {"crop_share": 1.0}
-        if self.folder is not None:
-            whole = {"image_size": side, "channels": 3}
+        whole = {"crop_share": 1.0} if self.folder is None else {"image_size": side, "channels": 3}
         return self._with(whole, lambda dataset: _pixels_of(dataset, side), f"pixels at {side}")
 
     def of_checkpoint(self, path: Path) -> ImageFeatures:
@@ -94,8 +92,6 @@ class Images:
         Raises:
             ValueError: the checkpoint or the images cannot be used; one line says why.
         """
-        from semscale_pl.training.restoring import restore
-
         restored = restore(str(path))
         backbone: Any = restored.module.backbone
         features: Any = restored.module.classifier.features

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -34,14 +34,6 @@ class Outcome:
     def total(self) -> int:
         """How many images were looked at."""
         return self.predicted + len(self.skipped)
-
-
-class Scores(NamedTuple):
-    """One batch: positions and probabilities of the readable images, and positions and problems of the others."""
-
-    positions: list[int]
-    probabilities: list[list[float]]
-    problems: list[tuple[int, str]]
 
 
 def predict(
@@ -74,11 +66,11 @@ def predict(
     with replacing(target) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["path", "class_name", "probability", *(f"p_{name}" for name in restored.class_names)])
-        for positions, probabilities, problems in _scored(loader, restored, device):
-            names = [shown(paths[position], folder) for position in positions]
+        for readable, probabilities, others in _scored(loader, restored, device):
+            names = [shown(paths[entry.position], folder) for entry in readable]
             writer.writerows(_rows(names, probabilities, restored.class_names))
-            outcome.predicted += len(positions)
-            outcome.skipped += [(shown(paths[position], folder), problem) for position, problem in problems]
+            outcome.predicted += len(readable)
+            outcome.skipped += [(shown(paths[entry.position], folder), entry.problem) for entry in others]
             progress(outcome.total, len(paths))
         if not outcome.predicted:
             file.close()
@@ -95,7 +87,8 @@ def _loader(paths: Sequence[Path], restored: Restored, batch_size: int, num_work
     return DataLoader(dataset, batch_size=size, **options)
 
 
-def _scored(loader: Any, restored: Restored, device: torch.device) -> Iterator[Scores]:
+def _scored(loader: Any, restored: Restored, device: torch.device) -> Iterator[tuple[list[Any], list[Any], list[Any]]]:
+    """Yield of each batch the readable images, the probabilities of their classes, and the other images."""
     scorer = restored.scorer().to(device)
     for batch in loader:
         readable = [entry for entry in batch if entry.image is not None]
@@ -104,8 +97,7 @@ def _scored(loader: Any, restored: Restored, device: torch.device) -> Iterator[S
             with torch.inference_mode():
                 logits = scorer(torch.stack([entry.image for entry in readable]).to(device))
             probabilities = _probabilities(logits)
-        problems = [(entry.position, entry.problem) for entry in batch if entry.image is None]
-        yield Scores([entry.position for entry in readable], probabilities, problems)
+        yield readable, probabilities, [entry for entry in batch if entry.image is None]
 
 
 def _probabilities(logits: torch.Tensor) -> list[list[float]]:

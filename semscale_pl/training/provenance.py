@@ -15,30 +15,21 @@ import semscale_pl
 if TYPE_CHECKING:
     import torch
 
-PACKAGES = {
-    "torch": "torch",
-    "torchvision": "torchvision",
-    "lightning": "pytorch-lightning",
-    "torchmetrics": "torchmetrics",
-    "numpy": "numpy",
-}
+# Of every record; Lightning stands there under a shorter name.
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy")
 
 
 def versions(*further: str) -> dict[str, str | None]:
     """Return the versions of what computed a result; None for a library that is absent."""
-    found = {"semscale_pl": semscale_pl.__version__, "python": platform.python_version()}
-    return {
-        **found,
-        **{name: _version(package) for name, package in {**PACKAGES, **dict(zip(further, further))}.items()},
-    }
+    found = {package.removeprefix("pytorch-"): _version(package) for package in (*PACKAGES, *further)}
+    return {"semscale_pl": semscale_pl.__version__, "python": platform.python_version(), **found}
 
 
 @functools.cache
 def commit(folder: Path | None = None) -> str | None:
-    """Describe the commit of the package's source; None where it is not under git.
+    """Return the nearest tag of the package's source, or its commit, with ``-dirty`` where files were changed.
 
-    Returns:
-        The nearest tag, or the abbreviated commit, with ``-dirty`` where files were changed.
+    None stands for a source that is not under git.
     """
     source = Path(semscale_pl.__file__).parent if folder is None else folder
     # An installed copy may lie inside somebody else's repository: only files that git tracks have its commit.

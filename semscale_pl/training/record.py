@@ -86,9 +86,6 @@ def diagnose(module: Any, datamodule: Any) -> Scales:
         module: with ``features(images)`` giving (B, D).
         datamodule: with ``eval_train_dataloader()`` and ``num_classes``.
 
-    Returns:
-        ``S'`` in bits, ``W`` and ``S``, each with C values; None for a class without images.
-
     Reference: Ma et al. (ICLR 2023), eq. 4 to 7.
     """
     was_training, device = module.training, _device(module)
@@ -155,13 +152,9 @@ def write_record(
 
 
 def correlate(report: Report, columns: Mapping[str, Column]) -> dict[str, Any]:
-    """Correlate the class accuracies of a report with each per-class quantity.
+    """Correlate the class accuracies of a report with each per-class quantity, by Pearson and by Spearman.
 
-    Args:
-        columns: quantity to its C values.
-
-    Returns:
-        Quantity to ``pearson`` and ``spearman``, each value, low, high (95 %) and n; None where undefined.
+    Each result has value, low, high (95 %) and n; what is undefined is None.
     """
     accuracy = report["per_class"]["accuracy"]
     return {
@@ -171,12 +164,7 @@ def correlate(report: Report, columns: Mapping[str, Column]) -> dict[str, Any]:
 
 
 def per_class_text(names: Sequence[str], columns: Mapping[str, Column], report: Report | None) -> str:
-    """Return the table of classes as CSV; an undefined value is an empty cell.
-
-    Args:
-        columns: quantity to its C values.
-        report: the last epoch's, with ``per_class`` lists; None leaves them empty.
-    """
+    """Return the table of classes as CSV: quantities and the last epoch's accuracies; what is undefined is empty."""
     found = report["per_class"] if report else dict.fromkeys(PER_CLASS, [None] * len(names))
     table = {**columns, **{name: found[name] for name in PER_CLASS}}  # type: ignore[literal-required]
     rows = zip(range(len(names)), names, *(strict(list(values)) for values in table.values()), strict=True)
@@ -184,8 +172,7 @@ def per_class_text(names: Sequence[str], columns: Mapping[str, Column], report: 
 
 
 def _identity(config: Mapping[str, Any], datamodule: Any, counts: list[int]) -> dict[str, Any]:
-    seed = config.get("seed")
-    subset_seed = config.get("subset_seed")
+    seed, subset_seed = config.get("seed"), config.get("subset_seed")
     return {
         "seed": seed,
         "subset_seed": seed if subset_seed is None else subset_seed,

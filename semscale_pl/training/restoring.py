@@ -23,9 +23,7 @@ INPUT_KEYS = ("image_size", "channels", "mean", "std", "crop_share")
 class Checkpoint:
     """What a checkpoint says of its model.
 
-    Args:
-        config: of the training run, with today's names of its classes, and without pretrained weights: the
-            checkpoint's own replace them.
+    The run's config has today's names of its classes and no pretrained weights: the checkpoint's own replace them.
     """
 
     config: DictConfig
@@ -41,11 +39,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Restored:
-    """A trained model and what belongs to it.
-
-    Args:
-        module: in evaluation mode, on the CPU.
-    """
+    """A trained model, in evaluation mode on the CPU, and what belongs to it."""
 
     module: ImbalancedClassifier
     class_names: list[str]
@@ -92,10 +86,7 @@ def restore(path: str | Path) -> Restored:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint without running any code in it.
-
-    Args:
-        path: of a file that `semscale train` wrote, also before classes moved to other modules.
+    """Read a checkpoint, also one from before classes moved to other modules, without running any code in it.
 
     Raises:
         WrongCallError: it is no such file.

@@ -25,14 +25,7 @@ class TrainingDiverged(RuntimeError):  # noqa: N818
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a run leaves in memory.
-
-    Args:
-        trainer: after fit and test.
-        module: the last model.
-        last: test results of the last epoch's model.
-        best: test results of the epoch that the validation part selected; None without one.
-    """
+    """What a run leaves in memory: the last model, its test results, those of the selected epoch if there is one."""
 
     trainer: pl.Trainer
     module: ImbalancedClassifier

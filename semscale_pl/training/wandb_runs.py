@@ -39,11 +39,7 @@ def summarize_in_wandb(loggers: Sequence[Logger], record: Record) -> None:
 
 
 def summary_of(record: Record) -> dict[str, Any]:
-    """Return the record's single numbers under short names.
-
-    Returns:
-        Such as ``last/balanced_accuracy``, ``selected/tail``, ``correlation/S/pearson``, ``cost/seconds``.
-    """
+    """Return the record's single numbers under names such as ``last/tail`` and ``correlation/S/pearson``."""
     found: dict[str, Any] = {
         f"{epoch}/{name}": value
         for epoch, report in record["results"].items()
