@@ -58,12 +58,7 @@ class EntryRow(PairedRow):
 
 @dataclass(frozen=True)
 class Drawn:
-    """One drawn column.
-
-    Args:
-        title: at its top.
-        text: of an entry.
-    """
+    """One drawn column: the title at its top, what it shows, and the text of an entry."""
 
     title: str
     column: str
