@@ -91,16 +91,19 @@ class MappedRows:
             self._map.madvise(mmap.MADV_DONTNEED)
 
 
-def npy_rows(path: Path) -> MappedRows:
-    """Open the features of a .npy file.
+def npy_rows(path: Path, member: zipfile.ZipInfo | None = None) -> MappedRows:
+    """Map a .npy file, or a member of an archive that is not compressed: it lies in there as the file does on the disk.
 
     Raises:
         ValueError: it is no .npy file, holds no matrix of numbers, or is cut off.
     """
     with path.open("rb") as file:
-        shape, order, dtype = read_header(file, path.name)
-        offset = file.tell()
-    return MappedRows(path, shape, dtype, offset, order)
+        if member is not None:
+            file.seek(member.header_offset)
+            _, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+            file.seek(name_length + extra_length, 1)
+        shape, order, dtype = read_header(file, f"{member.filename} of {path.name}" if member else path.name)
+        return MappedRows(path, shape, dtype, file.tell(), order)
 
 
 def read_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], str, np.dtype]:
@@ -211,15 +214,5 @@ def npz_parts(path: Path) -> tuple[Rows, np.ndarray | None]:
             f"Expected {path.name} to be an archive of np.savez, but it is damaged or no archive. Save it again."
         ) from error
     if info.compress_type == zipfile.ZIP_STORED:
-        return _mapped(path, info), labels
+        return npy_rows(path, info), labels
     return NpzRows(path, members[key]), labels
-
-
-def _mapped(path: Path, info: zipfile.ZipInfo) -> MappedRows:
-    """Map a member that is not compressed: it lies in the archive as a .npy file does on the disk."""
-    with path.open("rb") as file:
-        file.seek(info.header_offset)
-        _, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
-        file.seek(name_length + extra_length, 1)
-        shape, order, dtype = read_header(file, f"{info.filename} of {path.name}")
-        return MappedRows(path, shape, dtype, file.tell(), order, path.name)

@@ -41,7 +41,7 @@ def csv_parts(path: Path, label_column: str | None = None, labels_elsewhere: boo
 
     Args:
         path: of the file.
-        label_column: its name; a usual one such as ``label`` unless given.
+        label_column: a usual name such as ``label`` unless given.
         labels_elsewhere: whether the table may do without.
 
     Raises:
@@ -65,11 +65,7 @@ def csv_parts(path: Path, label_column: str | None = None, labels_elsewhere: boo
 
 
 def csv_labels(path: Path, label_column: str | None = None) -> np.ndarray:
-    """Read the label column of a table.
-
-    Args:
-        path: of the file.
-        label_column: its name; a usual one, or that of the only column, unless given.
+    """Read the label column of a table: the named one, else one with a usual name or the only one.
 
     Raises:
         ValueError: there is no such column.

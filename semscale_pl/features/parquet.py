@@ -69,9 +69,7 @@ class ParquetRows:
 def parquet_parts(path: Path, label_column: str | None = None) -> tuple[ParquetRows, np.ndarray | None]:
     """Open a Parquet file: a column of lists named like features, or one column a feature; and a column of labels.
 
-    Args:
-        path: of the file.
-        label_column: its name; a usual one such as ``label`` unless given.
+    The labels stand in ``label_column``, or in a column with a usual name such as ``label``.
 
     Raises:
         ValueError: it is no such file.

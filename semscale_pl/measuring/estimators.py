@@ -81,11 +81,9 @@ def matched_scale(rows: Tensor, size: int, repeats: int = 20, seed: int = 0) -> 
     num_rows = len(rows)
     if num_rows < size:
         return math.nan
-    points = coordinates(rows)
-    if num_rows == size:
-        return float(bits_of_subsets(points, torch.arange(size)[None], rows.shape[1]))
     generator = torch.Generator().manual_seed(derive_seed(seed, num_rows))
-    return float(bits_of_subsets(points, random_subsets(num_rows, size, repeats, generator), rows.shape[1]).mean())
+    subsets = random_subsets(num_rows, size, 1 if num_rows == size else repeats, generator)
+    return float(bits_of_subsets(coordinates(rows), subsets, rows.shape[1]).mean())
 
 
 @torch.no_grad()

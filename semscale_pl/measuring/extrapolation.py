@@ -101,7 +101,7 @@ def fit_spectrum(freedom: NDArray[np.float64], bits: NDArray[np.float64], dim: i
 
     starts = [(_log_size(largest, dim), math.log(decay)) for decay in _START_DECAYS]
     fits = [least_squares(misfit, start, bounds=_BOUNDS, xtol=1e-6, ftol=1e-8) for start in starts]
-    return Spectrum(*(float(value) for value in min(fits, key=lambda fit: fit.cost).x))
+    return Spectrum(*min(fits, key=lambda fit: fit.cost).x.tolist())
 
 
 def _log_size(bits: float, dim: int) -> float:
@@ -112,21 +112,13 @@ def _log_size(bits: float, dim: int) -> float:
 
 
 class Extrapolation(NamedTuple):
-    """The limit of S' of one class, or why there is none.
-
-    Args:
-        bits: the limit; NaN where it could not be found.
-        reason: empty, or one clause that says why not.
-        sizes: of the subsets that were measured, ascending.
-        means: their mean S' in bits.
-        fitted: what the curve says at these sizes, in bits.
-    """
+    """The limit of S' of one class in bits, or NaN and one clause that says why there is none."""
 
     bits: float
     reason: str = ""
-    sizes: tuple[int, ...] = ()
-    means: tuple[float, ...] = ()
-    fitted: tuple[float, ...] = ()
+    sizes: tuple[int, ...] = ()  # of the subsets that were measured, ascending
+    means: tuple[float, ...] = ()  # their mean S' in bits
+    fitted: tuple[float, ...] = ()  # what the curve says at these sizes, in bits
 
 
 @torch.no_grad()
@@ -203,5 +195,4 @@ def extrapolation(rows: Tensor, repeats: int = 10, seed: int = 0) -> Extrapolati
         reason = f"the curve misses the measured points by {100 * misfit:.0f} %"
     elif limit > LARGEST_GROWTH * means[-1]:
         reason = f"the limit is more than {LARGEST_GROWTH:g} times the measured value"
-    shown = tuple(float(value) for value in fitted)
-    return Extrapolation(math.nan if reason else limit, reason, tuple(sizes), tuple(means), shown)
+    return Extrapolation(math.nan if reason else limit, reason, tuple(sizes), tuple(means), tuple(fitted.tolist()))

@@ -28,42 +28,25 @@ _BLOCK_ELEMENTS = 2**19
 
 @dataclass(frozen=True)
 class ClassSettings:
-    """How a class is measured.
+    """How a class is measured."""
 
-    Args:
-        scale_factor: sqrt(ratio) / unit, of all features.
-        spectrum: largest eigenvalues of each covariance to keep; 0 computes none.
-        shrunk: whether to compute the scale of the OAS-shrunk covariance too.
-    """
-
-    scale_factor: float
-    spectrum: int = 64
-    shrunk: bool = False
+    scale_factor: float  # sqrt(ratio) / unit, of all features
+    spectrum: int = 64  # largest eigenvalues of each covariance to keep; 0 computes none
+    shrunk: bool = False  # whether to compute the scale of the OAS-shrunk covariance too
 
 
 @dataclass(frozen=True)
 class ClassStatistics:
-    """The numbers of one class.
-
-    Args:
-        count: samples m.
-        mean: (d,) centre.
-        variances: (d,) of each feature.
-        bits: semantic scale S'.
-        shrunk_bits: with the OAS-shrunk covariance; NaN where not asked for.
-        eigenvalues: (k,) largest of the covariance, descending; empty where not asked for.
-        rank: of the covariance; -1 where no eigenvalues were asked for.
-        distinct: samples that differ; -1 where they were not compared.
-    """
+    """The numbers of one class."""
 
     count: int
-    mean: np.ndarray
-    variances: np.ndarray
-    bits: float
-    shrunk_bits: float
-    eigenvalues: np.ndarray
-    rank: int
-    distinct: int
+    mean: np.ndarray  # (d,)
+    variances: np.ndarray  # (d,)
+    bits: float  # semantic scale S'
+    shrunk_bits: float  # with the OAS-shrunk covariance; NaN where not asked for
+    eigenvalues: np.ndarray  # (k,) largest of the covariance, descending; empty where not asked for
+    rank: int  # of the covariance; -1 where no eigenvalues were asked for
+    distinct: int  # samples that differ; -1 where they were not compared
 
 
 @dataclass(frozen=True)

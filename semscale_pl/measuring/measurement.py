@@ -20,37 +20,22 @@ CONTROLLED = {
 
 
 class Column(NamedTuple):
-    """One number of every class, as tables name and show it.
+    """One number of every class, as tables name and show it."""
 
-    Args:
-        key: for programs, as in the report.
-        name: in scales.csv.
-        head: over a printed column.
-        meaning: in words.
-        digits: decimals where it is printed.
-        values: (C,), NaN where undefined.
-    """
-
-    key: str
-    name: str
-    head: str
+    key: str  # for programs, as in the report
+    name: str  # in scales.csv
+    head: str  # over a printed column
     meaning: str
-    digits: int
-    values: np.ndarray
+    digits: int  # decimals where it is printed
+    values: np.ndarray  # (C,), NaN where undefined
 
 
 class Notice(NamedTuple):
-    """One warning in words.
+    """One warning in words."""
 
-    Args:
-        code: what kind of warning, such as ``few_samples``; stable, for programs.
-        text: one sentence for people.
-        classes: numbers of the classes that it is about; none where it is about all of them.
-    """
-
-    code: str
-    text: str
-    classes: tuple[int, ...] = ()
+    code: str  # what kind of warning, such as few_samples; stable, for programs
+    text: str  # one sentence for people
+    classes: tuple[int, ...] = ()  # numbers of the classes that it is about; none where it is about all of them
 
 
 @dataclass(frozen=True, kw_only=True)

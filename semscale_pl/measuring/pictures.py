@@ -15,7 +15,6 @@ from semscale_pl.figures.style import (
     PALETTE,
     empty_figure,
     finite,
-    head,
     label_classes,
     logarithmic,
     new_figure,
@@ -62,9 +61,7 @@ def save_pictures(measurement: Measurement, folder: Path) -> None:
         save_figure(spectra_against_band(measurement.spectra, names, shown), folder / "spectra.png")
 
 
-def scale_against_count(
-    class_names: Sequence[str], counts: Any, scales: Any, *, intervals: Any = None, title: str = ""
-) -> Figure:
+def scale_against_count(class_names: Sequence[str], counts: Any, scales: Any, *, intervals: Any = None) -> Figure:
     """Draw S' over n as points on the left, and bars of S' and n on the right, the largest class first.
 
     Args:
@@ -72,7 +69,6 @@ def scale_against_count(
         counts: (C,) samples n.
         scales: (C,) semantic scales S' in bits; None or NaN is left out.
         intervals: (C, 2) interval of every S', or None.
-        title: of the figure.
 
     Raises:
         ValueError: there is no class, or another number of values than names.
@@ -100,7 +96,6 @@ def scale_against_count(
     lower.set_ylabel("samples n", fontsize=9)
     upper.tick_params(labelbottom=False)
     label_classes(lower, [class_names[label] for label in order])
-    head(figure, title)
     return figure
 
 
@@ -127,14 +122,13 @@ def _draw_points(
     ax.set_ylabel("S' (bits)", fontsize=9)
 
 
-def spectra_against_band(spectra: Any, class_names: Sequence[str], chosen: Sequence[int], *, title: str = "") -> Figure:
+def spectra_against_band(spectra: Any, class_names: Sequence[str], chosen: Sequence[int]) -> Figure:
     """Draw the spectra of a few classes over the band that 10 to 90 % of all classes fill.
 
     Args:
         spectra: (C, k) eigenvalues of each class covariance, descending, NaN beyond the last.
         class_names: C names.
         chosen: numbers of the classes to draw as lines.
-        title: of the figure.
 
     Raises:
         ValueError: the shape does not fit the names, there are no eigenvalues, or a chosen class does not exist.
@@ -161,7 +155,6 @@ def spectra_against_band(spectra: Any, class_names: Sequence[str], chosen: Seque
     ax.set_xlabel("direction, by its variance", fontsize=9)
     ax.set_ylabel("eigenvalue", fontsize=9)
     figure.legend(fontsize=8, frameon=False, loc="outside right center")
-    head(figure, title)
     return figure
 
 

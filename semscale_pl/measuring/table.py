@@ -134,20 +134,13 @@ def class_table(
 
 @dataclass(frozen=True)
 class Plan:
-    """How a source is walked through.
+    """How a source is walked through."""
 
-    Args:
-        groups: classes whose rows are read together.
-        streamed: classes of which a group's share of the memory cannot hold the rows, in groups of which it can hold
-            the scatter matrices.
-        threads: classes that are computed at once, fewer than wanted where memory is short.
-        group_bytes: most bytes of the rows of a group.
-    """
-
-    groups: tuple[tuple[int, ...], ...]
+    groups: tuple[tuple[int, ...], ...]  # classes whose rows are read together
+    # Classes of which a group's share of the memory cannot hold the rows, in groups of which it can hold the scatter.
     streamed: tuple[tuple[int, ...], ...]
-    threads: int
-    group_bytes: int
+    threads: int  # classes that are computed at once, fewer than wanted where memory is short
+    group_bytes: int  # most bytes of the rows of a group
 
 
 def plan_groups(source: FeatureSource, budget: int, threads: int) -> Plan:
