@@ -139,10 +139,7 @@ class GroupAccuracy(ClassTally):
 
 
 class ModelBias(ClassTally):
-    """Bias of a model towards its best classes.
-
-    Args:
-        epsilon: keeps the quotient finite where a class is never right.
+    """Bias of a model towards its best classes, see :func:`model_bias`.
 
     Reference: Ma et al. (ICLR 2023), appendix H2.
     """

@@ -59,7 +59,6 @@ def score_histograms(probabilities: Tensor, labels: Tensor, num_bins: int = NUM_
 
     Args:
         probabilities: (B, C).
-        labels: (B,).
         num_bins: bins between a log-probability of -20 and 0.
 
     Returns:

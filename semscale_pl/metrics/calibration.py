@@ -43,10 +43,7 @@ def expected_calibration_error(bins: Tensor) -> float | None:
 
 
 class CalibrationError(Metric):
-    """Expected calibration error (l1) of the softmax probabilities.
-
-    Args:
-        num_bins: number of bins of equal width over [0, 1].
+    """Expected calibration error (l1) of the softmax probabilities, in bins of equal width over [0, 1].
 
     Raises:
         ValueError: no bin.

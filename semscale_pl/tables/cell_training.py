@@ -71,11 +71,7 @@ def outcome_of(run: CellRun, seconds: float, failure: Failure | None) -> Outcome
 
 
 def train_cell(task: Task) -> Failure | None:
-    """Compose a cell's config and train it, with everything it prints in the run folder's ``log.txt``.
-
-    Returns:
-        None, or why there is no result.
-    """
+    """Compose a cell's config and train it, its output in the run folder's ``log.txt``; return why it has no result."""
     folder = Path(task.folder)
     folder.mkdir(parents=True, exist_ok=True)
     with _output_to(folder / LOG):

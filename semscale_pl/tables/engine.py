@@ -22,11 +22,10 @@ DATA_ABSENT, FAILED = "data absent", "failed"
 
 @dataclass(frozen=True)
 class TableResult:
-    """A table after a call.
+    """A table after a call that trained some cells.
 
     Args:
         failures: label to error of the cells that failed in this call.
-        num_trained: cells that this call trained.
         absent: label to what to do, of the cells whose dataset is not there.
     """
 

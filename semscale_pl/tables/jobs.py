@@ -149,8 +149,10 @@ def _interruptible() -> Iterator[None]:
 
 def _tasks(job: Any) -> list[int]:
     """Return the processes that the controller of a job of this machine has started, as far as the system says."""
-    children = Path(f"/proc/{job.job_id}/task/{job.job_id}/children")
-    return [int(pid) for pid in children.read_text().split()] if children.exists() else []
+    try:
+        return [int(pid) for pid in Path(f"/proc/{job.job_id}/task/{job.job_id}/children").read_text().split()]
+    except OSError:  # the job has ended, or this is not Linux
+        return []
 
 
 def _await(jobs: Sequence[Any], tasks: Sequence[int], seconds: float = 10.0) -> None:

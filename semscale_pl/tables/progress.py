@@ -11,13 +11,7 @@ from semscale_pl.tables.cell_training import LOG, Outcome
 
 
 class TableProgress:
-    """Report each cell that is done; failures are printed on a terminal, too.
-
-    Args:
-        total: cells of the table.
-        missing: cells to run.
-        jobs: how many run at a time.
-    """
+    """Report each of the missing cells that is done, so many jobs at a time; a terminal shows failures, too."""
 
     def __init__(self, total: int, missing: int, jobs: int) -> None:
         self.missing, self.jobs, self.done = missing, jobs, 0
