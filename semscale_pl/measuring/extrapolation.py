@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from semscale_pl.measuring.subsamples import bits_of_subsets, coordinates, members_of, random_subsets
@@ -33,7 +32,7 @@ class Spectrum(NamedTuple):
     log_decay: float  # from -6 (all alike) to 6 (all but a few are 0)
 
 
-def eigenvalues(spectrum: Spectrum, dim: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def eigenvalues(spectrum: Spectrum, dim: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the eigenvalues of d * Cov.
 
     Returns:
@@ -51,7 +50,7 @@ def eigenvalues(spectrum: Spectrum, dim: int) -> tuple[NDArray[np.float64], NDAr
     return decreasing * (math.exp(spectrum.log_size) / float(decreasing @ weights)), weights
 
 
-def expected_bits(spectrum: Spectrum, freedom: NDArray[np.float64], dim: int) -> NDArray[np.float64]:
+def expected_bits(spectrum: Spectrum, freedom: np.ndarray, dim: int) -> np.ndarray:
     """Compute the S' to be expected of finitely many samples, to leading order in the dimension.
 
     With n degrees of freedom, 2 ln(2) S' is close to sum_i log(1 + l_i/(1+e)) + n log(1+e) - n e/(1+e), where l_i are
@@ -90,13 +89,13 @@ def limit_bits(spectrum: Spectrum, dim: int) -> float:
     return float(np.log1p(values) @ weights) / (2.0 * math.log(2.0))
 
 
-def fit_spectrum(freedom: NDArray[np.float64], bits: NDArray[np.float64], dim: int) -> Spectrum:
+def fit_spectrum(freedom: np.ndarray, bits: np.ndarray, dim: int) -> Spectrum:
     """Fit size and decay to measured S' above 0, (K,) bits each, by least squares; the better of two starts."""
     from scipy.optimize import least_squares
 
     largest = float(bits.max())
 
-    def misfit(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
+    def misfit(parameters: np.ndarray) -> np.ndarray:
         return (expected_bits(Spectrum(*parameters), freedom, dim) - bits) / largest
 
     starts = [(_log_size(largest, dim), math.log(decay)) for decay in _START_DECAYS]

@@ -191,13 +191,8 @@ def nearest_centres(centres: np.ndarray, size: int = NEIGHBOURS) -> tuple[np.nda
 def _extras(settings: Settings, factor: float, counts: np.ndarray) -> dict[str, Extra]:
     """Return what to compute from the rows of each class; OAS is left out, since the scatter matrix gives it.
 
-    The estimators know the paper's ratio d/m and a unit of 1; rows multiplied by ``factor / sqrt(d)`` give the
-    scales of any other ratio and unit.
-
-    Args:
-        settings: with the estimators and intervals that are wanted.
-        factor: sqrt(ratio) / unit.
-        counts: (C,) samples of all classes, which fix the size of matched subsets.
+    The estimators know the paper's ratio d/m and a unit of 1; rows times sqrt(ratio/d) / unit = factor/sqrt(d) give the
+    scales of any other ratio and unit. The counts (C,) of all classes fix the size of matched subsets.
     """
     seed = derive_seed(settings.seed, 0)
     matched = "matched" in settings.controlled and (counts > 1).any()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from semscale_pl.measuring.measurement import Notice
 
@@ -88,7 +88,7 @@ def notices_of(
     )
 
 
-def _of_counts(counts: NDArray[np.int64], dim: int, names: Sequence[str]) -> Iterator[Notice]:
+def _of_counts(counts: np.ndarray, dim: int, names: Sequence[str]) -> Iterator[Notice]:
     present = counts > 0
     if present.sum() == 1:
         (label,) = _where(present)
@@ -111,7 +111,7 @@ def _of_counts(counts: NDArray[np.int64], dim: int, names: Sequence[str]) -> Ite
         yield Notice("few_samples", text, few)
 
 
-def _of_duplicates(counts: NDArray[np.int64], distinct: np.ndarray, names: Sequence[str]) -> Iterator[Notice]:
+def _of_duplicates(counts: np.ndarray, distinct: np.ndarray, names: Sequence[str]) -> Iterator[Notice]:
     found = _where((distinct >= 0) & (counts > 1) & (distinct < DISTINCT_SHARE * counts))
     if found:
         worst = min(found, key=lambda label: distinct[label] / counts[label])
@@ -123,7 +123,7 @@ def _of_duplicates(counts: NDArray[np.int64], distinct: np.ndarray, names: Seque
         )
 
 
-def _of_ranks(counts: NDArray[np.int64], ranks: np.ndarray, dim: int, names: Sequence[str]) -> Iterator[Notice]:
+def _of_ranks(counts: np.ndarray, ranks: np.ndarray, dim: int, names: Sequence[str]) -> Iterator[Notice]:
     possible = np.minimum(counts - 1, dim)
     found = _where((ranks >= 0) & (counts >= FEWEST_FOR_RANK) & (ranks < RANK_SHARE * possible))
     if found:
@@ -149,7 +149,7 @@ def _of_constants(numbers: list[int], dim: int) -> Iterator[Notice]:
         yield Notice("constant_features", text)
 
 
-def _of_shares(counts: NDArray[np.int64], names: Sequence[str]) -> Iterator[Notice]:
+def _of_shares(counts: np.ndarray, names: Sequence[str]) -> Iterator[Notice]:
     num_present, total = int((counts > 0).sum()), int(counts.sum())
     limit = DOMINANT_SHARE_OF_TWO if num_present == 2 else DOMINANT_SHARE
     label = int(counts.argmax()) if len(counts) else 0
@@ -176,10 +176,7 @@ def _of_spreads(code: str, quantity: str, sizes: np.ndarray, names: Sequence[str
 
 def _of_features(deviations: np.ndarray) -> Iterator[Notice]:
     known = deviations[deviations > 0.0]
-    if len(known) < 2:
-        return
-    factor = float(known.max() / np.median(known))
-    if factor > FEATURE_FACTOR:
+    if len(known) > 1 and (factor := known.max() / np.median(known)) > FEATURE_FACTOR:
         text = (
             f"One feature dimension varies {factor:,.0f} times as much as the median one: the volume follows it alone. "
             "Bring the dimensions to one scale."
@@ -187,7 +184,7 @@ def _of_features(deviations: np.ndarray) -> Iterator[Notice]:
         yield Notice("uneven_features", text)
 
 
-def _where(mask: NDArray[np.bool_]) -> tuple[int, ...]:
+def _where(mask: np.ndarray) -> tuple[int, ...]:
     return tuple(np.flatnonzero(mask).tolist())
 
 
