@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
-from torch import Tensor
 
-Labels = Tensor | np.ndarray | Sequence[Any]
+# A wrong file of features is refused before torch is imported, which takes seconds.
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Labels: TypeAlias = "Tensor | np.ndarray | Sequence[Any]"
 
 # Above, floats do not hold every whole number, and unsigned ones soon leave int64: classes would become one.
 _LARGEST = 2**53
@@ -33,8 +36,10 @@ def class_numbers(labels: Labels, num_classes: int | None = None, name: str = "l
         >>> class_numbers(["dog", "cat", "dog"])
         (tensor([1, 0, 1]), 2)
     """
-    if isinstance(labels, Tensor):
-        return labels, num_classes
+    if _is_tensor(labels):
+        return labels, num_classes  # type: ignore[return-value]
+    import torch
+
     values = label_array(labels, name)
     if values.dtype.kind != "U":
         return torch.from_numpy(values), num_classes
@@ -79,8 +84,8 @@ def label_array(values: Labels, name: str = "labels") -> np.ndarray:
     Raises:
         ValueError: another shape, or a label that is missing, negative, fractional or a Python object.
     """
-    if isinstance(values, Tensor):
-        values = values.detach().cpu().numpy()
+    if _is_tensor(values):
+        values = values.detach().cpu().numpy()  # type: ignore[union-attr]
     elif isinstance(values, list | tuple) and any(isinstance(value, str) for value in values):
         values = np.asarray(values, dtype=object)  # else numpy makes the word "nan" of a missing one
     values = np.asarray(values)
@@ -107,6 +112,12 @@ def check_labels_of_rows(labels: np.ndarray, num_rows: int) -> None:
             f"Expected one label for each of the {num_rows:,} rows, but got {len(labels):,} labels. "
             "Check that features and labels come from the same samples."
         )
+
+
+def _is_tensor(values: object) -> bool:
+    """Tell a tensor without importing torch: where there is one, torch has been imported."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(values, torch.Tensor)
 
 
 def _ranked(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

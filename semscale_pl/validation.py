@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semscale_pl.options import check
+
 ArrayLike = Tensor | np.ndarray | Sequence[Any]
 # From here on numbers are rather names than class numbers: a class for each one below would take all memory.
 _MOST_GAPS = 2**20
@@ -122,8 +124,8 @@ def check_labels(labels: Tensor, num_rows: int, num_classes: int | None = None) 
     if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.dtype == torch.bool:
         kind = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
         raise TypeError(f"Expected `labels` to be an integer tensor, but got {kind}.")
-    if num_classes is not None and num_classes < 1:
-        raise ValueError(f"Expected `num_classes` to be at least 1, but got {num_classes}.")
+    if num_classes is not None:
+        check(num_classes=num_classes)
     if labels.shape != (num_rows,):
         raise ValueError(f"Expected `labels` of shape ({num_rows},), one a row, but got shape {tuple(labels.shape)}.")
     if num_rows == 0:

@@ -30,7 +30,9 @@ COMMAND = Command(
             Setting("orders", "random orders of the samples behind each interval", 20),
             *PREPARATION,
             Setting("seed", "of the orders", 0),
-            Setting("out", "of advice.json and advice.csv; runs/advise/NAME unless given", None, "FOLDER", new_folder),
+            Setting(
+                "out", "of advice.json and advice.csv; runs/advise/NAME unless given", None, "FOLDER", new_folder, True
+            ),
         ]
     },
     takes_overrides=True,

@@ -30,6 +30,7 @@ class Setting:
         default: its value where it is not given.
         shown: what stands after ``KEY=`` in the help, where that is not the default.
         read: turns key and text into a value, or raises ValueError; None: the option's rule does.
+        may_be_empty: whether `KEY=` with nothing after it stands for the default; it is refused otherwise.
     """
 
     key: str
@@ -37,6 +38,7 @@ class Setting:
     default: Any = None
     shown: str = ""
     read: Reader | None = None
+    may_be_empty: bool = False
 
     def value_of(self, text: str, command: str) -> Any:
         """Read what was typed, or raise ValueError with a line that says what is allowed."""
@@ -126,7 +128,7 @@ class Command:
         return exit_code(answer, interrupted=self.interrupted, reported=(ValueError, FileNotFoundError, *self.reported))
 
     def parse(self, argv: Sequence[str]) -> Call:
-        """Check a call one setting at a time, before anything heavy is imported; a key without value is not given.
+        """Check a call one setting at a time, before anything heavy is imported.
 
         Raises:
             ValueError: an argument is unknown, comes twice or is out of range; one line says which.
@@ -141,6 +143,8 @@ class Command:
                 raise ValueError(f"Expected {expected}, but got {argument!r}. {self.see}")
             elif key in own:
                 raise ValueError(f"Expected `{key}` once, but got it twice.")
+            elif key in keys and not text and not keys[key].may_be_empty:
+                raise ValueError(f"Expected a value after `{key}=`, but got none. Leave it out for its default.")
             elif key in keys:
                 own[key] = text
             elif self.takes_overrides:

@@ -69,7 +69,7 @@ COMMAND = Command(
         ],
         "how": [*HOW, Setting("max_memory", _MEMORY, 2**30, "1GiB", lambda _, text: parse_bytes(text))],
         "result": [
-            Setting("out", _OUT, None, "FOLDER", new_folder),
+            Setting("out", _OUT, None, "FOLDER", new_folder, may_be_empty=True),
             Setting("top", "rows to print, the smallest S first", 60),
             Setting("report", "write report.html", True),
             Setting("figures", "draw", True),

@@ -17,9 +17,11 @@ COMMAND = Command(
     settings={
         "": [
             ("NAME", "a study of experiments/, or its YAML file"),
-            Setting("profile", "one of the file's profiles", shown="NAME", read=read_text),
+            Setting("profile", "one of the file's profiles", shown="NAME", read=read_text, may_be_empty=True),
             Setting("jobs", "worker processes of studies that train, one thread each", 1),
-            Setting("out", "of result.json and figure.png; runs/studies/NAME unless given", None, "FOLDER", new_folder),
+            Setting(
+                "out", "of result.json and figure.png; runs/studies/NAME unless given", None, "FOLDER", new_folder, True
+            ),
             Setting("publish", "also copy them to experiments/results/NAME/ and docs/images/NAME.png", False, "true"),
             ("KEY=VALUE", "any of the study's own arguments, as in its file"),
         ]

@@ -34,9 +34,9 @@ def read_seeds(key: str, text: str) -> tuple[int, ...]:
 
 
 SETTINGS: list[Setting | tuple[str, str]] = [
-    Setting("profile", "one of the file's profiles", shown="NAME", read=read_text),
+    Setting("profile", "one of the file's profiles", shown="NAME", read=read_text, may_be_empty=True),
     Setting("jobs", "worker processes, one thread each; with submitit, jobs at a time", 2),
-    Setting("seeds", "instead of the file's", (), shown="0,1,2", read=read_seeds),
+    Setting("seeds", "instead of the file's", (), shown="0,1,2", read=read_seeds, may_be_empty=True),
     Setting(
         "submitit",
         "run each cell as a job; submitit.KEY=VALUE says what a job asks for: partition, timeout\n"
@@ -45,7 +45,9 @@ SETTINGS: list[Setting | tuple[str, str]] = [
         read=read_text,
     ),
     Setting("runs", "where cells are kept; finished ones are not run again", Path("runs/tables"), read=read_path),
-    Setting("out", "where the table goes; runs/tables/NAME unless given", shown="FOLDER", read=read_path),
+    Setting(
+        "out", "where the table goes; runs/tables/NAME unless given", shown="FOLDER", read=read_path, may_be_empty=True
+    ),
     Setting("publish", "also copy table and cells to experiments/results/", False, shown="true"),
     ("KEY=VALUE", "any other override of `semscale train`, for every cell; logger=wandb sends each to W&B"),
 ]

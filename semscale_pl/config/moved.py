@@ -31,6 +31,7 @@ MOVED: dict[str, str] = {
     "semscale_pl.data.digits": "semscale_pl.data.vision",
     "semscale_pl.data.subsets": "semscale_pl.data.longtail",
     "semscale_pl.data.superclasses": "semscale_pl.data.vision",
+    "semscale_pl.losses.sigmoid_focal": "semscale_pl.losses",
     "semscale_pl.modules.learning_rate": "semscale_pl.modules.schedules",
 }
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from semscale_pl.features.arrays import npy_rows, npz_parts, read_array
 from semscale_pl.features.csv_files import csv_labels, csv_parts, whole_or_words
-from semscale_pl.features.pt import pt_labels, pt_parts
 from semscale_pl.features.source import FeatureSource, Rows
 from semscale_pl.labels import encode_labels
 
@@ -68,7 +67,9 @@ def _parts(path: Path, label_column: str | None, labels_elsewhere: bool) -> tupl
             return npy_rows(path), None
         case ".npz":
             return npz_parts(path)
-        case ".pt":
+        case ".pt":  # imports torch, which takes seconds
+            from semscale_pl.features.pt import pt_parts
+
             return pt_parts(path)
         case ".csv":
             return csv_parts(path, label_column, labels_elsewhere)
@@ -85,6 +86,8 @@ def _labels(path: Path, label_column: str | None) -> np.ndarray:
             with path.open("rb") as file:
                 return read_array(file, path.name)
         case ".pt":
+            from semscale_pl.features.pt import pt_labels
+
             return pt_labels(path)
         case ".csv":
             return csv_labels(path, label_column)

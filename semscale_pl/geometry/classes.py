@@ -213,7 +213,7 @@ def interclass_weights(centres: ArrayLike, alpha: float = 1.0) -> Tensor:
     """
     check(alpha=alpha)
     distances = centre_distances(centres)
-    largest = distances.nan_to_num(nan=0.0).max()
+    largest = _largest(distances)
     # 0 * NaN keeps absent classes undefined.
     relative = torch.where(largest > 0, distances / largest, 1.0 + 0.0 * distances)
     return torch.log2(alpha + relative)
@@ -246,7 +246,7 @@ def semantic_scale_imbalance(scales: ArrayLike, weights: ArrayLike) -> Tensor:
             f"{tuple(weights.shape)}."
         )
     scales = scales.double()
-    largest = scales.nan_to_num(nan=0.0).max()
+    largest = _largest(scales)
     return torch.where(largest > 0, scales / largest, scales) * weights.double()
 
 
@@ -284,6 +284,11 @@ def scales_from_moments(
     bits = torch.cat([_bits_of_scatter(*part, dim, estimator) for part in parts])
     # The scatter of a single sample is 0 up to the rounding of whoever kept the sums.
     return torch.where(counts > 1, bits, torch.where(counts > 0, 0.0, math.nan))
+
+
+def _largest(values: Tensor) -> Tensor:
+    """Return the largest defined value; 0 where there is none."""
+    return values.nan_to_num(nan=0.0).max() if len(values) else values.new_zeros(())
 
 
 def _checked(features: ArrayLike, labels: Labels, num_classes: int | None) -> tuple[Tensor, Tensor, Tensor]:

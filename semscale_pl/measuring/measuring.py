@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -98,6 +98,7 @@ def measure(
         One row a class.
 
     Raises:
+        TypeError: there is no such setting.
         ValueError: features or labels cannot be measured, or a setting is out of range; one line says why.
 
     Example:
@@ -106,6 +107,10 @@ def measure(
 
     Reference: Ma et al. (ICLR 2023), section 3.
     """
+    known = [setting.name for setting in fields(Settings)]
+    for name in settings:
+        if name not in known:
+            raise TypeError(f"Expected settings among {', '.join(known)}, but got `{name}`.")
     numbers, names = _numbered(label_array(labels), class_names)
     source = ArraySource(_array(features), numbers, names)
     return measure_source(source, Settings(**settings), max_memory=max_memory, progress=progress)

@@ -14,6 +14,7 @@ import yaml
 from semscale_pl.config.composing import experiments_dir
 from semscale_pl.config.errors import did_you_mean
 
+RESULT = "result.json"
 _KEYS = {"study", "figure", "title", "arguments", "profiles", "default_profile", "note"}
 # YAML takes 1e-3 for a word.
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d+)?[eE][+-]?\d+")

@@ -21,12 +21,11 @@ from semscale_pl.files import copy_file, strict, write_json
 from semscale_pl.geometry import pool_features
 from semscale_pl.progress import Progress
 from semscale_pl.statistics import holm
-from semscale_pl.studies.description import Study
+from semscale_pl.studies.description import RESULT, Study
 from semscale_pl.tables.engine import run_table
 from semscale_pl.tables.schema import parse_table
 from semscale_pl.training.provenance import commit, device_name, versions
 
-RESULT = "result.json"
 PICTURE = "figure.png"
 Report = Callable[[str], None]
 Item = TypeVar("Item")

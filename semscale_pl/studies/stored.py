@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from semscale_pl.studies.description import RESULT
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -13,7 +15,7 @@ CLASSES = "-classes"
 
 def stored_figures(results: Path) -> list[str]:
     """Return the names of what can be drawn from a folder of results."""
-    studies = [path.parent.name for path in results.glob("*/result.json")]
+    studies = [path.parent.name for path in results.glob(f"*/{RESULT}")]
     tables = [path.parent.name for path in results.glob("*/table.json")]
     classes = [f"{name}{CLASSES}" for name in tables if (results / name / "cells.json").is_file()]
     return sorted([*studies, *tables, *classes])
@@ -25,12 +27,13 @@ def draw_stored(name: str, results: Path) -> Figure:
     Raises:
         ValueError: its file is damaged.
     """
-    from semscale_pl.studies.running import RESULT, draw, read_result
-    from semscale_pl.tables.pictures import draw_classes, draw_table
-
     if (results / name / RESULT).is_file():
+        from semscale_pl.studies.running import draw, read_result
+
         record = read_result(results / name / RESULT)
         return draw(record["figure"], record["result"])
+    from semscale_pl.tables.pictures import draw_classes, draw_table
+
     if (results / name).is_dir():
         return draw_table(results / name)
     return draw_classes(results / name.removesuffix(CLASSES))

@@ -49,8 +49,17 @@ def test_the_help_is_made_from_the_declaration() -> None:
     )
 
 
+@pytest.mark.parametrize("command", ALL, ids=lambda command: command.name)
+def test_every_setting_can_be_read_and_none_is_empty_unless_it_says_so(command: Command) -> None:
+    for key, setting in command.keys.items():
+        assert setting.read is not None or rule_of(key, command.name) is not None, f"options.py has no rule for {key}"
+        if not setting.may_be_empty:
+            with pytest.raises(ValueError, match=f"Expected a value after `{key}=`, but got none"):
+                command.parse([f"{key}="])
+
+
 def test_a_call_has_a_value_for_every_setting() -> None:
-    call = COMMAND.parse(["here.yaml", "alpha=2", "controlled=[oas, matched]", "loss=focal", "intervals="])
+    call = COMMAND.parse(["here.yaml", "alpha=2", "controlled=[oas, matched]", "loss=focal"])
     assert (call.name, call.alpha, call.intervals, call.controlled) == ("here.yaml", 2.0, False, ("oas", "matched"))
     assert (call.given, call.overrides) == ({"alpha", "controlled"}, ("loss=focal",))
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from semscale_pl.cli.main import main
@@ -107,6 +108,11 @@ def test_a_file_that_is_no_checkpoint(
 
 
 def test_answers_before_torch_is_imported(tmp_path: Path) -> None:
+    np.savez(tmp_path / "short.npz", features=np.zeros((3, 2)), labels=np.zeros(2))
+    np.save(tmp_path / "bare.npy", np.zeros((3, 2)))
+    (tmp_path / "damaged.npz").write_bytes(b"PK\x03\x04")
+    files = ["short.npz", "bare.npy", "damaged.npz", "short.npz label_column=x"]
+    calls = [*CALLS, *(f"measure features={file}" for file in files)]
     script = (
         "import json, sys; from semscale_pl.cli.main import main\n"
         "for call in json.loads(sys.argv[1]):\n"
@@ -115,7 +121,7 @@ def test_answers_before_torch_is_imported(tmp_path: Path) -> None:
         "assert not heavy, heavy\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, json.dumps(list(CALLS))],
+        [sys.executable, "-c", script, json.dumps(calls)],
         cwd=tmp_path,
         capture_output=True,
         text=True,

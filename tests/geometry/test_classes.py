@@ -250,7 +250,7 @@ def test_settings_out_of_range_are_refused(options: dict[str, object], text: str
         (torch.tensor([-1, 0]), 3, ValueError, "from -1 to 0"),
         (torch.tensor([0, 1, 2]), 3, ValueError, "shape (2,), one a row, but got shape (3,)"),
         (torch.tensor([0.0, 1.0]), 3, TypeError, "integer tensor, but got torch.float32"),
-        (torch.tensor([0, 0]), 0, ValueError, "`num_classes` to be at least 1, but got 0"),
+        (torch.tensor([0, 0]), 0, ValueError, "`num_classes` to be an integer of at least 1, but got 0"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(
