@@ -5,6 +5,9 @@ INSTALLED := .venv/.installed
 # Of the reproduce- targets: paper, reduced or demo, and the number of worker processes (1 where one GPU does the work).
 PROFILE ?= demo
 JOBS ?= 2
+# Of the tests: processes, each with whole files.
+WORKERS ?= 2
+PARALLEL := -n $(WORKERS) --dist loadfile
 TABLES := table1 table2 table3 calibration subsets ablations appendix-d7 appendix-h2
 
 .DEFAULT_GOAL := help
@@ -24,10 +27,10 @@ demo: $(INSTALLED) ## eight methods on long-tailed digits, about 3 minutes on a 
 	$(BIN)/semscale demo
 
 test: $(INSTALLED) ## the test suite without its long tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL)
 
 test-all: $(INSTALLED) ## the whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ""
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m ""
 
 lint: $(INSTALLED) ## style, format and types
 	$(BIN)/ruff check .
