@@ -7,32 +7,33 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-_RECORDING = "semscale_pl.callbacks.recording"
-_REWEIGHTING = "semscale_pl.callbacks.reweighting"
+_PACKAGE = "semscale_pl"
+_RECORDING = f"{_PACKAGE}.callbacks.recording"
+_REWEIGHTING = f"{_PACKAGE}.callbacks.reweighting"
 
 # Old module to new module, for every module whose classes a configuration may name. Checkpoints, the YAML of tables
 # and the experiment files of users keep the old names for good, so an entry is never taken out: where a module moves
 # again, its old entries follow it.
 MOVED: dict[str, str] = {
-    "semscale_pl.callbacks.csv_log": f"{_RECORDING}.csv_log",
-    "semscale_pl.callbacks.drift": f"{_RECORDING}.drift",
-    "semscale_pl.callbacks.progress": f"{_RECORDING}.progress",
-    "semscale_pl.callbacks.recorder": f"{_RECORDING}.recorder",
-    "semscale_pl.callbacks.difficulty": f"{_REWEIGHTING}.difficulty",
-    "semscale_pl.callbacks.effective_area": f"{_REWEIGHTING}.effective_area",
-    "semscale_pl.callbacks.frequency": f"{_REWEIGHTING}.frequency",
-    "semscale_pl.callbacks.sample_volume": f"{_REWEIGHTING}.sample_volume",
-    "semscale_pl.callbacks.scale_prior": f"{_REWEIGHTING}.semantic_scale",
-    "semscale_pl.callbacks.score": f"{_REWEIGHTING}.score",
-    "semscale_pl.callbacks.semantic_scale": f"{_REWEIGHTING}.semantic_scale",
-    "semscale_pl.callbacks.slot": f"{_REWEIGHTING}.slot",
-    "semscale_pl.cli.train": "semscale_pl.training.run",
-    "semscale_pl.data.batching": "semscale_pl.data.samplers",
-    "semscale_pl.data.digits": "semscale_pl.data.vision",
-    "semscale_pl.data.subsets": "semscale_pl.data.longtail",
-    "semscale_pl.data.superclasses": "semscale_pl.data.vision",
-    "semscale_pl.losses.sigmoid_focal": "semscale_pl.losses",
-    "semscale_pl.modules.learning_rate": "semscale_pl.modules.schedules",
+    f"{_PACKAGE}.callbacks.csv_log": f"{_RECORDING}.csv_log",
+    f"{_PACKAGE}.callbacks.drift": f"{_RECORDING}.drift",
+    f"{_PACKAGE}.callbacks.progress": f"{_RECORDING}.progress",
+    f"{_PACKAGE}.callbacks.recorder": f"{_RECORDING}.recorder",
+    f"{_PACKAGE}.callbacks.difficulty": f"{_REWEIGHTING}.difficulty",
+    f"{_PACKAGE}.callbacks.effective_area": f"{_REWEIGHTING}.effective_area",
+    f"{_PACKAGE}.callbacks.frequency": f"{_REWEIGHTING}.frequency",
+    f"{_PACKAGE}.callbacks.sample_volume": f"{_REWEIGHTING}.sample_volume",
+    f"{_PACKAGE}.callbacks.scale_prior": f"{_REWEIGHTING}.semantic_scale",
+    f"{_PACKAGE}.callbacks.score": f"{_REWEIGHTING}.score",
+    f"{_PACKAGE}.callbacks.semantic_scale": f"{_REWEIGHTING}.semantic_scale",
+    f"{_PACKAGE}.callbacks.slot": f"{_REWEIGHTING}.slot",
+    f"{_PACKAGE}.cli.train": f"{_PACKAGE}.training.run",
+    f"{_PACKAGE}.data.batching": f"{_PACKAGE}.data.samplers",
+    f"{_PACKAGE}.data.digits": f"{_PACKAGE}.data.vision",
+    f"{_PACKAGE}.data.subsets": f"{_PACKAGE}.data.longtail",
+    f"{_PACKAGE}.data.superclasses": f"{_PACKAGE}.data.vision",
+    f"{_PACKAGE}.losses.sigmoid_focal": f"{_PACKAGE}.losses",
+    f"{_PACKAGE}.modules.learning_rate": f"{_PACKAGE}.modules.schedules",
 }
 
 
