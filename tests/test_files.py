@@ -153,6 +153,21 @@ def test_a_read_only_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
         write_text(tmp_path / "locked" / "a", "")
 
 
+def test_an_interrupted_block_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
+    target = tmp_path / "predictions.csv"
+    target.write_text("old")
+
+    def write_half() -> None:
+        with replacing(target) as partial:
+            partial.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
+
+
 def test_a_block_may_think_better_of_it(tmp_path: Path) -> None:
     target = write_text(tmp_path / "model", "old")
     with replacing(target) as partial:
