@@ -1,4 +1,4 @@
-"""Files that are whole or not there: text, strict JSON, CSV, streams and folders, each put in place in one step."""
+"""Files that are whole or not there, each put in place in one step, and folders that one process writes in."""
 
 from __future__ import annotations
 
@@ -10,22 +10,67 @@ import math
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 # Ends the name of a file that is being written; what is left of one belongs to a process that was killed.
 PARTIAL = ".partial"
 # Of a file's name in that of its partial file: together they must not be longer than file systems allow.
 _KEPT_OF_NAME = 40
+# Lies in a folder while a process writes there, see `claimed`.
+LOCK = ".lock"
+# Descriptors of the locks that this process holds.
+_claims: set[int] = set()
 
 PathLike = str | os.PathLike[str]
 
 
 class CannotWriteError(OSError):
     """A file cannot be written; the message is one line that says where and why."""
+
+
+class FolderInUseError(RuntimeError):
+    """Another process writes in a folder; the message is one line that says which one."""
+
+
+@contextmanager
+def claimed(folder: PathLike) -> Iterator[Path]:
+    """Hold a folder for this process, so that no second one writes there meanwhile; missing folders are made.
+
+    The claim is a lock of the operating system on a file in the folder. It ends with the process however that ends, so
+    a file that a killed one left behind is in nobody's way. Children do not inherit it. Of the ranks of one run, the
+    first one alone claims. Where the file system has no locks, nothing is refused.
+
+    Yields:
+        The folder.
+
+    Raises:
+        FolderInUseError: another process, or another block of this one, holds the folder.
+        CannotWriteError: the folder cannot be written.
+    """
+    path = Path(folder) / LOCK
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _locked(path)
+    if descriptor is None:
+        yield path.parent
+        return
+    _claims.add(descriptor)
+    try:
+        yield path.parent
+    finally:
+        path.unlink(missing_ok=True)  # before the lock goes: nobody may hold a file that is not there
+        _claims.discard(descriptor)
+        os.close(descriptor)
 
 
 @contextmanager
@@ -180,3 +225,51 @@ def _explained(target: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise CannotWriteError(f"Cannot write {target}: {reason}. Free some space, or name another folder.") from error
+
+
+def _locked(path: Path) -> int | None:
+    """Return the descriptor of a file that is locked now, or None where there are no locks.
+
+    Raises:
+        FolderInUseError: another one holds the lock.
+    """
+    if fcntl is None:
+        return None
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip()
+            os.close(descriptor)
+            raise FolderInUseError(
+                f"Another run{f' (process {holder})' if holder else ''} is writing in {path.parent}. Wait for it to "
+                "end, or name another folder."
+            ) from None
+        except OSError:
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            return None
+        if _is_same_file(descriptor, path):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+            return descriptor
+        os.close(descriptor)  # the holder before took the file away between our opening and locking it
+
+
+def _is_same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _let_go_in_child() -> None:
+    """Close what a forked child got: it would hold the parent's folders for as long as it lives."""
+    for descriptor in _claims:
+        os.close(descriptor)
+    _claims.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_in_child)

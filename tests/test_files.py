@@ -18,7 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semscale_pl.files import (
+    LOCK,
     CannotWriteError,
+    FolderInUseError,
+    claimed,
     copy_file,
     csv_text,
     remove_partial,
@@ -214,3 +217,88 @@ def test_long_names_and_undefined_cells(tmp_path: Path) -> None:
     name = "ü" * 120 + ".csv"
     write_text(tmp_path / name, csv_text([["a", None], [float("nan"), np.float64("nan"), 1.5, "x\ny"]]))
     assert (tmp_path / name).read_bytes() == b'a,\n,,1.5,"x\ny"\n'
+
+
+HOLD = """
+import os, sys, time
+from semscale_pl.files import claimed
+with claimed(sys.argv[1]):
+    print("held", flush=True)
+    {}
+"""
+
+
+def holding(folder: Path, then: str) -> subprocess.Popen[str]:
+    """Start a process that holds a folder, and wait until it does."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD.format(then), str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_folder_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
+    with claimed(tmp_path / "new" / "folder") as folder:
+        with (
+            pytest.raises(FolderInUseError, match=rf"process {os.getpid()} on .* writing in {folder}\."),
+            claimed(folder),
+        ):
+            pass
+        with claimed(tmp_path / "another"):
+            pass
+    with claimed(folder):
+        assert (folder / LOCK).exists()
+    assert not list(folder.iterdir())
+
+
+def test_a_killed_process_leaves_nobody_out_and_its_children_hold_nothing(tmp_path: Path) -> None:
+    process = holding(tmp_path, "time.sleep(1) if os.fork() == 0 else os.kill(os.getpid(), 9)")
+    process.wait(timeout=30)
+    assert (tmp_path / LOCK).is_file()
+    with claimed(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+    process.communicate()
+
+
+def test_another_process_is_refused_while_one_writes(tmp_path: Path) -> None:
+    process = holding(tmp_path, "time.sleep(60)")
+    try:
+        with pytest.raises(FolderInUseError, match=f"process {process.pid} on"), claimed(tmp_path):
+            pass
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_many_claims_at_once_let_one_in_at_a_time(tmp_path: Path) -> None:
+    inside: list[int] = []
+
+    def enter(number: int) -> int:
+        for _ in range(50):
+            try:
+                with claimed(tmp_path):
+                    inside.append(number)
+                    assert inside == [number]
+                    inside.remove(number)
+                    return 1
+            except FolderInUseError:
+                continue
+        return 0
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(enter, range(40))) > 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_without_locks_is_refused_to_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    def unsupported(*arguments: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with claimed(tmp_path), claimed(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from semscale_pl.config.composing import composed_from, config_dir, config_groups
 from semscale_pl.config.leftovers import clear_run_folder
-from semscale_pl.files import CannotWriteError
+from semscale_pl.files import CannotWriteError, FolderInUseError
 
 OK, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 
@@ -121,7 +121,7 @@ def message_of(error: BaseException, config_name: str = "train") -> str | None:
 
     The keys of the configuration of that name are searched for the closest match of a mistyped one.
     """
-    if isinstance(error, WrongCallError | CannotWriteError):
+    if isinstance(error, WrongCallError | CannotWriteError | FolderInUseError):
         return str(error)
     if isinstance(error, MissingConfigException):
         return _missing_option(error)
