@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -14,12 +16,18 @@ if TYPE_CHECKING:
 
 Labels: TypeAlias = "Tensor | np.ndarray | Sequence[Any]"
 
-# Above, floats do not hold every whole number, and unsigned ones soon leave int64: classes would become one.
+# What str(int(x)) == x holds for: no sign but a minus, no zero before it, no point, no other digits than 0 to 9.
+_WHOLE = re.compile(r"0|-?[1-9][0-9]*")
+# A longer one is an identifier: it stays a word.
+_MOST_DIGITS = 15
+# Above, float64 does not hold every whole number, and unsigned ones soon leave int64: classes would become one.
 _LARGEST = 2**53
+_IN_FLOATS = {8: " in bfloat16", 11: " in float16", 24: " in float32"}
+_UNLABELLED = "Leave unlabelled samples out"
 
 
 def class_numbers(labels: Labels, num_classes: int | None = None, name: str = "labels") -> tuple[Tensor, int | None]:
-    """Return labels as class numbers: integers are numbers already, words are numbered in the sorted order of names.
+    """Return labels as class numbers: integers are numbers already, words are numbered by :func:`sorted_names`.
 
     Args:
         labels: (N,) whole numbers or words; a tensor comes back untouched and unchecked.
@@ -53,7 +61,7 @@ def class_numbers(labels: Labels, num_classes: int | None = None, name: str = "l
 
 
 def encode_labels(values: Labels, name: str = "labels") -> tuple[np.ndarray, tuple[str, ...]]:
-    """Number the classes that occur in sorted order.
+    """Number the classes that occur in sorted order, see :func:`sorted_names`.
 
     Returns:
         (N,) int64 class numbers, and the C names: the words, or the numbers as written.
@@ -74,21 +82,51 @@ def encode_labels(values: Labels, name: str = "labels") -> tuple[np.ndarray, tup
     return numbers, tuple(str(value) for value in names.tolist())
 
 
+def are_numbers(words: Iterable[str]) -> bool:
+    """Tell whether labels read as text are numbers: whole ones of at most 15 digits, all as ``str`` writes them.
+
+    Example:
+        >>> [are_numbers(words) for words in (["9", "10"], ["001", "010"], ["1_0"], ["1e1"], ["1.0"], ["7", "a"])]
+        [True, False, False, False, False, False]
+    """
+    return all(_WHOLE.fullmatch(word) and len(word.lstrip("-")) <= _MOST_DIGITS for word in words)
+
+
+def sorted_names(words: Collection[str]) -> list[str]:
+    """Sort different names of classes: by number where :func:`are_numbers` holds, so that 10 comes after 9.
+
+    Example:
+        >>> sorted_names({"10", "9"}), sorted_names({"10", "9", "b"})
+        (['9', '10'], ['10', '9', 'b'])
+    """
+    return sorted(words, key=int) if are_numbers(words) else sorted(words)
+
+
+def numbers_or_words(words: np.ndarray) -> np.ndarray:
+    """Return labels read as text (N,) as int64 where :func:`are_numbers` holds, otherwise as they stand.
+
+    Example:
+        >>> numbers_or_words(np.array(["10", "9"])), numbers_or_words(np.array(["001", "1"]))
+        (array([10,  9]), array(['001', '1'], dtype='<U3'))
+    """
+    names, inverse = np.unique(words, return_inverse=True)
+    return names.astype(np.int64)[inverse] if len(names) and are_numbers(names.tolist()) else words
+
+
 def label_array(values: Labels, name: str = "labels") -> np.ndarray:
     """Return labels as (N,) int64 numbers or (N,) words.
 
     Args:
-        values: (N,) or (N, 1), whole numbers of at least 0, or words; an array, a tensor or a list.
+        values: (N,) or (N, 1), whole numbers of at least 0, or words; an array (of pandas or pyarrow, too), a tensor
+            or a list. Words are kept as they stand.
         name: of the labels in messages.
 
     Raises:
-        ValueError: another shape, or a label that is missing, negative, fractional or a Python object.
+        ValueError: another shape, or a label that is missing, negative, fractional, too large for its type to be told
+            from others, or a Python object.
     """
-    if _is_tensor(values):
-        values = values.detach().cpu().numpy()  # type: ignore[union-attr]
-    elif isinstance(values, list | tuple) and any(isinstance(value, str) for value in values):
-        values = np.asarray(values, dtype=object)  # else numpy makes the word "nan" of a missing one
-    values = np.asarray(values)
+    given, values = values, _as_array(values, name)
+    exact_below = _exact_below(given if _is_tensor(given) else values)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:
@@ -96,9 +134,9 @@ def label_array(values: Labels, name: str = "labels") -> np.ndarray:
             f"Expected `{name}` of shape (samples,), but got shape {values.shape}. Give one class a sample"
             f"{', for example labels.argmax(1)' if values.ndim == 2 else ''}."
         )
-    if values.dtype.kind == "O":
-        values = _of_objects(values, name)
-    return _words(values, name) if values.dtype.kind in "SU" else _whole(values, name)
+    if values.dtype.kind in "OT":
+        values = _of_objects(values.astype(object), name)
+    return _words(values, name) if values.dtype.kind in "SU" else _whole(values, name, exact_below)
 
 
 def check_labels_of_rows(labels: np.ndarray, num_rows: int) -> None:
@@ -132,6 +170,9 @@ def _ranked(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _ranked_words(words: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
     names, numbers = np.unique(words, return_inverse=True)
+    if are_numbers(names.tolist()):
+        order = names.astype(np.int64).argsort()
+        names, numbers = names[order], order.argsort()[numbers]
     stripped = np.char.strip(names)
     _, first, counts = np.unique(stripped, return_index=True, return_counts=True)
     if (counts > 1).any():
@@ -152,16 +193,26 @@ def _words(values: np.ndarray, name: str) -> np.ndarray:
 
 
 def _of_objects(values: np.ndarray, name: str) -> np.ndarray:
-    """Return the words or whole numbers that Python objects are."""
-    for wanted, dtype in ((str, np.str_), ((int, np.integer), np.int64)):
-        others = [value for value in values if not isinstance(value, wanted)]
+    """Return the words or numbers that Python objects are."""
+    others: list[Any] = []
+    for wanted, dtype in ((str, np.str_), (Integral, np.int64), (Real, np.float64)):
+        others = [value for value in values if not isinstance(value, wanted) or _is_missing(value)]
         if not others:
             return (values if wanted is str else values.clip(-1, _LARGEST)).astype(dtype)
-        if len(others) < len(values):
+        if wanted is str and len(others) < len(values):
             break
+    missing = [value for value in values if _is_missing(value)]
+    remedy = f"{len(missing):,} samples have no class: leave them out" if missing else "Convert them first"
     raise ValueError(
-        f"Expected `{name}` to be whole numbers or words, but got Python objects, among them {others[0]!r}. "
-        "Convert them first."
+        f"Expected `{name}` to be whole numbers or words, but got Python objects, among them "
+        f"{(missing or others)[0]!r}. {remedy}."
+    )
+
+
+def _is_missing(value: Any) -> bool:
+    """Tell what pandas and others put where there is no value, without importing pandas."""
+    return (
+        value is None or (isinstance(value, float) and value != value) or type(value).__name__ in ("NAType", "NaTType")
     )
 
 
@@ -173,23 +224,57 @@ def _decoded(values: np.ndarray, name: str) -> np.ndarray:
         raise ValueError(f"Expected `{name}` to be words in UTF-8, but some are not. Save them as text.") from error
 
 
-def _whole(values: np.ndarray, name: str) -> np.ndarray:
-    if values.dtype.kind not in "biuf":
+def _whole(values: np.ndarray, name: str, exact_below: int) -> np.ndarray:
+    kind = values.dtype.kind
+    if kind not in "biuf":
         raise ValueError(f"Expected `{name}` to be whole numbers or words, but got {values.dtype}. Convert them first.")
     if len(values) == 0:
         return values.astype(np.int64)
-    if values.dtype.kind == "f":
+    if kind == "f":
         missing = int((~np.isfinite(values)).sum())
         if missing:
             raise ValueError(f"Expected a class for every sample, but {missing:,} of `{name}` are NaN or infinite.")
         fractional = values[values != np.floor(values)]
         if len(fractional):
             raise ValueError(f"Expected `{name}` to be whole numbers or words, but got {fractional[0]:g}.")
-    if values.max() >= _LARGEST:
-        raise ValueError(f"Expected `{name}` below 2^53, but got {values.max():g}. Number the classes from 0.")
+    if values.max() >= exact_below:
+        largest, power = float(values.max()), exact_below.bit_length() - 1
+        remedy = "integers or words" if power < 53 else "words"
+        raise ValueError(
+            f"Expected `{name}` below 2^{power}, but got {int(largest) if largest < _LARGEST else f'{largest:g}'}: "
+            f"labels of this size cannot be told apart{_IN_FLOATS.get(power, '')}. Save them as {remedy}, or number "
+            "the classes from 0."
+        )
     if values.min() < 0:
+        # 200 in int8 is -56.
+        wrapped = values.dtype.itemsize == 1 and values.min() < -1
+        remedy = f"Save numbers above 127 in a wider type than {values.dtype}" if wrapped else _UNLABELLED
         raise ValueError(
             f"Expected `{name}` of at least 0, but got {int(values.min())} for {int((values < 0).sum()):,} samples. "
-            "Leave unlabelled samples out."
+            f"{remedy}."
         )
     return values.astype(np.int64)
+
+
+def _exact_below(values: Any) -> int:
+    """Return from where on the type of labels does not hold every whole number, at most 2^53."""
+    eps = 0.0
+    if _is_tensor(values):
+        eps = sys.modules["torch"].finfo(values.dtype).eps if values.is_floating_point() else 0.0
+    elif values.dtype.kind == "f":
+        eps = float(np.finfo(values.dtype).eps)
+    return round(2 / eps) if eps > 2 / _LARGEST else _LARGEST
+
+
+def _as_array(values: Labels, name: str) -> np.ndarray:
+    """Return labels of any kind as an array, floats of a tensor as float64."""
+    if _is_tensor(values):
+        tensor: Any = values.detach().cpu()  # type: ignore[union-attr]
+        return (tensor.double() if tensor.is_floating_point() else tensor).numpy()  # numpy has no bfloat16
+    if isinstance(values, np.ma.MaskedArray) and (masked := int(np.ma.count_masked(values))):
+        raise ValueError(f"Expected a class for every sample, but {masked:,} of `{name}` are masked. Leave those out.")
+    if isinstance(values, list | tuple) and any(isinstance(value, str) for value in values):
+        return np.asarray(values, dtype=object)  # else numpy makes the word "nan" of a missing one
+    if hasattr(values, "dictionary_decode"):  # of pyarrow: numpy would get the numbers that stand for the words
+        values = values.dictionary_decode()
+    return np.asarray(values)

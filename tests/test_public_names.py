@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from references import gaussian
 
 import semscale_pl as ss
+from semscale_pl.labels import sorted_names
 
 SETTINGS = settings(max_examples=25, deadline=None)
 # In a fresh process, as this one has imported much already.
@@ -123,7 +124,7 @@ def test_words_are_classes_in_the_order_of_their_names(
 @given(st.lists(st.sampled_from(["a", "b", "B", "ab", "ä", "10", "9"]), min_size=1, max_size=40), st.integers(0, 99))
 def test_words_and_their_ranks_give_the_same(labels: list[str], seed: int) -> None:
     features = gaussian(len(labels), 3, seed=seed)
-    names = sorted(set(labels))
+    names = sorted_names(set(labels))
     numbers = torch.tensor([names.index(label) for label in labels])
     one, other = ss.class_geometry(features, labels), ss.class_geometry(features, numbers, len(names))
     for name in vars(one):

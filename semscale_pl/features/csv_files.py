@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from semscale_pl.features.source import choose_key, picked
+from semscale_pl.labels import numbers_or_words
 
 _CHUNK_CELLS = 2**20
 # Of a number; a class may be called NA or None.
@@ -61,7 +62,7 @@ def csv_parts(path: Path, label_column: str | None = None, labels_elsewhere: boo
         start += len(chunk)
     if start == 0:
         raise ValueError(f"Expected at least one sample in {path.name}, but got nothing below the first line.")
-    return CsvRows(path, columns, start), whole_or_words(np.concatenate(labels)) if label else None
+    return CsvRows(path, columns, start), numbers_or_words(np.concatenate(labels)) if label else None
 
 
 def csv_labels(path: Path, label_column: str | None = None) -> np.ndarray:
@@ -73,27 +74,7 @@ def csv_labels(path: Path, label_column: str | None = None) -> np.ndarray:
     header = _header(path)
     label = _label_of(header, path.name, label_column or (header[0] if len(header) == 1 else None), False)
     parts = [_words(chunk[label], label) for chunk in _chunks(path, [], usecols=[label], dtype={label: str})]
-    return whole_or_words(np.concatenate(parts)) if parts else np.zeros(0)
-
-
-def whole_or_words(words: np.ndarray) -> np.ndarray:
-    """Return labels read as text: as numbers where all of them are, so that 10 comes after 9.
-
-    Two words that are one number, such as 010 and 10, stay two words.
-
-    Example:
-        >>> whole_or_words(np.array(["10", "9"]))
-        array([10,  9])
-    """
-    names, inverse = np.unique(words, return_inverse=True)
-    for kind in (np.int64, np.float64):
-        try:
-            numbers = names.astype(kind)
-        except (ValueError, OverflowError):
-            continue
-        if len(np.unique(numbers)) == len(names):
-            return numbers[inverse]
-    return words
+    return numbers_or_words(np.concatenate(parts)) if parts else np.zeros(0)
 
 
 def _label_of(header: list[str], name: str, wanted: str | None, optional: bool) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from semscale_pl.features.arrays import npy_rows, npz_parts, read_array
-from semscale_pl.features.csv_files import csv_labels, csv_parts, whole_or_words
+from semscale_pl.features.csv_files import csv_labels, csv_parts
 from semscale_pl.features.source import FeatureSource, Rows
-from semscale_pl.labels import encode_labels
+from semscale_pl.labels import Labels, encode_labels, numbers_or_words
 
 FORMATS = (".npy", ".npz", ".pt", ".parquet", ".csv")
 _LABEL_FORMATS = (".npy", ".pt", ".csv", ".txt")
@@ -43,6 +43,8 @@ def open_features(
         found = _labels(other, label_column)
     if found is None:
         raise ValueError(f"Expected labels for {path.name}, but it holds features only. Pass labels=FILE.")
+    if isinstance(found, np.ndarray) and found.dtype.kind == "U":
+        found = numbers_or_words(found)
     return FeatureSource(rows, *encode_labels(found, f"labels of {path.name}"), path.name)
 
 
@@ -61,7 +63,7 @@ def _checked(file: str | Path, formats: tuple[str, ...], key: str) -> Path:
     return path
 
 
-def _parts(path: Path, label_column: str | None, labels_elsewhere: bool) -> tuple[Rows, np.ndarray | None]:
+def _parts(path: Path, label_column: str | None, labels_elsewhere: bool) -> tuple[Rows, Labels | None]:
     match path.suffix.lower():
         case ".npy":
             return npy_rows(path), None
@@ -80,7 +82,7 @@ def _parts(path: Path, label_column: str | None, labels_elsewhere: bool) -> tupl
     return parquet_parts(path, label_column)
 
 
-def _labels(path: Path, label_column: str | None) -> np.ndarray:
+def _labels(path: Path, label_column: str | None) -> Labels:
     match path.suffix.lower():
         case ".npy":
             with path.open("rb") as file:
@@ -97,4 +99,4 @@ def _labels(path: Path, label_column: str | None) -> np.ndarray:
         raise ValueError(f"Expected {path.name} to be text in UTF-8 with one class a line. Save it so.") from error
     while lines and not lines[-1].strip():
         lines.pop()
-    return whole_or_words(np.array([line.strip() for line in lines]))
+    return numbers_or_words(np.array([line.strip() for line in lines]))

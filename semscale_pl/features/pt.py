@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from semscale_pl.features.source import check_matrix, choose_key, row_dtype
+from semscale_pl.labels import Labels
 
 
 class TensorRows:
@@ -44,7 +45,7 @@ class TensorRows:
             yield self._tensor[torch.from_numpy(wanted[start : start + size])].to(wide).numpy()
 
 
-def pt_parts(path: Path) -> tuple[TensorRows, np.ndarray | None]:
+def pt_parts(path: Path) -> tuple[TensorRows, Labels | None]:
     """Open a file of ``torch.save``: a tensor, or a dict with ``features`` and perhaps ``labels``.
 
     Raises:
@@ -64,7 +65,7 @@ def pt_parts(path: Path) -> tuple[TensorRows, np.ndarray | None]:
     return TensorRows(features.detach(), path.name), _plain_labels(content[label_key], path.name) if label_key else None
 
 
-def pt_labels(path: Path) -> np.ndarray:
+def pt_labels(path: Path) -> Labels:
     """Read the labels of a file of ``torch.save``: a tensor, a list, or a dict with ``labels``.
 
     Raises:
@@ -102,17 +103,15 @@ def load_plain(path: Path) -> Any:
     return {str(key): value for key, value in content.items()} if isinstance(content, dict) else content
 
 
-def _plain_labels(values: Any, name: str) -> np.ndarray:
-    """Turn labels as torch stores them, a tensor or a list of words or numbers, into an array."""
-    try:
-        if isinstance(values, Tensor):
-            # numpy has no bfloat16.
-            return (values.double() if values.is_floating_point() else values).detach().numpy()
-        if isinstance(values, list | tuple):
-            return np.array(values)
-        raise TypeError
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"Expected the labels of {name} to be a tensor of numbers, or a list of numbers or of words, but got a "
-            f"{type(values).__name__} that is neither. Give one class a sample."
-        ) from error
+def _plain_labels(values: Any, name: str) -> Labels:
+    """Return labels as torch stores them: a tensor, or a list of words or of numbers."""
+    if isinstance(values, Tensor) or (isinstance(values, list | tuple) and not _is_nested(values)):
+        return values
+    raise ValueError(
+        f"Expected the labels of {name} to be a tensor of numbers, or a list of numbers or of words, but got a "
+        f"{type(values).__name__} that is neither. Give one class a sample."
+    )
+
+
+def _is_nested(values: Sequence[Any]) -> bool:
+    return any(isinstance(value, list | tuple | dict | Tensor) for value in values)

@@ -89,7 +89,18 @@ FAULTS: dict[str, tuple[Make, str, tuple[str, ...]]] = {
     "a cell more than names": (text("f.csv", "a,label\n1,2,x\n3,4,y\n"), "f.csv", ("2 cells", "got 3")),
     "a name twice": (text("f.csv", "a,a,label\n1,2,x\n"), "f.csv", ("`a` comes again",)),
     "quotes never closed": (text("f.csv", 'a,label\n1,"x\n2,y\n'), "f.csv", ("f.csv",)),
-    "fractions as labels of a table": (text("f.csv", "a,label\n1,0.5\n2,1\n"), "f.csv", ("whole numbers", "0.5")),
+    "fractions as labels": (lambda: npz(labels=Y / 2), "f.npz", ("whole numbers", "0.5")),
+    "labels that float32 merges": (
+        lambda: npz(labels=(2**24 + Y).astype(np.float32)), "f.npz", ("below 2^24", "apart in float32")
+    ),
+    "labels that float16 merges": (
+        lambda: pt(labels=torch.tensor(2048 + Y).half()), "f.pt", ("below 2^11", "got 2050", "apart in float16")
+    ),
+    "labels that bfloat16 merges": (
+        lambda: pt(labels=torch.tensor(256 + Y).bfloat16()), "f.pt", ("below 2^8", "apart in bfloat16")
+    ),
+    "labels that wrapped around": (lambda: npz(labels=(126 + Y).astype(np.int8)), "f.npz", ("-128", "wider type")),
+    "a negative number as text": (text("f.csv", "a,label\n1,-1\n2,1\n"), "f.csv", ("at least 0", "-1 for 1")),
     "no label at the end of a line": (text("f.csv", "a,b,label\n1,2,x\n3\n"), "f.csv", ("1 of column `label`",)),
     "a blank line among labels": (with_lines("a\n\n"), "f.npy labels=l.txt", ("one label for each of the 2 rows",)),
     "a label column without a table": (npz, "f.npz label_column=kind", ("`label_column` only with a .parquet",)),
@@ -136,20 +147,43 @@ def test_words_that_mean_missing_elsewhere_are_classes(tmp_path: Path) -> None:
     assert np.isnan(next(source.rows(np.arange(4), 4))[3, 0])
 
 
-@pytest.mark.parametrize(
-    ("words", "names"),
-    [
-        (["1.0", "0.0"], ("0", "1")),
-        (["10", "9"], ("9", "10")),
-        (["010", "10"], ("010", "10")),
-        (["1_0", "10"], ("10", "1_0")),
-        (["9" * 30, "x"], ("9" * 30, "x")),
-    ],
-)
-def test_labels_read_as_text(words: list[str], names: tuple[str, ...], tmp_path: Path) -> None:
-    np.save(tmp_path / "f.npy", X[:2])
-    (tmp_path / "l.txt").write_text("\n".join(words))
-    assert open_features(tmp_path / "f.npy", tmp_path / "l.txt").class_names == names
+WORDS = {
+    "numbers": (["10", "9"], ("9", "10")),
+    "zeros before them": (["010", "001"], ("001", "010")),
+    "one with a zero before it": (["010", "10"], ("010", "10")),
+    "underscores": (["1_0", "1_1"], ("1_0", "1_1")),
+    "exponents": (["1e1", "12e5"], ("12e5", "1e1")),
+    "points": (["1.1", "1.0"], ("1.0", "1.1")),
+    "signs": (["+1", "2"], ("+1", "2")),
+    "long identifiers": (["9" * 30, "8" * 30], ("8" * 30, "9" * 30)),
+    "other digits": (["\u0663", "1"], ("1", "\u0663")),
+    "truth": (["True", "False"], ("False", "True")),
+    "infinity": (["inf", "1"], ("1", "inf")),
+    "a word among numbers": (["x", "10"], ("10", "x")),
+}
+
+
+@pytest.mark.parametrize("kind", ["txt", "csv", "npz", "pt", "parquet"])
+@pytest.mark.parametrize("words", WORDS)
+def test_labels_that_are_text_stay_as_they_stand(words: str, kind: str, tmp_path: Path) -> None:
+    labels, names = WORDS[words]
+    file = tmp_path / f"f.{kind}"
+    if kind == "txt":
+        np.save(tmp_path / "f.npy", X[:2])
+        file.write_text("\n".join(labels), encoding="utf-8")
+        source = open_features(tmp_path / "f.npy", file)
+    else:
+        if kind == "npz":
+            np.savez(file, features=X[:2], labels=labels)
+        elif kind == "pt":
+            torch.save({"features": torch.tensor(X[:2]), "labels": labels}, file)
+        elif kind == "csv":
+            file.write_text(f"a,label\n1.5,{labels[0]}\n2.5,{labels[1]}\n", encoding="utf-8")
+        else:
+            pd.DataFrame({"a": [1.5, 2.5], "label": labels}).to_parquet(file)
+        source = open_features(file)
+    assert source.class_names == names
+    assert [source.class_names[label] for label in source.labels] == labels
 
 
 def test_labels_in_bfloat16(tmp_path: Path) -> None:
