@@ -39,7 +39,8 @@ def train(cfg: DictConfig, run_dir: Path) -> TrainResult:
     """Train, test and record one model.
 
     Args:
-        run_dir: where checkpoints, tables and the record go.
+        run_dir: where checkpoints, tables and the record go. What an earlier run left there goes, unless this one
+            resumes from a checkpoint in that folder.
 
     Raises:
         TrainingDiverged: the loss is not finite.
@@ -56,6 +57,7 @@ def _train(cfg: DictConfig, run_dir: Path) -> TrainResult:
 
     from semscale_pl.training import building
     from semscale_pl.training.first_images import check_first_images
+    from semscale_pl.training.run_folder import start_afresh
 
     started = time.perf_counter()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -66,6 +68,7 @@ def _train(cfg: DictConfig, run_dir: Path) -> TrainResult:
     check_first_images(datamodule, module.backbone)
     if cfg.compile:
         module.backbone.compile()  # in place: the names in checkpoints stay
+    start_afresh(cfg, run_dir)
     callbacks = building.build_callbacks(cfg, run_dir, datamodule.has_validation)
     loggers = building.build_loggers(cfg, run_dir)
     trainer = building.build_trainer(cfg, callbacks, loggers, run_dir, datamodule.has_validation)
