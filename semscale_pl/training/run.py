@@ -109,9 +109,11 @@ def _test(
     trainer: pl.Trainer, module: ImbalancedClassifier, datamodule: Any, run_dir: Path
 ) -> tuple[Report, Report | None]:
     """Test the selected model first, so that the run ends with the last one in memory."""
+    from semscale_pl.distributed import from_first_rank
+
     best: Report | None = None
     selected = run_dir / "checkpoints" / "best.ckpt"
-    if datamodule.has_validation and selected.is_file():
+    if datamodule.has_validation and from_first_rank(selected.is_file()):
         last_state = {name: value.clone() for name, value in module.state_dict().items()}
         trainer.test(module, datamodule=datamodule, ckpt_path=str(selected), weights_only=True, verbose=False)
         best = module.last_test_results
@@ -122,17 +124,20 @@ def _test(
 
 
 def _record(result: TrainResult, cfg: DictConfig, seconds: float) -> None:
+    from semscale_pl.distributed import alone
     from semscale_pl.training.building import plain_config
     from semscale_pl.training.record import diagnose, write_record
     from semscale_pl.training.wandb_runs import summarize_in_wandb
 
+    with alone():  # on the first rank only, whose loaders would show it its share of the images
+        scales = diagnose(result.module, result.datamodule)
     record = write_record(
         result.run_dir,
         config=plain_config(cfg),
         results={"last": result.last, "selected": result.best},
         datamodule=result.datamodule,
         module=result.module,
-        scales=diagnose(result.module, result.datamodule),
+        scales=scales,
         seconds=seconds,
         completed_epochs=result.trainer.current_epoch,
         further_cost={"extra_passes": _extra_passes(result.trainer)},
