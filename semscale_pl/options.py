@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -135,7 +135,6 @@ RULES: dict[str, Rule] = {
     "seed": integer(0, 2**32 - 1),
     "subset_seed": integer(0, 2**32 - 1, optional=True),
     "compile": SWITCH,
-    "overwrite": SWITCH,
     "lr_reference_batch": integer(1, optional=True),
     # The images of a run
     "imbalance_factor": at_least(1),
@@ -154,6 +153,10 @@ RULES: dict[str, Rule] = {
     "prefetch_factor": integer(1, optional=True),
     "download": SWITCH,
     "check_images": one_of("decode", "exist", "none"),
+    "on_bad_image": one_of("refuse", "skip"),
+    "exif_rotation": SWITCH,
+    "predict.exif_rotation": replace(SWITCH, optional=True),
+    "measure.exif_rotation": replace(SWITCH, optional=True),
     "class_order": one_of("label", "reversed", "permuted"),
     "subset_rule": one_of("seeded", "first", "cao_seed0"),
     "channels": Rule("1 (grey) or 3 (colour)", lambda value: is_int(value) and value in (1, 3), optional=True),

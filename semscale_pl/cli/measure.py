@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _CKPT = "of `semscale train`: measure the features that enter its classifier"
 _CONTROLLED = "also scales that depend less on n: matched, oas, ledoit_wolf, extrapolated"
 _MEMORY = "for the whole process; in a larger one, for what the call adds"
+_ROTATION = "turn image files as their EXIF tag asks for; as in training with ckpt=, else those of images=FOLDER"
 _OUT = "scales.json, scales.csv, report.html and figures; runs/measure/NAME unless given"
 HOW = (
     Setting("alpha", "of the inter-class weights W, at least 1: the larger, the weaker", 1.0),
@@ -66,6 +67,8 @@ COMMAND = Command(
             Setting("ckpt", _CKPT, None, "FILE", existing_file),
             ("backbone=NAME", "of `semscale train`, with pretrained=true: published weights"),
             Setting("pretrained", "published weights of a backbone", False),
+            Setting("on_bad_image", "images that cannot be decoded: refuse to measure, or skip them", "refuse"),
+            Setting("exif_rotation", _ROTATION, shown="true|false"),
         ],
         "how": [*HOW, Setting("max_memory", _MEMORY, 2**30, "1GiB", lambda _, text: parse_bytes(text))],
         "result": [
@@ -78,6 +81,8 @@ COMMAND = Command(
     takes_overrides=True,
 )
 _FILE_KEYS = tuple(setting.key for setting in FILE_SETTINGS)
+# How image files are read, from a folder or a dataset.
+_OF_IMAGES = ("on_bad_image", "exif_rotation")
 # Of `semscale train`, without a dot.
 _PLAIN_OVERRIDES = ("imbalance_factor", "subset_seed")
 # Bytes that readers and libraries take beside what is measured with, as blocks are decoded, and a bare interpreter.
@@ -106,17 +111,19 @@ def checked(call: Call) -> Call:
     name = call.features.stem if call.features else call.images.resolve().name if call.images else str(call.dataset)
     call.out = call.out or new_folder("out", f"runs/measure/{name}")
     folder = ["dataset=image_folder"] if call.images else []
-    call.training_overrides = [*call.overrides, *folder, f"seed={call.seed}"]
+    shared = [f"dataset.{key}={getattr(call, key)}" for key in _OF_IMAGES if key in call.given and not call.images]
+    call.training_overrides = [*call.overrides, *folder, *shared, f"seed={call.seed}"]
     call.settings = {setting.key: getattr(call, setting.key) for setting in HOW}
     return call
 
 
 def execute(call: Call) -> int:
-    """Measure, save everything and print the table; ValueError where features or images cannot be measured."""
+    """Measure, print the table and save everything; ValueError where features or images cannot be measured."""
     from semscale_pl.files import staged, write_json, write_text
     from semscale_pl.measuring.text import csv_of, print_measurement
 
     measurement = measured(call, resident())
+    print_measurement(measurement, call.top)
     with staged(call.out) as folder:
         write_text(folder / "scales.csv", csv_of(measurement))
         write_json(folder / "scales.json", measurement.as_dict())
@@ -128,7 +135,6 @@ def execute(call: Call) -> int:
             from semscale_pl.measuring.pictures import save_pictures
 
             save_pictures(measurement, folder)
-    print_measurement(measurement, call.top)
     sys.stdout.write(f"Saved under {call.out}\n")
     return OK
 
@@ -162,13 +168,14 @@ def measured(call: Call, before: int = 0) -> Measurement:
         with Progress("image {}") as progress:
             rows = images.store(Path(folder) / "rows", name, progress)
         key = "dataset" if call.dataset else "images"
-        return _of(rows, call, {key: name, "measured": images.what, "overrides": list(call.overrides)}, before)
+        read = {"exif_rotation": images.exif_rotation, "skipped_images": images.skipped}
+        return _of(rows, call, {key: name, "measured": images.what, "overrides": list(call.overrides), **read}, before)
 
 
 def _image_features(call: Call) -> ImageFeatures:
     from semscale_pl.training.image_features import Images
 
-    images = Images(call.training_overrides, call.images)
+    images = Images(call.training_overrides, call.images, call.on_bad_image, call.exif_rotation)
     if call.ckpt is not None:
         return images.of_checkpoint(Path(call.ckpt))
     return images.pixels(call.image_size) if call.backbone is None else images.of_published(call.backbone)
@@ -191,7 +198,7 @@ def _check_together(call: Call, typed: dict[str, str]) -> None:
         what = " and ".join(sources) or "none of them"
         raise ValueError(f"Expected one of features=FILE, dataset=NAME and images=FOLDER, but got {what}.")
     model = [key for key in ("ckpt", "pretrained", "backbone") if key in own or key in typed]
-    foreign = [*model, *(["image_size"] if "image_size" in own else [])] if sources == ["features"] else []
+    foreign = [*model, *(key for key in ("image_size", *_OF_IMAGES) if key in own)] if sources == ["features"] else []
     if sources != ["features"]:
         foreign = [key for key in _FILE_KEYS if key in own]
     if foreign:

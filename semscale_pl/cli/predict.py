@@ -9,12 +9,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from semscale_pl.config.checks import check_file, check_values
 from semscale_pl.config.errors import FAILED, WrongCallError, answers_in_one_line
-from semscale_pl.data.decoding import SUFFIXES, find_images
+from semscale_pl.data.finding import USUAL_SUFFIXES, describe, find_images, printable
 from semscale_pl.progress import Progress
 from semscale_pl.training.launching import run_folder
 
 CONFIG = "predict"
 FILE = "predictions.csv"
+SETTINGS = ("batch_size", "num_workers", "accelerator", "on_bad_image", "exif_rotation")
 ACCELERATORS = ("auto", "cpu", "gpu")
 
 
@@ -37,7 +38,7 @@ def _check_folder(folder: str) -> None:
         raise WrongCallError(f"Expected `images` to be a folder, but there is none at {folder!r}.")
     if not find_images(folder):
         raise WrongCallError(
-            f"Expected `images` to hold image files ({', '.join(SUFFIXES)}), but found none in {folder!r}."
+            f"Expected `images` to hold image files ({', '.join(USUAL_SUFFIXES)}, ...), but found none in {folder!r}."
         )
 
 
@@ -51,7 +52,7 @@ def run(cfg: DictConfig) -> None:
     from semscale_pl.training.prediction import predict
     from semscale_pl.training.run import TrainingDiverged
 
-    target, settings = run_folder() / FILE, {key: cfg[key] for key in ("batch_size", "num_workers", "accelerator")}
+    target, settings = run_folder() / FILE, {key: cfg[key] for key in SETTINGS}
     try:
         with Progress("{} images") as progress:
             outcome = predict(cfg.ckpt, cfg.images, target, progress=progress, **settings)
@@ -59,9 +60,11 @@ def run(cfg: DictConfig) -> None:
         sys.stderr.write(f"semscale: {error}\n")
         raise SystemExit(FAILED) from error
     for path, problem in outcome.skipped:
-        sys.stderr.write(f"semscale: skipped {path}: {problem}\n")
+        sys.stderr.write(f"semscale: skipped {printable(path)}: {problem}\n")
     if outcome.skipped:
         sys.stderr.write(f"semscale: skipped {len(outcome.skipped)} of {_images(outcome.total)}\n")
+    if passed_over := describe(outcome.passed_over):
+        sys.stderr.write(f"semscale: {passed_over}\n")
     if not outcome.predicted:
         raise SystemExit(FAILED)
     print(f"{_images(outcome.predicted)} predicted, {len(outcome.skipped)} skipped; probabilities in {target}")

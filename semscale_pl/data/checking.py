@@ -13,15 +13,28 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
 
 from semscale_pl.data.decoding import decoded
+from semscale_pl.data.finding import describe, printable
 from semscale_pl.data.indexed import IndexedDataset
 from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
 from semscale_pl.files import replacing
 from semscale_pl.progress import Progress
 
 ImageCheck = Literal["decode", "exist", "none"]
+BadImages = Literal["refuse", "skip"]
 SHOWN = 3
+# What can be done about a broken image besides mending it, in the words of `semscale train`.
+CURE = (
+    "dataset.on_bad_image=skip leaves them out, `semscale data verify` lists all, dataset.check_images=exist starts "
+    "without looking into the files."
+)
+DARK = (
+    "of 16 bits hold no number above 4,095, as those of 12 bits do: they are read nearly black. Multiply their pixels "
+    "by 16 for the full range"
+)
 # Fewer images are decoded again sooner than a file is worth it.
 REMEMBERED_FROM = 256
 Fingerprints = NDArray[np.uint64]
@@ -52,10 +65,11 @@ def check_classes(train: ImageSet) -> None:
     """Raise DataError where a class has no training images, before any long tail is cut."""
     empty = torch.nonzero(train.class_counts == 0).flatten().tolist()
     if empty:
-        shown = ", ".join(train.class_names[label] for label in empty[:3])
+        names = [train.class_names[label] for label in empty]
+        said = describe({name: files for name, files in train.passed_over.items() if name in names})
         raise DataError(
             f"Expected every class to have training images, but {len(empty)} of {len(train.class_names)} have none "
-            f"({shown}). Add images, or remove the classes."
+            f"({', '.join(map(printable, names[:SHOWN]))}){said and f'; {said}'}. Add images, or remove the classes."
         )
 
 
@@ -70,11 +84,13 @@ def check_several_classes(train: ImageSet) -> None:
 
 def check_disjoint(train: ImageSet, other: ImageSet, split: str) -> None:
     """Raise DataError where a file is in both splits, the other one being `split`; images in memory have no names."""
-    shared = sorted(set(paths_of(train)) & set(paths_of(other)))
+    trained = set(places(paths_of(train)))
+    named = paths_of(other)
+    shared = [path for path, place in zip(named, places(named), strict=True) if place in trained]
     if shared:
         raise DataError(
-            f"Expected train and {split} to share no image, but {len(shared)} are in both, for example {shared[0]}. "
-            "Take them out of one of them."
+            f"Expected train and {split} to share no image, but {len(shared)} are in both, for example "
+            f"{printable(min(shared))}. Take them out of one of them."
         )
 
 
@@ -88,48 +104,122 @@ def check_files(images: ImageSet) -> None:
         )
 
 
-def check_decodable(paths: Sequence[str], memory: Path | None = None) -> None:
+def check_decodable(paths: Sequence[str], memory: Path | None = None, cure: str = CURE) -> None:
     """Raise DataError where image files cannot be decoded, with their number and the first ones.
 
+    Args:
+        paths, memory: see :func:`broken_images`.
+        cure: what else can be done, in the words of the command that was called.
+
+    Raises:
+        DataError: some cannot be decoded.
+    """
+    problems = broken_images(paths, memory)
+    if problems:
+        raise DataError(
+            f"Expected all images to be readable, but {len(problems):,} of {len(set(paths)):,} cannot be decoded: "
+            f"{named(problems)}. Replace or remove them; {cure}"
+        )
+
+
+def broken_images(paths: Sequence[str], memory: Path | None = None) -> dict[str, str]:
+    """Return which image files cannot be decoded, and why.
+
     Files are decoded in threads. Those that were found whole are remembered by path, size and time of change, so that a
-    large dataset is decoded once and not at every start.
+    large dataset is decoded once and not at every start. Of 16-bit images that are nearly black a line is written.
 
     Args:
         paths: of files that exist.
         memory: file of the fingerprints of whole images, made and extended here; None remembers nothing.
-
-    Raises:
-        DataError: some cannot be decoded.
     """
     chosen = sorted(set(paths))
     prints, known = fingerprints(chosen), _recalled(memory)
     fresh = np.flatnonzero(~np.isin(prints, known))
     progress = Progress("semscale: decoded {} images", quiet=3.0)
-    results = progress.over(decoded([chosen[row] for row in fresh]), len(fresh))
-    problems = {path: problem for path, _, problem in results if problem}
-    whole = prints[[row for row in fresh if chosen[row] not in problems]]
+    looks = list(progress.over(decoded([chosen[row] for row in fresh]), len(fresh)))
+    # What there is a word to say of is looked at again the next time.
+    whole = prints[[row for row, look in zip(fresh, looks, strict=True) if not (look.problem or look.dark)]]
     if memory is not None and len(known) + len(whole) >= REMEMBERED_FROM and len(whole):
         _remember(memory, np.union1d(known, whole))
-    if problems:
-        first = ", ".join(f"{path} ({problem})" for path, problem in list(problems.items())[:SHOWN])
-        raise DataError(
-            f"Expected all images to be readable, but {len(problems):,} of {len(chosen):,} cannot be decoded: {first}"
-            f"{', ...' if len(problems) > SHOWN else ''}. Replace or remove them; `semscale data verify` lists all, "
-            "dataset.check_images=exist starts without looking into the files."
-        )
+    dark = [look.path for look in looks if look.dark]
+    if dark:
+        say_once(dark_line(dark))
+    return {look.path: look.problem for look in looks if look.problem}
+
+
+def passed_over_of(splits: Iterable[ImageSet | None]) -> str:
+    """Return the line that names files in and beside the class folders that are not used; empty for none."""
+    found: dict[str, dict[Path, None]] = {}
+    for images in splits:
+        for name, files in (images.passed_over if images is not None else {}).items():
+            found.setdefault(name, {}).update(dict.fromkeys(files))
+    return describe({name: list(files) for name, files in found.items()})
+
+
+def what_is_untested(labels: Tensor, class_names: Sequence[str]) -> str:
+    """Return the line that names the classes without an image in the test part; empty where there are none."""
+    names = _without_images(labels, class_names)
+    return names and f"the test part has no image of {names}, so that their accuracy is unknown"
+
+
+def skipped_line(broken: Mapping[str, str], total: int) -> str:
+    """Return the line that names broken images of so many that are left out; empty where there are none."""
+    return f"skipped {len(broken):,} of {total:,} images that cannot be decoded: {named(broken)}" if broken else ""
+
+
+def is_first_rank() -> bool:
+    """Return whether this process speaks for all, also before there is a process group."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def say_once(*lines: str) -> None:
+    """Write lines for the user on stderr, on the first rank alone; empty ones are left out."""
+    for line in filter(None, lines if is_first_rank() else ()):
+        sys.stderr.write(f"semscale: {line}\n")
+
+
+def dark_line(paths: Sequence[str]) -> str:
+    """Return the line that says of 16-bit images that they are nearly black; empty where there are none."""
+    return f"{len(paths):,} images {DARK}; the first is {printable(paths[0])}" if paths else ""
+
+
+def named(problems: Mapping[str, str]) -> str:
+    """Return the first broken images and why they cannot be decoded, for a line."""
+    first = [f"{printable(path)} ({problem})" for path, problem in list(problems.items())[:SHOWN]]
+    return ", ".join([*first, *(["..."] if len(problems) > SHOWN else [])])
 
 
 def missing_files(paths: Iterable[str]) -> list[str]:
-    """Return the paths at which there is nothing; each folder is read once, no file is opened."""
-    folders: dict[str, set[str]] = {}
+    """Return the paths at which there is nothing, links to nothing among them.
+
+    Each folder is read once, no file is opened.
+    """
+    folders: dict[str, dict[str, bool]] = {}
     missing = []
     for path in paths:
         folder, name = os.path.split(path)
         if folder not in folders:
-            folders[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
-        if name not in folders[folder]:
+            folders[folder] = _links_by_name(folder)
+        is_link = folders[folder].get(name)
+        if is_link is None or (is_link and not os.path.exists(path)):
             missing.append(path)
     return missing
+
+
+def places(paths: Iterable[str]) -> list[str]:
+    """Return where each file lies, without `.`, `..` and links, so that two names of one file are equal.
+
+    Each folder is read once; only links are looked after.
+    """
+    folders: dict[str, tuple[str, dict[str, bool]]] = {}
+    found = []
+    for path in paths:
+        folder, name = os.path.split(path)
+        if folder not in folders:
+            folders[folder] = (os.path.realpath(folder), _links_by_name(folder))
+        real, links = folders[folder]
+        found.append(os.path.realpath(path) if links.get(name) else os.path.join(real, name))
+    return found
 
 
 def paths_of(images: ImageSet | IndexedDataset) -> list[str]:
@@ -164,6 +254,23 @@ def memory_of(name: str, root: Path) -> Path:
     folder = Path(os.environ.get("SEMSCALE_CACHE") or Path(caches) / "semscale_pl")
     place = hashlib.blake2b(os.fsencode(root.resolve()), digest_size=4).hexdigest()
     return folder / "whole_images" / f"{''.join(sign if sign.isalnum() else '_' for sign in name)}-{place}.npy"
+
+
+def _links_by_name(folder: str) -> dict[str, bool]:
+    """Return the entries of a folder, and of each whether it is a link; none where there is no such folder."""
+    try:
+        with os.scandir(folder or ".") as entries:
+            return {entry.name: entry.is_symlink() for entry in entries}
+    except OSError:
+        return {}
+
+
+def _without_images(labels: Tensor, class_names: Sequence[str]) -> str:
+    """Return the number and the first names of classes that have no image, or nothing."""
+    absent = torch.nonzero(torch.bincount(labels, minlength=len(class_names)) == 0).flatten().tolist()
+    shown = ", ".join(printable(class_names[label]) for label in absent[:SHOWN])
+    more = ", ..." if len(absent) > SHOWN else ""
+    return f"{len(absent):,} of {len(class_names):,} classes ({shown}{more})" if absent else ""
 
 
 def _fingerprint(path: str) -> int:

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from semscale_pl.data.checking import ImageCheck, check_decodable, check_splits, memory_of, used_files
+from semscale_pl.data.checking import (
+    BadImages,
+    ImageCheck,
+    broken_images,
+    check_decodable,
+    check_splits,
+    is_first_rank,
+    memory_of,
+    passed_over_of,
+    say_once,
+    skipped_line,
+    used_files,
+    what_is_untested,
+)
+from semscale_pl.data.files import upright
 from semscale_pl.data.indexed import IndexedDataset, collate
 from semscale_pl.data.longtail import carve_validation, check_subset, index_hash, training_subset
 from semscale_pl.data.samplers import (
@@ -26,7 +40,7 @@ from semscale_pl.data.samplers import (
 from semscale_pl.data.source import DataError, ImageSet, Source
 from semscale_pl.data.transforms import Augmentation, ModelInput
 from semscale_pl.data.workers import start_worker
-from semscale_pl.distributed import rank
+from semscale_pl.distributed import from_all_ranks, rank
 from semscale_pl.options import check
 from semscale_pl.seeding import derive_seed
 
@@ -69,6 +83,9 @@ class ImbalancedDataModule(pl.LightningDataModule):
         subset_seed: of the choice of images; None is `seed`.
         check_images: before training, "decode" every image file in use (once: whole ones are remembered), only see that
             they "exist", or "none". Images in memory need no check.
+        on_bad_image: "refuse" to start where an image file cannot be decoded, or "skip" these: they are named, and
+            neither counted nor numbered.
+        exif_rotation: turn image files as their EXIF tag asks for, which benchmark sets are not.
     """
 
     train_dataset: IndexedDataset
@@ -114,11 +131,14 @@ class ImbalancedDataModule(pl.LightningDataModule):
         seed: int = 0,
         subset_seed: int | None = None,
         check_images: ImageCheck = "decode",
+        on_bad_image: BadImages = "refuse",
+        exif_rotation: bool = False,
     ) -> None:
         super().__init__()
         check_subset(imbalance_factor, imbalance, imbalance_samples, imbalance_file)
         check("dataset", download=download, num_classes=num_classes, class_order=class_order, subset_rule=subset_rule)
         check(imbalance_samples=imbalance_samples, check_images=check_images, seed=seed, subset_seed=subset_seed)
+        check(on_bad_image=on_bad_image, exif_rotation=exif_rotation)
         check(batch_size=batch_size, eval_batch_size=eval_batch_size)
         check(num_workers=num_workers, prefetch_factor=prefetch_factor)
         check(validation_per_class=validation_per_class, validation_fraction=validation_fraction)
@@ -126,6 +146,11 @@ class ImbalancedDataModule(pl.LightningDataModule):
             raise ValueError(
                 "Expected one of `validation_per_class` and `validation_fraction` to be 0, but got "
                 f"{validation_per_class} and {validation_fraction}. Set one of them."
+            )
+        if on_bad_image == "skip" and check_images != "decode":
+            raise ValueError(
+                "Expected check_images=decode with on_bad_image=skip, as broken images are found by decoding them, but "
+                f"got check_images={check_images}. Leave one of them out."
             )
         self.source, self.name, self.root, self.download = source, name, Path(root), download
         self.expected_classes = num_classes
@@ -141,7 +166,8 @@ class ImbalancedDataModule(pl.LightningDataModule):
         workers = {"persistent_workers": persistent_workers, "prefetch_factor": prefetch_factor} if num_workers else {}
         self.loader_options: dict[str, Any] = {"num_workers": num_workers, "pin_memory": pin_memory, **workers}
         self.seed, self.subset_seed = seed, seed if subset_seed is None else subset_seed
-        self.check_images = check_images
+        self.check_images, self.on_bad_image, self.exif_rotation = check_images, on_bad_image, exif_rotation
+        self.skipped_images: dict[str, int] = {}
         self._resumed_epoch = 0
         self._ready = False
 
@@ -156,6 +182,8 @@ class ImbalancedDataModule(pl.LightningDataModule):
         """
         if not self._ready:
             self._build()
+        if self.on_bad_image == "skip":
+            self._check_ranks_agree()
         if self.trainer is not None and not self.has_validation:
             self.trainer.limit_val_batches = 0  # Lightning warns of an empty loader, and asks for one every epoch
 
@@ -167,23 +195,46 @@ class ImbalancedDataModule(pl.LightningDataModule):
                 f"Expected `num_classes` to be {self.num_classes}, as in the data, but got {self.expected_classes}. "
                 "Correct dataset.num_classes."
             )
-        test, official = self._load("test"), self.source.load("val", self.root, self.subset_seed)
+        test, official = self._load("test"), self._load_if_there("val")
         check_splits({"train": train, "val": official, "test": test}, files=self.check_images != "none")
         rows, held_out = self._choose_rows(train)
         augmentation_seed = derive_seed(self.seed, 1)
         self.train_dataset = IndexedDataset(train, rows, self.model_input, self.augmentation, augmentation_seed)
         self.eval_train_dataset = IndexedDataset(train, rows, self.model_input)
-        self.class_counts = torch.bincount(self.train_dataset.labels, minlength=self.num_classes)
-        self.train_size, self.index_hash = len(rows), index_hash(rows)
         self.val_dataset = None if official is None else self._whole(official)
         if len(held_out):
             self.val_dataset = IndexedDataset(train, held_out, self.model_input)
         self.test_dataset = self._whole(test)
-        # The first rank answers for all; it has done so before Lightning starts the others.
-        if self.check_images == "decode" and getattr(rank_zero_only, "rank", 0) == 0:
-            used = used_files(self.train_dataset, self.val_dataset, self.test_dataset)
-            check_decodable(used, memory_of(str(self.name), self.root))
+        if self.check_images == "decode":
+            self._look_into_files()
+        self.class_counts = torch.bincount(self.train_dataset.labels, minlength=self.num_classes)
+        self.train_size, self.index_hash = len(self.train_dataset), index_hash(self.train_dataset.rows)
+        untested = what_is_untested(self.test_dataset.labels, self.class_names)
+        say_once(passed_over_of([train, official, test]), untested)
         self._ready = True
+
+    def _look_into_files(self) -> None:
+        """Decode every image file in use, and refuse the broken ones or leave them out."""
+        parts = {"training": self.train_dataset, "validation": self.val_dataset, "test": self.test_dataset}
+        used, memory = used_files(*parts.values()), memory_of(str(self.name), self.root)
+        if self.on_bad_image == "refuse":
+            # The first rank answers for all; it has done so before Lightning starts the others.
+            if is_first_rank():
+                check_decodable(used, memory)
+            return
+        broken = broken_images(used, memory)  # each rank has to know which images are left out
+        say_once(skipped_line(broken, len(set(used))))
+        self.skipped_images = {part: data.leave_out(broken, part) for part, data in parts.items() if data is not None}
+        self.eval_train_dataset.leave_out(broken, "training")
+
+    def _check_ranks_agree(self) -> None:
+        """Raise DataError where ranks could not read different files: they would train on different images."""
+        found = from_all_ranks((self.index_hash, self.skipped_images))
+        if any(other != found[0] for other in found):
+            raise DataError(
+                "Expected all ranks to read the same images, but they had to skip "
+                f"{[skipped for _, skipped in found]}. Look whether every machine sees the whole dataset."
+            )
 
     @property
     def has_validation(self) -> bool:
@@ -242,10 +293,16 @@ class ImbalancedDataModule(pl.LightningDataModule):
         return int(progress.processed)
 
     def _load(self, split: str) -> ImageSet:
-        images = self.source.load(split, self.root, self.subset_seed)
+        images = self._load_if_there(split)
         if images is None:
             raise DataError(f"Expected the source to have a {split!r} split, but got none. Give it one.")
         return images
+
+    def _load_if_there(self, split: str) -> ImageSet | None:
+        images = self.source.load(split, self.root, self.subset_seed)
+        if images is None or not self.exif_rotation:
+            return images
+        return replace(images, images=upright(images.images))
 
     def _choose_rows(self, train: ImageSet) -> tuple[Tensor, Tensor]:
         rows = training_subset(

@@ -1,8 +1,9 @@
-"""Image files without torch: found below a folder, decoded to RGB, and a reason in words where that fails."""
+"""Image files without torch: decoded to RGB, what decoding shows, and a reason in words where it fails."""
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -11,32 +12,43 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
+# A tag that cannot be read says nothing; the image is whole.
+warnings.filterwarnings("ignore", r"(Possibly c|C)orrupt EXIF data", UserWarning)
 # Colour modes that Pillow turns into RGB whatever the pixels are; the others are tried.
 _CONVERTIBLE = ("RGB", "L", "RGBA", "LA", "P", "1", "CMYK")
+# The EXIF tag that says how a camera was held, and what Pillow calls the way back.
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
+    8: "ROTATE_90",
+}  # fmt: skip
 
 
-def find_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """Return the image files below a folder, sorted, without hidden ones: `._1.jpg` of macOS is no image."""
-    found: list[Path] = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not is_hidden(name)]
-        found += [Path(parent, name) for name in names if name.lower().endswith(SUFFIXES) and not is_hidden(name)]
-    return sorted(found)
+class Look(NamedTuple):
+    """What decoding a file shows.
+
+    Attributes:
+        path: of the file.
+        mode: Pillow's name of the colour mode, empty where it cannot be decoded.
+        problem: why it cannot be decoded, in a few words; empty where it can.
+        turned: whether an EXIF tag asks for a rotation or a reflection.
+        animated: whether there are further pictures in the file.
+        dark: whether its pixels of 16 bits use 12 at most, so that their upper byte is nearly black.
+    """
+
+    path: str
+    mode: str
+    problem: str = ""
+    turned: bool = False
+    animated: bool = False
+    dark: bool = False
 
 
-def is_hidden(name: str) -> bool:
-    """Return whether a file or folder is not for the user's eyes, as `.ipynb_checkpoints`."""
-    return name.startswith(".")
+def read_rgb(path: str | Path, upright: bool = False) -> Any:
+    """Decode an image file to RGB: its first picture; opacity is dropped, 16-bit grey keeps its upper byte.
 
-
-def shown(path: Path, folder: str | os.PathLike[str]) -> str:
-    """Return a path relative to its folder, with forward slashes; bytes that are no UTF-8 are escaped."""
-    return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
-
-
-def read_rgb(path: str | Path) -> Any:
-    """Decode an image file to RGB; opacity is dropped, 16-bit grey keeps its upper byte.
+    Args:
+        upright: turn it as its EXIF tag asks for, as cameras write that were held upright.
 
     Raises:
         ValueError: the pixels are 32-bit numbers, which say nothing of where black and white lie.
@@ -44,42 +56,60 @@ def read_rgb(path: str | Path) -> Any:
     from PIL import Image
 
     with Image.open(path) as image:
-        # Pillow would clip at 255 instead of scaling; its version 10 has 16-bit PNG files in the mode of 32 bits.
-        if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-            return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-        if image.mode in ("I", "F"):
-            raise ValueError(f"32-bit pixels (mode {image.mode}) have no fixed range: save it with 8 or 16 bits")
-        if image.mode == "P" and "transparency" in image.info:  # Pillow warns of a direct way
-            return image.convert("RGBA").convert("RGB")
-        return image.convert("RGB")
+        rgb = _rgb(image)
+        turn = _TURNS.get(_orientation(image)) if upright else None
+        return rgb if turn is None else rgb.transpose(Image.Transpose[turn])
 
 
-def decoded(paths: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    """Decode image files in threads, a few at a time.
-
-    Yields:
-        Path, Pillow's name of the colour mode, and why it cannot be decoded (empty where it can).
-    """
+def decoded(paths: Sequence[str]) -> Iterator[Look]:
+    """Decode image files in threads, a few at a time, and yield what each shows, in order."""
     waiting = iter(paths)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while chunk := list(islice(waiting, 1024)):
             yield from pool.map(_decode, chunk)
 
 
-def _decode(path: str) -> tuple[str, str, str]:
+def _rgb(image: Any) -> Any:
+    from PIL import Image
+
+    # Pillow would clip at 255 instead of scaling.
+    if _is_of_16_bits(image):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError(f"32-bit pixels (mode {image.mode}) have no fixed range: save it with 8 or 16 bits")
+    if image.mode == "P" and "transparency" in image.info:  # Pillow warns of a direct way
+        return image.convert("RGBA").convert("RGB")
+    return image.convert("RGB")
+
+
+def _is_of_16_bits(image: Any) -> bool:
+    # Portable greymaps, and PNG files in version 10 of Pillow, come in the mode of 32 bits.
+    return bool(image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")))
+
+
+def _decode(path: str) -> Look:
     from PIL import Image
 
     try:
         with Image.open(path) as image:
             if image.format == "JPEG":  # all bytes are read, but the pixels are worked out at an eighth of the size
                 image.draft(None, (image.width // 8, image.height // 8))
+            animated = image.format != "MPO" and bool(getattr(image, "is_animated", False))
             image.load()
-            mode = image.mode
+            mode, turned = image.mode, _orientation(image) in _TURNS
+            dark = _is_of_16_bits(image) and 0 < int(np.asarray(image).max()) < 2**12
         if mode not in _CONVERTIBLE:
             read_rgb(path)
-        return path, mode, ""
+        return Look(path, mode, "", turned, animated, dark)
     except Exception as error:  # Pillow raises whatever the bytes of a broken file lead to
-        return path, "", reason(error)
+        return Look(path, "", reason(error))
+
+
+def _orientation(image: Any) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # a damaged tag says nothing of how to turn the image, which is whole
+        return 1
 
 
 def reason(error: BaseException) -> str:
@@ -107,15 +137,15 @@ class Decoded(NamedTuple):
 class DecodedImages:
     """The files of a list as model inputs, for a torch DataLoader with or without workers."""
 
-    def __init__(self, paths: Sequence[Path], model_input: Callable[[Any], Any]) -> None:
-        self.paths, self.model_input = [os.fspath(path) for path in paths], model_input
+    def __init__(self, paths: Sequence[Path], model_input: Callable[[Any], Any], upright: bool = False) -> None:
+        self.paths, self.model_input, self.upright = [os.fspath(path) for path in paths], model_input, upright
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, position: int) -> Decoded:
         try:
-            image = read_rgb(self.paths[position])
+            image = read_rgb(self.paths[position], self.upright)
         except Exception as error:  # Pillow raises whatever the bytes of a broken file lead to
             return Decoded(position, None, reason(error))
         return Decoded(position, self.model_input(image))

@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from semscale_pl.data.decoding import SUFFIXES, find_images, is_hidden, read_rgb, reason
+from semscale_pl.data.decoding import read_rgb, reason
+from semscale_pl.data.finding import (
+    USUAL_SUFFIXES,
+    composed,
+    describe,
+    entries_of,
+    find_images,
+    image_suffixes,
+    is_folder,
+    look_through,
+)
 from semscale_pl.data.longtail import stratified_split
 from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
 from semscale_pl.options import check
 
+# Stands for the name of a class where files lie beside the class folders.
+BESIDE = "beside the class folders"
+# Name of a class to its folders: two that differ in the form of their accents alone are one class.
+Classes = dict[str, list[Path]]
+FORMATS = f"Formats: {', '.join(suffix.lstrip('.') for suffix in USUAL_SUFFIXES)} and what else Pillow reads."
+
 
 class ImageFiles(Sequence[Any]):
-    """The images of some files, decoded to RGB at each access."""
+    """The images of some files, decoded to RGB at each access.
 
-    def __init__(self, paths: Iterable[Path]) -> None:
-        self.paths = [str(path) for path in paths]
+    Args:
+        upright: whether they are turned as their EXIF tag asks for.
+    """
+
+    def __init__(self, paths: Iterable[Path | str], upright: bool = False) -> None:
+        self.paths, self.upright = [str(path) for path in paths], upright
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -26,7 +47,7 @@ class ImageFiles(Sequence[Any]):
     def __getitem__(self, index: Any) -> Any:
         path = self.paths[index]
         try:
-            return read_rgb(path)
+            return read_rgb(path, self.upright)
         except FileNotFoundError as error:
             raise DatasetNotFound(f"Image {path} was not found. Complete the dataset.") from error
         except Exception as error:  # Pillow raises whatever the bytes of a broken file lead to
@@ -34,6 +55,10 @@ class ImageFiles(Sequence[Any]):
                 f"Expected {path} to be an image, but it cannot be read: {reason(error)}. Replace it; "
                 "`semscale data verify` finds all such files."
             ) from error
+
+    def turned_upright(self) -> ImageFiles:
+        """Return the same images, turned as their EXIF tags ask for."""
+        return ImageFiles(self.paths, upright=True)
 
 
 class Folder:
@@ -79,20 +104,23 @@ class Folder:
             if not (official and path.is_dir()):
                 return None
         self.prepare(root, False)
-        names = _classes(self._path(root, "train"))
-        self._check_same_classes(names, path)
-        files = _labelled(path, names)
+        folders = _classes(path)
+        names = sorted(_classes(self._path(root, "train")))
+        self._check_same_classes(names, sorted(folders), path)
+        files, passed_over = _labelled(path, folders, names)
         if not files:
-            formats = ", ".join(suffix.lstrip(".") for suffix in SUFFIXES)
-            raise DataError(f"Expected images in the class folders of {path}, but found none. Formats: {formats}.")
+            said = describe(passed_over)
+            raise DataError(
+                f"Expected images in the class folders of {path}, but found none{said and f'; {said}'}. {FORMATS}"
+            )
         labels = torch.tensor([label for _, label in files], dtype=torch.int64)
         rows = torch.arange(len(files))
         if self.train_fraction is not None:
             rows = stratified_split(labels, self.train_fraction, seed)[0 if split == "train" else 1]
-        return ImageSet(ImageFiles(files[row][0] for row in rows.tolist()), labels[rows], names)
+        return ImageSet(ImageFiles(files[row][0] for row in rows.tolist()), labels[rows], names, passed_over)
 
     def _remedy(self, folder: Path) -> str:
-        if self.train_fraction is None and any(find_images(folder / name) for name in _classes(folder)):
+        if self.train_fraction is None and any(map(find_images, chain(*_classes(folder).values()))):
             return (
                 f"{folder.resolve()} has folders of images itself: dataset.source.train_fraction=0.8 splits each of "
                 "them in a training and a test part."
@@ -104,8 +132,7 @@ class Folder:
     def _path(self, root: Path, split: str) -> Path:
         return root / self.folder / ("" if self.train_fraction is not None else str(self.splits.get(split)))
 
-    def _check_same_classes(self, names: list[str], path: Path) -> None:
-        found = _classes(path)
+    def _check_same_classes(self, names: list[str], found: list[str], path: Path) -> None:
         for more, less, where in ((names, found, path), (found, names, f"the training folder beside {path}")):
             lacking = sorted(set(more) - set(less))
             if lacking:
@@ -127,24 +154,58 @@ def class_folders(folder: str | Path) -> ImageSet:
     root = Path(folder)
     if (root / "train").is_dir() and ((root / "test").is_dir() or (root / "val").is_dir()):
         root = root / "train"
-    names = _classes(root)
+    folders = _classes(root)
+    names = sorted(folders)
     if not names:
         raise DataError(f"Expected one folder of images for each class in {root}, but it has no folders.")
-    files = _labelled(root, names)
+    files, passed_over = _labelled(root, folders, names)
     filled = {label for _, label in files}
     empty = [name for label, name in enumerate(names) if label not in filled]
     if empty:
+        said = describe({name: passed_over.get(name, ()) for name in empty})
         raise DataError(
-            f"Expected images in every class folder of {root}, but {empty[0]!r} has none ({len(empty)} such). "
-            "Add some, or remove the folder."
+            f"Expected images in every class folder of {root}, but {empty[0]!r} has none ({len(empty)} such)"
+            f"{said and f'; {said}'}. Add some, or remove the folder. {FORMATS}"
         )
-    return ImageSet(ImageFiles(file for file, _ in files), torch.tensor([label for _, label in files]), names)
+    labels = torch.tensor([label for _, label in files])
+    return ImageSet(ImageFiles(file for file, _ in files), labels, names, passed_over)
 
 
-def _classes(path: Path) -> list[str]:
-    entries = path.iterdir() if path.is_dir() else ()
-    return sorted(entry.name for entry in entries if entry.is_dir() and not is_hidden(entry.name))
+def upright(images: Any) -> Any:
+    """Return a sequence of image files that are turned as their EXIF tags ask for.
+
+    Raises:
+        DataError: the images are no files, so that there is no tag to read.
+    """
+    turned = getattr(images, "turned_upright", None)
+    if turned is None:
+        raise DataError(
+            "Expected image files with exif_rotation=true, but these images come decoded, without a tag. Leave "
+            "dataset.exif_rotation at false."
+        )
+    return turned()
 
 
-def _labelled(path: Path, names: list[str]) -> list[tuple[Path, int]]:
-    return [(file, label) for label, name in enumerate(names) for file in find_images(path / name)]
+def _classes(path: Path) -> Classes:
+    found: Classes = {}
+    for entry in entries_of(path) if path.is_dir() else ():
+        if is_folder(entry):
+            found.setdefault(composed(entry.name), []).append(path / entry.name)
+    return found
+
+
+def _labelled(path: Path, folders: Classes, names: list[str]) -> tuple[list[tuple[Path, int]], dict[str, list[Path]]]:
+    """Return the images with their labels, and what is none, by class; of files beside the classes only images."""
+    files: list[tuple[Path, int]] = []
+    passed_over: dict[str, list[Path]] = {}
+    for label, name in enumerate(names):
+        for folder in folders.get(name, ()):
+            found = look_through(folder)
+            files += [(file, label) for file in found.images]
+            passed_over[name] = passed_over.get(name, []) + found.passed_over
+    astray = [entry for entry in entries_of(path) if not is_folder(entry)]
+    suffixes = image_suffixes()
+    passed_over[BESIDE] = [
+        path / entry.name for entry in astray if entry.is_symlink() or entry.name.lower().endswith(suffixes)
+    ]
+    return files, {name: paths for name, paths in passed_over.items() if paths}

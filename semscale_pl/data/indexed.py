@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -40,11 +40,37 @@ class IndexedDataset(Dataset[Sample]):
         seed: int = 0,
     ) -> None:
         self.images, self.rows, self.labels = source.images, rows, source.labels[rows]
+        self.class_names = source.class_names
         self.model_input, self.augmentation, self.seed = model_input, augmentation, seed
         # Tensors of a small float dataset are normalised once instead of in every batch.
         self._ready = None
         if isinstance(self.images, Tensor) and self.images.is_floating_point() and augmentation is None:
             self._ready = model_input(self.images[rows])
+
+    def leave_out(self, broken: Collection[str], part: str) -> int:
+        """Take image files out, number the others anew, and return how many are gone.
+
+        Args:
+            broken: their paths.
+            part: what this is, for the message.
+
+        Raises:
+            DataError: a class of the training part, or a whole part, has no image left.
+        """
+        paths = getattr(self.images, "paths", None)
+        if not broken or paths is None:
+            return 0
+        kept = torch.tensor([paths[row] not in broken for row in self.rows.tolist()], dtype=torch.bool)
+        left = self.labels[kept]
+        gone = self.labels.unique()[~torch.isin(self.labels.unique(), left)].tolist()
+        if gone and (part == "training" or len(left) == 0):
+            names = ", ".join(self.class_names[label] for label in gone[:3])
+            raise DataError(
+                f"Expected every class to keep a readable image in the {part} part, but none of {len(gone)} "
+                f"can be decoded ({names}{', ...' if len(gone) > 3 else ''}). Replace them, or remove the classes."
+            )
+        self.rows, self.labels = self.rows[kept], left
+        return int((~kept).sum())
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -5,29 +5,32 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import unicodedata
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from semscale_pl.data.decoding import SUFFIXES
 from semscale_pl.data.files import ImageFiles
+from semscale_pl.data.finding import USUAL_SUFFIXES, composed
 from semscale_pl.data.longtail import stratified_split
 from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
+from semscale_pl.labels import are_numbers, sorted_names
 
 Entries = list[tuple[str, str]]
 DELIMITERS = (",", ";", "\t")
-# No data set has more; a label above it is a slip, and that many class names would fill the memory.
-MOST_CLASSES = 1_000_000
 
 
 class Lists:
     """Images named by list files.
 
-    A `.txt` line is `path label`; a `.json` file is `{"annotations": [{"fpath": ..., "category_id": ...}, ...]}` or the
-    organisers' form with `images`; a `.csv` file has a header and the two columns named below.
+    The classes are the labels that occur in any of the lists: in the order of numbers where all are numbers (as `str`
+    writes them: `001` is a word), of words otherwise. A `.txt` line is `path label`, `#` begins a comment; a `.json`
+    file is `{"annotations": [{"fpath": ..., "category_id": ...}, ...]}` or the organisers' form with `images`; a `.csv`
+    file has a header and the two columns named below.
 
     Args:
         folder: of the images, below the root or absolute.
@@ -36,7 +39,8 @@ class Lists:
         train_fraction: share of each class for training, with "all".
         image_column: of a CSV list.
         label_column: of a CSV list.
-        class_names: names in the order of the classes; None takes the labels found, integers as numbers.
+        class_names: names in the order of the classes, which the lists may number, from 0, from 1 or with gaps; None
+            takes the labels that occur.
         class_names_file: text file with a class per line (`wordnet-id name` or `name`), in the order of the classes.
         address: where to get the data, for the message when it is missing; None for the user's own.
     """
@@ -63,7 +67,7 @@ class Lists:
                 "Give each split its list file."
             )
         self.columns = (image_column, label_column)
-        self.class_names = None if class_names is None else [str(name) for name in class_names]
+        self.class_names = None if class_names is None else [composed(str(name).strip()) for name in class_names]
         self.class_names_file = class_names_file
 
     def prepare(self, root: Path, download: bool) -> None:
@@ -86,14 +90,14 @@ class Lists:
         self.prepare(root, False)
         # Labels found anywhere count, so that all splits agree on the classes.
         found = {part: self._entries(part, root) for part in self.lists}
-        names = self._names(root, {label for entries in found.values() for _, label in entries})
+        numbers, names = self._numbering(root, {label for entries in found.values() for _, label in entries})
         entries = found["all" if pooled else split]
-        labels = _encode(entries, names, ", ".join(self.lists["all" if pooled else split]))
+        labels = _encode(entries, numbers, len(names), ", ".join(self.lists["all" if pooled else split]))
         rows = torch.arange(len(entries))
         if pooled:
             rows = stratified_split(labels, self.train_fraction, seed)[0 if split == "train" else 1]
-        files = ImageFiles(root / self.folder / entries[row][0] for row in rows.tolist())
-        return ImageSet(files, labels[rows], _shown(self._file_names(root)) if self.class_names_file else names)
+        files = ImageFiles(_as_spelled(root / self.folder, entries[row][0]) for row in rows.tolist())
+        return ImageSet(files, labels[rows], names)
 
     def _entries(self, split: str, root: Path) -> Entries:
         names = self.lists[split]
@@ -102,33 +106,46 @@ class Lists:
             check_named_once(entries, ", ".join(names))
         return entries
 
-    def _names(self, root: Path, found: set[str]) -> list[str]:
+    def _numbering(self, root: Path, found: set[str]) -> tuple[dict[str, int], list[str]]:
+        """Return the class of each label, and the names of all classes."""
         if self.class_names is not None:
-            return self.class_names
+            return numbered(found, self.class_names), self.class_names
         if self.class_names_file:
-            return [str(number) for number in range(len(self._file_names(root)))]
-        numbers = {label for label in found if label.isascii() and label.isdigit()}
-        if numbers and numbers != found:
-            where = ", ".join(name for part in self.lists.values() for name in part)
-            raise DataError(
-                f"Expected labels to be all numbers or all names, but got {min(numbers)!r} and "
-                f"{min(found - numbers)!r} in {where}. Correct the lists."
-            )
-        if not numbers:
-            return sorted(found)
-        largest = max(map(int, found))
-        if largest >= MOST_CLASSES:
-            raise DataError(
-                f"Expected class numbers from 0 on, one after the other, but got {largest}. Correct the list."
-            )
-        return [str(number) for number in range(largest + 1)]
+            lines = self._file_names(root)
+            names = _shown(lines)
+            # A list may also name a class by the whole line or by its first word, the wordnet-id.
+            keys = {key: row for row, line in enumerate(lines) for key in (line, line.split(" ", 1)[0], names[row])}
+            return keys if found <= set(keys) else numbered(found, names), names
+        ordered = sorted_names(found)
+        return {label: row for row, label in enumerate(ordered)}, ordered
 
     def _file_names(self, root: Path) -> list[str]:
         file = root / str(self.class_names_file)
-        names = [line.strip() for line in read_text(file).rstrip().splitlines()]
+        names = [composed(line.strip()) for line in read_text(file).rstrip().split("\n")]
         if not all(names):
             raise DataError(f"Expected a class name in each line of {file}, but line {names.index('') + 1} is empty.")
         return names
+
+
+def numbered(found: Collection[str], names: Sequence[str]) -> dict[str, int]:
+    """Return the class of each label, where the names of the classes are given in their order.
+
+    Labels that are no names are numbers of the classes: from 0 on, or from 1 on, or as many as there are names.
+
+    Example:
+        >>> numbered({"3", "10"}, ["cat", "dog"]), numbered({"0", "1"}, ["cat", "dog"])
+        ({'3': 0, '10': 1}, {'0': 0, '1': 1})
+    """
+    by_name = {name: row for row, name in enumerate(names)}
+    if not are_numbers(found) or not set(found).isdisjoint(by_name):
+        return by_name
+    ordered = sorted(map(int, found))
+    if ordered[-1] < len(names):
+        return {str(row): row for row in range(len(names))}
+    if len(ordered) == len(names):
+        return {str(number): row for row, number in enumerate(ordered)}
+    first = int(ordered[-1] == len(names) and ordered[0] > 0)
+    return {str(row + first): row for row in range(len(names))}
 
 
 def read_list(path: Path, image_column: str = "filename", label_column: str = "label") -> Entries:
@@ -142,7 +159,8 @@ def read_list(path: Path, image_column: str = "filename", label_column: str = "l
         raise DataError(f"Expected a list to end in .txt, .json or .csv, but got {path}. Convert it.")
     text = read_text(path)
     if form == ".txt":
-        entries = [_split_line(path, number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        lines = ((number, line.strip()) for number, line in enumerate(text.split("\n"), 1))
+        entries = [_split_line(path, number, line) for number, line in lines if line and not _is_comment(line)]
     elif form == ".json":
         entries = _from_json(path, text)
     else:
@@ -167,37 +185,66 @@ def read_text(path: Path) -> str:
 
 def check_named_once(entries: Entries, where: str) -> None:
     """Raise DataError for an image that is named twice: the counts of the classes would be wrong, and what follows."""
-    labels: dict[str, str] = {}
+    labels: dict[str, tuple[str, str]] = {}
     for name, label in entries:
-        if name in labels:
-            differing = "" if labels[name] == label else f", once as {labels[name]!r} and once as {label!r}"
+        place = _place(name)
+        if place in labels:
+            first, before = labels[place]
+            twice = f"{name!r} is named twice" if first == name else f"{first!r} and {name!r} are one file, named twice"
+            differing = "" if before == label else f", once as {before!r} and once as {label!r}"
             raise DataError(
-                f"Expected every image once, but {name!r} is named twice in {where}{differing}. Remove one of the "
-                "lines; a sampler shows images of rare classes more often."
+                f"Expected every image once, but {twice} in {where}{differing}. Remove one of the lines; a sampler "
+                "shows images of rare classes more often."
             )
-        labels[name] = label
+        labels[place] = (name, label)
 
 
 def _split_line(path: Path, number: int, line: str) -> tuple[str, str]:
-    name, *rest = line.strip().rsplit(None, 1)
-    if not rest or rest[0].lower().endswith(SUFFIXES):
+    name, _, label = line.rpartition("\t") if "\t" in line else _last_word(line)
+    name, label = _unquoted(name), _unquoted(label)
+    if not name or not label or label.lower().endswith(USUAL_SUFFIXES):
         raise DataError(f"Expected `path label` in line {number} of {path}, but got {line!r}. Correct the list.")
-    _check_label(path, f"line {number}", rest[0])
-    return name, rest[0]
+    _check_label(path, f"line {number}", label)
+    return name, composed(label)
+
+
+def _last_word(line: str) -> tuple[str, str, str]:
+    name, *rest = line.rsplit(None, 1)
+    return name, " ", rest[0] if rest else ""
+
+
+def _unquoted(text: str) -> str:
+    text = text.strip()
+    return text[1:-1] if len(text) > 2 and text[0] == text[-1] == '"' else text
+
+
+def _is_comment(line: str) -> bool:
+    """Tell a comment from an image whose name begins with the same sign."""
+    return line.startswith("#") and not line.rsplit(None, 1)[0].lower().endswith(USUAL_SUFFIXES)
 
 
 def _check_label(path: Path, where: str, label: str) -> None:
-    """Refuse numbers that are no class numbers; a name may be anything."""
-    if label.isascii() and label.isdigit():
-        return
-    try:
-        float(label)
-    except ValueError:
-        return
-    raise DataError(
-        f"Expected the label in {where} of {path} to be an integer of at least 0 or a name, but got {label!r}. "
-        "Correct the list."
-    )
+    """Refuse what stands for a missing label; a name may be anything."""
+    if label.lower() == "nan" or (are_numbers([label]) and int(label) < 0):
+        raise DataError(
+            f"Expected the label in {where} of {path} to be an integer of at least 0 or a name, but got {label!r}. "
+            "Leave images without a label out of the list."
+        )
+
+
+def _place(name: str) -> str:
+    """Return one spelling of the names of a file: `./a.png`, `x/../a.png`, with backslashes, with accents apart."""
+    return composed(os.path.normpath(name.replace("\\", "/")))
+
+
+def _as_spelled(folder: Path, name: str) -> Path:
+    """Return the path of a listed file as it is spelled on the disk, or as listed where there is none."""
+    path = folder / name
+    if not (name.isascii() and "\\" not in name and ".." not in name) and not path.exists():
+        plain = os.path.normpath(name.replace("\\", "/"))
+        spellings = (plain, composed(plain), unicodedata.normalize("NFD", plain))
+        return next((folder / other for other in spellings if (folder / other).exists()), path)
+    return path
 
 
 def _from_json(path: Path, text: str) -> Entries:
@@ -229,13 +276,22 @@ def _annotation(path: Path, number: int, entry: Any, files: dict[Hashable, Any])
             f"Expected `fpath` (or the `image_id` of an image) and `category_id` in annotation {number} of {path}, "
             f"but got {entry!r}. Correct the list."
         )
-    label = str(entry["category_id"])
+    value = entry["category_id"]
+    if isinstance(value, float) and value != int(value):
+        raise DataError(
+            f"Expected `category_id` in annotation {number} of {path} to be an integer or a name, but got {value!r}. "
+            "Correct the list."
+        )
+    label = str(int(value) if isinstance(value, float) else value).strip()
     _check_label(path, f"annotation {number}", label)
-    return str(name), label
+    return str(name), composed(label)
 
 
 def _from_csv(path: Path, text: str, image_column: str, label_column: str) -> Entries:
-    lines = text.splitlines()
+    lines = text.split("\n")
+    while lines and (not lines[0].strip() or lines[0].startswith("#")):  # remarks above the header
+        del lines[0]
+    text = "\n".join(lines)
     delimiter = _delimiter(lines[0] if lines else "", image_column, label_column)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     try:
@@ -246,6 +302,9 @@ def _from_csv(path: Path, text: str, image_column: str, label_column: str) -> En
                 f"Expected columns {sorted(missing)} in {path}, but got {reader.fieldnames}. Name others: "
                 "dataset.source.image_column and dataset.source.label_column."
             )
+        for column in (image_column, label_column):
+            if reader.fieldnames.count(column) > 1:
+                raise DataError(f"Expected one column {column!r} in {path}, but got several. Rename the others.")
         return [_csv_row(path, reader.line_num, row[image_column], row[label_column]) for row in reader]
     except csv.Error as error:
         raise DataError(
@@ -268,18 +327,17 @@ def _csv_row(path: Path, number: int, name: str | None, label: str | None) -> tu
     if not name or not label:
         raise DataError(f"Expected a file and a label in line {number} of {path}, but got {(name, label)!r}. Add them.")
     _check_label(path, f"line {number}", label)
-    return name, label
+    return name, composed(label)
 
 
-def _encode(entries: Entries, names: list[str], where: str) -> torch.Tensor:
-    number = {name: position for position, name in enumerate(names)}
-    unknown = [(path, label) for path, label in entries if label not in number]
+def _encode(entries: Entries, numbers: Mapping[str, int], num_classes: int, where: str) -> torch.Tensor:
+    unknown = [(path, label) for path, label in entries if label not in numbers]
     if unknown:
         raise DataError(
-            f"Expected labels to be among {len(names)} classes, but got {unknown[0][1]!r} for {unknown[0][0]} in "
+            f"Expected labels to be among {num_classes} classes, but got {unknown[0][1]!r} for {unknown[0][0]} in "
             f"{where} ({len(unknown)} such images). Correct the list, or name every class."
         )
-    return torch.tensor([number[label] for _, label in entries], dtype=torch.int64)
+    return torch.tensor([numbers[label] for _, label in entries], dtype=torch.int64)
 
 
 def _shown(lines: list[str]) -> list[str]:

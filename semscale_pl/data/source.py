@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-
-class DatasetNotFound(FileNotFoundError):  # noqa: N818
-    """A dataset is not where it was looked for; the message says what to download and where to put it."""
-
-
-class DataError(ValueError):
-    """A dataset is there but wrong; the message says what is wrong, where, and what to do."""
+from semscale_pl.data.errors import DataError as DataError
+from semscale_pl.data.errors import DatasetNotFound as DatasetNotFound
 
 
 @dataclass(frozen=True)
@@ -29,11 +24,13 @@ class ImageSet:
             the i-th image as a PIL image or such a tensor.
         labels: (N,) class of each image, in 0..C-1.
         class_names: C names.
+        passed_over: files of the folders of a class, or beside these, that are no images; by class.
     """
 
     images: Tensor | Sequence[Any]
     labels: Tensor
     class_names: list[str]
+    passed_over: Mapping[str, Sequence[Path]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check images, labels and names, and that they belong together."""

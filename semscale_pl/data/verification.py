@@ -12,9 +12,20 @@ from typing import Any, NamedTuple
 
 import torch
 
-from semscale_pl.data.checking import check_classes, check_disjoint, check_several_classes, missing_files, paths_of
+from semscale_pl.data.checking import (
+    check_classes,
+    check_disjoint,
+    check_several_classes,
+    dark_line,
+    missing_files,
+    passed_over_of,
+    paths_of,
+    places,
+    what_is_untested,
+)
 from semscale_pl.data.datamodule import ImbalancedDataModule
 from semscale_pl.data.decoding import decoded
+from semscale_pl.data.finding import printable
 from semscale_pl.data.lists import Lists, read_list
 from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
 from semscale_pl.data.vision import Vision
@@ -102,10 +113,17 @@ class Finding(NamedTuple):
 
 @dataclass
 class Report:
-    """What `verify` found: problems in one line each, (path, reason) of images that are absent or cannot be decoded."""
+    """What `verify` found.
+
+    Attributes:
+        problems: a line each.
+        remarks: what is worth a line, but no fault.
+        bad_images: (path, reason) of images that are absent or cannot be decoded.
+    """
 
     findings: list[Finding] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     bad_images: list[tuple[str, str]] = field(default_factory=list)
 
     @property
@@ -145,7 +163,7 @@ def verify(data: ImbalancedDataModule, decode: bool = True, progress: Progress |
     present = {split: images for split, images in sets.items() if images is not None}
     _counts(report, present, expected, data.expected_classes)
     _relations(report, present)
-    _images(report, present, decode, progress or (lambda items, _: items))
+    _images(report, present, decode, data.exif_rotation, progress or (lambda items, _: items))
     return report
 
 
@@ -231,9 +249,24 @@ def _relations(report: Report, sets: dict[str, ImageSet]) -> None:
             check()
         except DataError as error:
             report.problems.append(str(error))
+    report.remarks += filter(None, [passed_over_of(sets.values()), _named_twice(sets)])
+    if "test" in sets:
+        report.remarks += filter(None, [what_is_untested(sets["test"].labels, train.class_names)])
 
 
-def _images(report: Report, sets: dict[str, ImageSet], decode: bool, progress: Progress) -> None:
+def _named_twice(sets: dict[str, ImageSet]) -> str:
+    """Return the line that says of links that lead to images of the same split; empty where there are none."""
+    twice = [
+        place for images in sets.values() for place, times in Counter(places(paths_of(images))).items() if times > 1
+    ]
+    return (
+        f"{len(twice):,} images are there more than once, by links; the first is {printable(min(twice))}"
+        if twice
+        else ""
+    )
+
+
+def _images(report: Report, sets: dict[str, ImageSet], decode: bool, upright: bool, progress: Progress) -> None:
     paths = sorted({path for images in sets.values() for path in paths_of(images)})
     if not paths:
         return
@@ -243,14 +276,24 @@ def _images(report: Report, sets: dict[str, ImageSet], decode: bool, progress: P
     if not decode:
         return
     present = sorted(set(paths) - set(absent))
-    results = list(progress(decoded(present), len(present)))
-    broken = [(path, problem) for path, _, problem in results if problem]
+    looks = list(progress(decoded(present), len(present)))
+    broken = [(look.path, look.problem) for look in looks if look.problem]
     report.bad_images += broken
     report.note("decodable", f"{len(present):,}", f"{len(present) - len(broken):,}", not broken)
-    modes = Counter(mode for _, mode, _ in results if mode not in ("", "RGB"))
+    modes = Counter(look.mode for look in looks if look.mode not in ("", "RGB"))
     if modes:
         shown = ", ".join(f"{count:,} {mode}" for mode, count in modes.most_common())
         report.note("colours", "RGB", f"{shown}: read as RGB", None)
+    turned, animated = sum(look.turned for look in looks), sum(look.animated for look in looks)
+    if turned:
+        answer = "turned by it" if upright else "left as they are"
+        report.note("EXIF rotation", "", f"{turned:,} images with a tag: {answer}", None)
+    if animated:
+        report.note("several pictures", "", f"{animated:,} images: the first is read", None)
+    dark = [look.path for look in looks if look.dark]
+    if dark:
+        report.note("16-bit images", "", f"{len(dark):,} with 12 bits: nearly black", None)
+        report.remarks.append(dark_line(dark))
 
 
 def _images_or_any(count: int | None) -> str:

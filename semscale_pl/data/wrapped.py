@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semscale_pl.data.files import upright
 from semscale_pl.data.source import DataError, ImageSet, Source
 
 
@@ -74,7 +75,7 @@ class Balanced:
                 "smallest class, nothing would stay. Remove the class."
             )
         rows = balanced_indices(images.labels, len(images.class_names), seed)
-        return ImageSet(_Chosen(images.images, rows), images.labels[rows], images.class_names)
+        return ImageSet(_Chosen(images.images, rows), images.labels[rows], images.class_names, images.passed_over)
 
 
 def balanced_indices(labels: Tensor, num_classes: int, seed: int) -> Tensor:
@@ -158,6 +159,10 @@ class _Chosen(Sequence[Any]):
         self.items, self.rows = items, rows
         if getattr(items, "paths", None) is not None:
             self.paths = [items.paths[row] for row in rows.tolist()]
+
+    def turned_upright(self) -> _Chosen:
+        """Return the same images, turned as their EXIF tags ask for; DataError where they are no files."""
+        return _Chosen(upright(self.items), self.rows)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,6 @@ from semscale_pl.tables.progress import TableProgress
 from semscale_pl.tables.schema import Table
 from semscale_pl.tables.sentences import conditions
 from semscale_pl.tables.workers import run_cells
-from semscale_pl.terminal import console
 
 DATA_ABSENT, FAILED = "data absent", "failed"
 
@@ -88,13 +88,16 @@ def save_table(result: TableResult, folder: Path) -> list[Path]:
 
 def print_table(result: TableResult) -> None:
     """Print the table, its conditions and the cells that failed."""
-    out = console(200)
-    out.print(rendering.terminal(result.summary))
+    from rich.console import Console
+
+    # A pipe has no width; cutting numbers there would be worse than a long line.
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+    console.print(rendering.terminal(result.summary))
     for sentence in conditions(result.summary):
-        out.print(sentence, markup=False)
+        console.print(sentence, markup=False)
     for text in dict.fromkeys(result.absent.values()):
         first, *others = (label for label, its_text in result.absent.items() if its_text == text)
         more = f" and {len(others)} more cell{'s' if len(others) > 1 else ''}" if others else ""
-        out.print(f"DATA ABSENT {first}{more}: {text}", markup=False)
+        console.print(f"DATA ABSENT {first}{more}: {text}", markup=False)
     for label, error in result.failures.items():
-        out.print(f"FAILED {label}: {error}", markup=False)
+        console.print(f"FAILED {label}: {error}", markup=False)

@@ -52,6 +52,6 @@ def for_testing(config: DictConfig, **dataset: Any) -> DictConfig:
     for key, value in dataset.items():
         if value is not None and key in changed.dataset:
             changed.dataset[key] = value
-    if "check_images" in changed.dataset:
+    if "check_images" in changed.dataset and changed.dataset.get("on_bad_image") != "skip":
         changed.dataset.check_images = "exist"  # testing opens every test image anyway, and no other
     return changed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,16 @@ from torch.utils.data import DataLoader
 
 from semscale_pl.config.checks import composed
 from semscale_pl.config.errors import WrongCallError
-from semscale_pl.data.checking import check_decodable, memory_of, used_files
-from semscale_pl.data.files import class_folders
+from semscale_pl.data.checking import (
+    broken_images,
+    check_decodable,
+    memory_of,
+    passed_over_of,
+    say_once,
+    skipped_line,
+    used_files,
+)
+from semscale_pl.data.files import class_folders, upright
 from semscale_pl.data.indexed import IndexedDataset, collate
 from semscale_pl.data.transforms import ModelInput
 from semscale_pl.features.extraction import Extract, load_extracted, store_extracted
@@ -39,6 +47,8 @@ class ImageFeatures:
         extract: images (B, channels, height, width) to features (B, ...).
         what: words for the record.
         num_workers: processes that decode images.
+        exif_rotation: whether image files were turned as their EXIF tag asks for.
+        skipped: how many images could not be decoded and were left out.
     """
 
     dataset: IndexedDataset
@@ -46,6 +56,8 @@ class ImageFeatures:
     extract: Extract
     what: str
     num_workers: int = 0
+    exif_rotation: bool = False
+    skipped: int = 0
 
     def load(self, progress: Callable[[int, int], None] | None = None) -> LoadedFeatures:
         """Return the features of all images in memory; progress is called with the images done, and of how many."""
@@ -66,10 +78,15 @@ class Images:
     Args:
         overrides: of `semscale train`, ``dataset=NAME`` among them unless there is a folder.
         folder: with one sub-folder a class; None for the dataset.
+        on_bad_image: of the folder, "refuse" or "skip" images that cannot be decoded.
+        exif_rotation: whether images of the folder are turned as their EXIF tag asks for; None turns them, but for a
+            trained model does what was done in its training.
     """
 
     overrides: Sequence[str]
     folder: Path | None = None
+    on_bad_image: str = "refuse"
+    exif_rotation: bool | None = None
 
     def pixels(self, side: int) -> ImageFeatures:
         """Return the images with their pixels, resized as for the sample volume.
@@ -96,7 +113,9 @@ class Images:
         backbone: Any = restored.module.backbone
         features: Any = restored.module.classifier.features
         extract: Extract = lambda images: features(backbone(images))  # noqa: E731
-        return self._with(restored.input_settings, lambda _: extract, f"features of {path.name}")
+        return self._with(
+            restored.input_settings, lambda _: extract, f"features of {path.name}", restored.exif_rotation
+        )
 
     def of_published(self, backbone: str) -> ImageFeatures:
         """Return the images with the features of a network with published weights.
@@ -121,14 +140,18 @@ class Images:
         return self._with(settings, network, f"features of {backbone}, published weights")
 
     def _with(
-        self, model_input: dict[str, Any], extract_of: Callable[[IndexedDataset], Extract], what: str
+        self,
+        model_input: dict[str, Any],
+        extract_of: Callable[[IndexedDataset], Extract],
+        what: str,
+        turned: bool = True,
     ) -> ImageFeatures:
-        """Read the images as a model needs them, and then build what extracts their features."""
+        """Read the images as a model needs them, those of a folder turned or not, and then build what extracts."""
         if self.folder is not None:
-            images = class_folders(self.folder)
-            dataset = IndexedDataset(images, torch.arange(len(images.labels)), ModelInput(**model_input))
-            check_decodable(used_files(dataset), memory_of("measure", self.folder))
-            return ImageFeatures(dataset, tuple(images.class_names), extract_of(dataset), what)
+            rotation = turned if self.exif_rotation is None else self.exif_rotation
+            dataset, skipped = self._of_folder(self.folder, ModelInput(**model_input), rotation)
+            names = tuple(dataset.class_names)
+            return ImageFeatures(dataset, names, extract_of(dataset), what, 0, rotation, skipped)
         cfg = composed(self.overrides)
         for key, value in model_input.items():
             cfg.dataset[key] = value
@@ -136,7 +159,30 @@ class Images:
         data.prepare_data()
         data.setup()
         dataset = data.eval_train_dataset
-        return ImageFeatures(dataset, tuple(data.class_names), extract_of(dataset), what, cfg.dataset.num_workers)
+        return ImageFeatures(
+            dataset,
+            tuple(data.class_names),
+            extract_of(dataset),
+            what,
+            cfg.dataset.num_workers,
+            data.exif_rotation,
+            data.skipped_images.get("training", 0),
+        )
+
+    def _of_folder(self, folder: Path, model_input: ModelInput, rotation: bool) -> tuple[IndexedDataset, int]:
+        """Return the readable images of the folder, and how many are left out."""
+        images = class_folders(folder)
+        if rotation:
+            images = replace(images, images=upright(images.images))
+        say_once(passed_over_of([images]))
+        dataset = IndexedDataset(images, torch.arange(len(images.labels)), model_input)
+        used, memory = used_files(dataset), memory_of("measure", folder)
+        if self.on_bad_image == "refuse":
+            check_decodable(used, memory, "on_bad_image=skip leaves them out.")
+            return dataset, 0
+        broken = broken_images(used, memory)
+        say_once(skipped_line(broken, len(used)))
+        return dataset, dataset.leave_out(broken, "training")
 
 
 def load_pixels(dataset: str, split: str = "train", side: int = 16) -> LoadedFeatures:

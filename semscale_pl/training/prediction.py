@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from semscale_pl.config.errors import WrongCallError
-from semscale_pl.data.decoding import DecodedImages, find_images, shown
+from semscale_pl.data.decoding import DecodedImages
+from semscale_pl.data.finding import look_through, printable, shown
+from semscale_pl.data.source import DataError
 from semscale_pl.data.workers import start_worker
 from semscale_pl.files import replacing
 from semscale_pl.training.restoring import Restored, restore
@@ -25,10 +27,12 @@ class Outcome:
 
     Args:
         skipped: path and reason of each image that could not be read.
+        passed_over: files that are no images, by the sub-folder that they lie below.
     """
 
     predicted: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    passed_over: Mapping[str, Sequence[Path]] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -44,6 +48,8 @@ def predict(
     batch_size: int = 64,
     num_workers: int = 0,
     accelerator: str = "auto",
+    on_bad_image: str = "skip",
+    exif_rotation: bool | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Outcome:
     """Write the probabilities of all readable images of a folder.
@@ -53,16 +59,22 @@ def predict(
         target: the CSV file: path within the folder, class name, its probability, then one probability per class. It
             is put in place in one step, and only where at least one image could be read.
         num_workers: processes that decode; 0 decodes in this one.
+        on_bad_image: "skip" images that cannot be decoded, or "refuse" to go on.
+        exif_rotation: turn images as their EXIF tag asks for; None does what was done in training.
         progress: called after each batch with how many images are done, and of how many.
 
     Raises:
         WrongCallError: the file is not a checkpoint of `semscale train`, or there is no such device.
         TrainingDiverged: the model's output is not finite.
+        DataError: an image cannot be decoded, where that is refused; no file is written then.
     """
     restored, outcome, folder = restore(ckpt), Outcome(), str(images)
     device = _device(accelerator)
-    paths = sorted(find_images(folder), key=lambda path: (path.parent, path.name))
-    loader = _loader(paths, restored, batch_size, num_workers)
+    found = look_through(folder)
+    outcome.passed_over = _by_folder(found.passed_over, Path(folder))
+    paths = sorted(found.images, key=lambda path: (path.parent, path.name))
+    upright = restored.exif_rotation if exif_rotation is None else exif_rotation
+    loader = _loader(paths, restored, upright, batch_size, num_workers)
     with replacing(target) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["path", "class_name", "probability", *(f"p_{name}" for name in restored.class_names)])
@@ -71,6 +83,8 @@ def predict(
             writer.writerows(_rows(names, probabilities, restored.class_names))
             outcome.predicted += len(readable)
             outcome.skipped += [(shown(paths[entry.position], folder), entry.problem) for entry in others]
+            if outcome.skipped and on_bad_image == "refuse":
+                raise DataError(_refusal(*outcome.skipped[0]))
             progress(outcome.total, len(paths))
         if not outcome.predicted:
             file.close()
@@ -78,9 +92,24 @@ def predict(
     return outcome
 
 
-def _loader(paths: Sequence[Path], restored: Restored, batch_size: int, num_workers: int) -> Any:
+def _by_folder(files: Sequence[Path], folder: Path) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        first, *rest = file.relative_to(folder).parts
+        found.setdefault(first if rest else folder.name or str(folder), []).append(file)
+    return found
+
+
+def _refusal(path: str, problem: str) -> str:
+    return (
+        f"Expected all images to be readable, but {printable(path)} cannot be decoded: {problem}. Replace or remove "
+        "it; on_bad_image=skip leaves such images out."
+    )
+
+
+def _loader(paths: Sequence[Path], restored: Restored, upright: bool, batch_size: int, num_workers: int) -> Any:
     model_input = restored.model_input()
-    dataset: Any = DecodedImages(paths, model_input)
+    dataset: Any = DecodedImages(paths, model_input, upright)
     # Images that keep their own sizes cannot be stacked.
     size = 1 if model_input.image_size is None else batch_size
     options: dict[str, Any] = {"num_workers": num_workers, "worker_init_fn": start_worker, "collate_fn": list}

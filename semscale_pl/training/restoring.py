@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from semscale_pl.config.errors import WrongCallError
 from semscale_pl.config.moved import with_current_names
+from semscale_pl.data.finding import composed
 from semscale_pl.data.transforms import ModelInput
 from semscale_pl.modules.classifier import ImbalancedClassifier
 from semscale_pl.training.building import build_module
@@ -51,6 +52,11 @@ class Restored:
         dataset = OmegaConf.to_container(self.config.dataset)
         assert isinstance(dataset, dict)
         return {key: dataset[key] for key in INPUT_KEYS if key in dataset}
+
+    @property
+    def exif_rotation(self) -> bool:
+        """Whether the run turned image files as their EXIF tag asks for."""
+        return bool(self.config.dataset.get("exif_rotation", False))
 
     def model_input(self, image_size: int | None = None) -> ModelInput:
         """Build the transform of evaluation images."""
@@ -105,4 +111,4 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     config = with_current_names(OmegaConf.create(stored))
     if config.backbone.get("pretrained"):
         config.backbone.pretrained = False
-    return Checkpoint(config, [str(name) for name in content["class_names"]], content["state_dict"])
+    return Checkpoint(config, [composed(str(name)) for name in content["class_names"]], content["state_dict"])

@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 
 from semscale_pl.cli.main import main
 from semscale_pl.config.composing import config_dir
-from semscale_pl.data.decoding import find_images
+from semscale_pl.data.finding import find_images
 from semscale_pl.training import prediction
 from semscale_pl.training.run import TrainResult, train
 
@@ -117,7 +117,32 @@ def test_bad_images_are_listed_and_skipped(ckpt: Path, folder: Path, capsys: pyt
     assert "truncated" in lines[0]
     assert "no known image format" in lines[1]
     assert lines[3] == "semscale: skipped 3 of 14 images"
-    assert len(lines) == 4
+    assert lines[4] == "semscale: passed over 1 file that cannot be used: images 1 (.txt)"
+    assert len(lines) == 5
+
+
+def test_a_bad_image_can_be_refused(ckpt: Path, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    _, before = called(ckpt, folder)
+    capfd.readouterr()
+    (folder / "b/cut\n.jpg").write_bytes(b"\xff\xd8\xff")
+    assert called(ckpt, folder, "on_bad_image=refuse") == (2, before)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert all(part in line for part in (r"b/cut\n.jpg cannot be decoded", "on_bad_image=skip"))
+    assert called(ckpt, folder, "on_bad_image=drop")[0] == 2
+    assert "one of refuse, skip" in capfd.readouterr().err
+
+
+def test_images_are_turned_as_in_training_or_as_asked(ckpt: Path, folder: Path) -> None:
+    upright = Image.open(folder / "a/0.png")
+    tag = Image.Exif()
+    tag[0x0112] = 6  # the camera was turned by 90 degrees
+    upright.transpose(Image.Transpose.ROTATE_90).save(folder / "a/0_turned.png", exif=tag)
+    _, rows = called(ckpt, folder, "exif_rotation=true")
+    assert [row["path"] for row in rows[:2]] == ["a/0.png", "a/0_turned.png"]
+    np.testing.assert_array_equal(*probabilities(rows[:2]))
+    _, rows = called(ckpt, folder)  # digits know no such tag
+    first, second = probabilities(rows[:2])
+    assert not np.array_equal(first, second)
 
 
 def test_a_file_is_decoded_as_in_training(ckpt: Path, folder: Path) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from semscale_pl.data import checking as image_check
 from semscale_pl.data.checking import check_decodable, memory_of
 from semscale_pl.data.datamodule import ImbalancedDataModule
+from semscale_pl.data.decoding import Look
 from semscale_pl.data.files import Folder
 from semscale_pl.data.source import DataError
 
@@ -36,7 +37,7 @@ def decoded_paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     original = image_check.decoded
 
-    def counted(paths: list[str]) -> Iterator[tuple[str, str, str]]:
+    def counted(paths: list[str]) -> Iterator[Look]:
         seen.extend(paths)
         return original(paths)
 
@@ -102,7 +103,7 @@ def test_another_word_is_refused(root: Path) -> None:
 def test_other_ranks_leave_the_check_to_the_first(
     root: Path, decoded_paths: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("semscale_pl.data.datamodule.rank_zero_only.rank", 1)
+    monkeypatch.setattr("semscale_pl.data.checking.rank_zero_only.rank", 1)
     data(root).setup()
     assert decoded_paths == []
 
@@ -136,10 +137,10 @@ def test_a_long_check_says_how_long_still(monkeypatch: pytest.MonkeyPatch, capsy
     clock = [0.0]
     monkeypatch.setattr("semscale_pl.progress.time.monotonic", lambda: clock[0])
 
-    def slowly(paths: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    def slowly(paths: Sequence[str]) -> Iterator[Look]:
         for path in paths:
             clock[0] += 2.0
-            yield path, "RGB", ""
+            yield Look(path, "RGB")
 
     monkeypatch.setattr(image_check, "decoded", slowly)
     check_decodable([f"{number:02}" for number in range(100)])
