@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+_ALONE = ContextVar("_ALONE", default=False)
+
 
 def world_size() -> int:
     """Return the number of ranks, 1 without a process group."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return dist.get_world_size() if _in_group() else 1
 
 
 def rank() -> int:
     """Return this process's rank, 0 without a process group."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    return dist.get_rank() if _in_group() else 0
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let a block that one rank runs for itself see all of the data and wait for nobody, as without a process group."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
 
 
 def from_all_ranks(value: Any) -> list[Any]:
@@ -42,24 +57,41 @@ def global_row_count(rows: Tensor) -> int:
     return sum(row_counts(rows))
 
 
+def from_first_rank(value: bool) -> bool:
+    """Return the first rank's answer on all ranks, where they could differ, such as whether a file is there."""
+    answers: list[bool] = [value]
+    if world_size() > 1:
+        dist.broadcast_object_list(answers)
+    return answers[0]
+
+
 @torch.no_grad()
-def gather_rows(*tensors: Tensor) -> tuple[Tensor, ...]:
+def gather_rows(*tensors: Tensor, counts: list[int] | None = None) -> tuple[Tensor, ...]:
     """Concatenate the rows of all ranks, in rank order, to tensors (sum of all B, ...) that are equal on all ranks.
 
+    Every rank has to call it, with as many tensors as the others, also where it has no rows.
+
     Args:
-        tensors: each (B, ...) with the same B on this rank; B may differ between ranks. Detached.
+        tensors: each (B, ...) with the same B on this rank; B may differ between ranks, and be 0. Detached.
+        counts: what :func:`row_counts` returned, where that is known already.
     """
     tensors = tuple(tensor.detach() for tensor in tensors)
     if world_size() == 1:
         return tensors
-    counts = row_counts(tensors[0])
+    counts = row_counts(tensors[0]) if counts is None else counts
     return tuple(_gather_padded(tensor, counts) for tensor in tensors)
 
 
 def _gather_padded(tensor: Tensor, counts: list[int]) -> Tensor:
     largest = max(counts)
     padded = tensor.new_zeros((largest, *tensor.shape[1:]))
+    if padded.numel() == 0:  # on all ranks alike
+        return tensor.new_zeros((sum(counts), *tensor.shape[1:]))
     padded[: tensor.shape[0]] = tensor
     parts = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(parts, padded.contiguous())
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+
+def _in_group() -> bool:
+    return dist.is_available() and dist.is_initialized() and not _ALONE.get()

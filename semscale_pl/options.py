@@ -135,6 +135,7 @@ RULES: dict[str, Rule] = {
     "seed": integer(0, 2**32 - 1),
     "subset_seed": integer(0, 2**32 - 1, optional=True),
     "compile": SWITCH,
+    "overwrite": SWITCH,
     "lr_reference_batch": integer(1, optional=True),
     # The images of a run
     "imbalance_factor": at_least(1),

@@ -36,6 +36,8 @@ class FeaturePool(nn.Module):
         storage_dtype: ``float32``, ``float16``, ``bfloat16`` or ``float64``, as a dtype or its name.
         validate_args: whether to check the values of features, labels and indices, which waits for the device.
         rebuild_every: rows pushed, in multiples of ``capacity``, between two rebuilds of the moments; 0 for never.
+        fixed_labels: whether an index keeps its label: another one is refused, unless ``validate_args`` is off.
+            Otherwise the row moves to its new class. Without effect in ``fifo`` mode.
 
     Attributes:
         features: (capacity, d) in the storage dtype.
@@ -69,6 +71,7 @@ class FeaturePool(nn.Module):
         *,
         validate_args: bool = True,
         rebuild_every: int = 10,
+        fixed_labels: bool = False,
     ) -> None:
         super().__init__()
         RULES["pool"].check("mode", mode)
@@ -76,6 +79,7 @@ class FeaturePool(nn.Module):
         if rebuild_every < 0:
             raise ValueError(f"Expected `rebuild_every` to be at least 0, but got {rebuild_every}.")
         self.mode, self.validate_args, self.rebuild_every = mode, validate_args, rebuild_every
+        self.fixed_labels = fixed_labels
         self.moments = ClassMoments(num_classes, num_features)
         dtype = _storage_dtype(storage_dtype)
         self.register_buffer("features", torch.zeros(capacity, num_features, dtype=dtype))
@@ -111,7 +115,7 @@ class FeaturePool(nn.Module):
 
         Raises:
             TypeError: a dtype is wrong.
-            ValueError: a shape or value is wrong, or ``indices`` are missing.
+            ValueError: a shape or value is wrong, ``indices`` are missing, or one of them comes with two labels.
         """
         if self.mode == "fifo":
             indices = None
@@ -228,14 +232,44 @@ class FeaturePool(nn.Module):
                 raise TypeError(f"Expected `{name}` to be integers, but got {values.dtype}.")
 
     def _check_values(self, features: Tensor, labels: Tensor, indices: Tensor | None) -> None:
-        if not bool(features.isfinite().all()):
+        if labels.numel() == 0:
+            return
+        numbers = [labels] if indices is None else [labels, indices]
+        facts = [features.isfinite().all(), *(end for values in numbers for end in values.aminmax())]
+        if indices is not None and self.fixed_labels:
+            facts.append(self._contradictions(labels, indices).any())
+        # One transfer for all checks: each waits for the device.
+        finite, lowest, highest, *others = torch.stack([fact.to(torch.int64) for fact in facts]).tolist()
+        if not finite:
             raise ValueError(
                 f"Expected `features` to be finite in {features.dtype}, but got NaN or infinity. "
                 "Look for divergence, or use a wider `storage_dtype`."
             )
-        _check_range("labels", labels, self.moments.num_classes)
-        if indices is not None:
-            _check_range("indices", indices, self.capacity)
+        _check_range("labels", lowest, highest, self.moments.num_classes)
+        if indices is None:
+            return
+        _check_range("indices", others[0], others[1], self.capacity)
+        if others[2:] == [1]:
+            raise ValueError(self._contradiction(labels, indices))
+
+    def _contradictions(self, labels: Tensor, indices: Tensor) -> Tensor:
+        """Return for each row (B,) whether its index has another label in the pool or in an earlier row."""
+        stored = self.labels[indices.clamp(0, self.capacity - 1)]
+        # Rows sorted by index, in their order: a label that changes within an index is seen between neighbours.
+        order = torch.argsort(indices, stable=True)
+        changed = (indices[order].diff() == 0) & (labels[order].diff() != 0)
+        found = (stored >= 0) & (stored != labels)
+        found[order[1:]] |= changed
+        return found
+
+    def _contradiction(self, labels: Tensor, indices: Tensor) -> str:
+        row = int(self._contradictions(labels, indices).nonzero()[0])
+        index, stored = int(indices[row]), int(self.labels[indices[row]])
+        before = stored if stored >= 0 else int(labels[:row][indices[:row] == index][-1])
+        return (
+            f"Expected one label for each index, but index {index} came with labels {before} and {int(labels[row])}. "
+            "Pass each sample's position in the training split, not in the batch, or use a pool of mode fifo."
+        )
 
 
 def _storage_dtype(dtype: torch.dtype | str) -> torch.dtype:
@@ -245,12 +279,9 @@ def _storage_dtype(dtype: torch.dtype | str) -> torch.dtype:
     return found
 
 
-def _check_range(name: str, values: Tensor, end: int) -> None:
-    if values.numel() == 0:
-        return
-    low, high = (int(value) for value in values.aminmax())
-    if low < 0 or high >= end:
-        raise ValueError(f"Expected `{name}` to be in [0, {end}), but got values from {low} to {high}.")
+def _check_range(name: str, lowest: int, highest: int, end: int) -> None:
+    if lowest < 0 or highest >= end:
+        raise ValueError(f"Expected `{name}` to be in [0, {end}), but got values from {lowest} to {highest}.")
 
 
 def _last_rows(indices: Tensor) -> tuple[Tensor, Tensor]:

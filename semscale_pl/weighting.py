@@ -18,7 +18,7 @@ class StepInputs:
         features: (B, D) input of the classifier; the normalised vector for a cosine head.
         logits: (B, C).
         labels: (B,) integers in [0, C); under mixup or cutmix the labels of the first image of each pair.
-        indices: (B,) position of each sample in the training split, 0..N-1.
+        indices: (B,) position of each sample in the training split, 0..N-1; an indexed pool needs them.
         mixed_labels: (B,) labels of the second image of each pair, or None where nothing was mixed.
         lam: share of the first image in the mixture, in [0, 1].
         mixed_indices: (B,) position of the second image of each pair, or None where nothing was mixed.
@@ -28,7 +28,7 @@ class StepInputs:
     features: Tensor
     logits: Tensor
     labels: Tensor
-    indices: Tensor
+    indices: Tensor | None = None
     mixed_labels: Tensor | None = None
     lam: float = 1.0
     mixed_indices: Tensor | None = None
@@ -86,18 +86,21 @@ def adjusted_logits(logits: Tensor, terms: StepTerms) -> Tensor:
     return logits + terms.log_prior.to(logits)
 
 
-def weighted_mean(per_sample: Tensor, labels: Tensor, terms: StepTerms | None = None) -> Tensor:
+def weighted_mean(
+    per_sample: Tensor, labels: Tensor, terms: StepTerms | None = None, num_rows: int | None = None
+) -> Tensor:
     """Reduce per-sample losses to the scalar that a rank has to differentiate.
 
     The sum of the weighted losses is divided by the number of samples, never by the sum of the weights, so that the
     gradient of a sample does not depend on its neighbours in the batch. Over several ranks the divisor is the mean
     number of rows of a rank: DDP's average over ranks then equals one process on the global batch, also where the
-    ranks hold different numbers of rows.
+    ranks hold different numbers of rows, or none.
 
     Args:
         per_sample: (B,) losses.
         labels: (B,) integers in [0, C).
         terms: the weights; None for the plain mean.
+        num_rows: samples of all ranks together, where that is known already; otherwise the ranks exchange it.
 
     Returns:
         () loss.
@@ -107,28 +110,41 @@ def weighted_mean(per_sample: Tensor, labels: Tensor, terms: StepTerms | None = 
         >>> weighted_mean(torch.tensor([1.0, 3.0]), torch.tensor([0, 1]), StepTerms(torch.tensor([0.5, 1.0])))
         tensor(1.7500)
     """
-    if terms is not None and terms.class_weights is not None:
-        per_sample = per_sample * terms.class_weights.to(per_sample)[labels]
-    if terms is not None and terms.sample_weights is not None:
-        per_sample = per_sample * terms.sample_weights.to(per_sample)
-    ranks = world_size()
-    if ranks == 1:
-        return per_sample.mean()
-    return per_sample.sum() * ranks / global_row_count(per_sample)
+    return _mean(_weighted(per_sample, labels, terms), num_rows)
 
 
-def mixed_mean(first: Tensor, second: Tensor, inputs: StepInputs, terms: StepTerms) -> Tensor:
+def mixed_mean(
+    first: Tensor, second: Tensor, inputs: StepInputs, terms: StepTerms, num_rows: int | None = None
+) -> Tensor:
     """Reduce the losses of mixed images: ``lam w[y_a] L(y_a) + (1 - lam) w[y_b] L(y_b)``, averaged over the batch.
+
+    One reduction, as for images that are not mixed: the ranks exchange the same in every step.
 
     Args:
         first, second: (B,) losses against the labels of the first and the second images.
         inputs: with ``mixed_labels`` and ``lam``.
         terms: the weights.
+        num_rows: see :func:`weighted_mean`.
 
     Raises:
         ValueError: nothing was mixed in this step.
     """
     if inputs.mixed_labels is None:
         raise ValueError("Expected the labels of the second images in `inputs.mixed_labels`, but got None.")
-    ours, theirs = weighted_mean(first, inputs.labels, terms), weighted_mean(second, inputs.mixed_labels, terms)
-    return inputs.lam * ours + (1.0 - inputs.lam) * theirs
+    ours, theirs = _weighted(first, inputs.labels, terms), _weighted(second, inputs.mixed_labels, terms)
+    return _mean(inputs.lam * ours + (1.0 - inputs.lam) * theirs, num_rows)
+
+
+def _weighted(per_sample: Tensor, labels: Tensor, terms: StepTerms | None) -> Tensor:
+    if terms is not None and terms.class_weights is not None:
+        per_sample = per_sample * terms.class_weights.to(per_sample)[labels]
+    if terms is not None and terms.sample_weights is not None:
+        per_sample = per_sample * terms.sample_weights.to(per_sample)
+    return per_sample
+
+
+def _mean(per_sample: Tensor, num_rows: int | None) -> Tensor:
+    ranks = world_size()
+    if ranks == 1:
+        return per_sample.mean()
+    return per_sample.sum() * ranks / (global_row_count(per_sample) if num_rows is None else num_rows)

@@ -14,7 +14,17 @@ import semscale_pl
 ROOT = Path(semscale_pl.__file__).parent
 FLOORS = [
     ["options"],
-    ["validation", "labels", "seeding", "distributed", "files", "memory", "progress", "torchvision_operators"],
+    [
+        "validation",
+        "labels",
+        "seeding",
+        "distributed",
+        "files",
+        "memory",
+        "progress",
+        "terminal",
+        "torchvision_operators",
+    ],
     ["geometry", "imbalance", "statistics"],
     ["weighting", "pool", "losses", "metrics", "models", "figures"],
     ["features", "modules", "callbacks"],

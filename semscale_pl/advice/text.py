@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import math
-import sys
+from typing import Any
 
 from semscale_pl.advice.advice import Advice, ClassAdvice
 from semscale_pl.files import csv_text
+from semscale_pl.terminal import cell, console
 
 SHOWN_CLASSES = 60
 
 
 def print_advice(advice: Advice) -> None:
     """Print a table, the classes that gain most first, and what it says in a sentence or two."""
-    from rich.console import Console
     from rich.table import Table
 
-    # A pipe has no width; cutting numbers there would be worse than a long line.
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    out = console()
     table = Table("class", "n", "S'", "last batch", "next batch", "advice", "enough at", "new")
     for column in table.columns[1:]:
         column.justify = "right"
     ranked = ranking(advice)
     for entry in ranked[:SHOWN_CLASSES]:
         table.add_row(*_cells(entry))
-    console.print(table)
+    out.print(table)
     if len(ranked) > SHOWN_CLASSES:
-        console.print(f"and {len(ranked) - SHOWN_CLASSES:,} more, see the CSV", markup=False)
+        out.print(f"and {len(ranked) - SHOWN_CLASSES:,} more, see the CSV", markup=False)
     for sentence in sentences(advice):
-        console.print(sentence, markup=False)
+        out.print(sentence, markup=False)
 
 
 def ranking(advice: Advice) -> list[ClassAdvice]:
@@ -63,13 +62,13 @@ def csv_of(advice: Advice) -> str:
     return csv_text([list(rows[0]), *(list(row.values()) for row in rows)])
 
 
-def _cells(entry: ClassAdvice) -> list[str]:
+def _cells(entry: ClassAdvice) -> list[Any]:
     from rich.markup import escape
 
     interval = f"{_per_cent(entry.increment)} [{_per_cent(entry.low)}, {_per_cent(entry.high)}]"
     advice = ("stop" if entry.stop else "continue") + ("" if entry.certain or math.isnan(entry.increment) else " ?")
     return [
-        escape(entry.name),
+        cell(entry.name),
         f"{entry.count:,}",
         f"{entry.scale:.2f}",
         escape(interval) if not math.isnan(entry.increment) else "n/a",

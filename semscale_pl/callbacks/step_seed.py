@@ -13,7 +13,7 @@ from semscale_pl.seeding import derive_seed
 
 
 class StepSeed(pl.Callback):
-    """Make the randomness inside a training step (dropout, mixup) a function of where in the run the step stands.
+    """Make the randomness inside a training step, such as dropout, a function of where in the run the step stands.
 
     Restoring the generator's state from a checkpoint is not enough for a bitwise resume: Lightning draws from it
     while it rebuilds loaders and iterators.

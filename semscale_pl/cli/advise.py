@@ -63,20 +63,21 @@ def checked(call: Call) -> Call:
 
 
 def execute(call: Call) -> int:
-    """Read the features, print the advice and save it; ValueError where the file cannot be used."""
+    """Read the features, save the advice and print it; ValueError where the file cannot be used."""
     from semscale_pl.advice.advice import advise
     from semscale_pl.advice.text import csv_of, print_advice
-    from semscale_pl.files import write_json, write_text
+    from semscale_pl.files import staged, write_json, write_text
 
     features, labels, names = _load(call)
     settings = {key: getattr(call, key) for key in ("batch", "threshold", "budget", "orders", "seed")}
     with Progress("class {}") as progress:
         advice = advise(features, labels, names, **settings, progress=progress)
-    print_advice(advice)
     folder = call.out or Path("runs/advise") / (call.dataset or call.features.stem)
-    write_text(folder / "advice.csv", csv_of(advice))
     recorded = {key: getattr(call, key) for key in RECORDED}
-    write_json(folder / "advice.json", {**advice.as_dict(), "settings": recorded})
+    with staged(folder) as place:
+        write_text(place / "advice.csv", csv_of(advice))
+        write_json(place / "advice.json", {**advice.as_dict(), "settings": recorded})
+    print_advice(advice)
     sys.stdout.write(f"Saved under {folder}\n")
     return OK
 

@@ -10,6 +10,7 @@ from semscale_pl.config.checks import composed
 from semscale_pl.config.composing import config_dir
 from semscale_pl.config.errors import FAILED, OK, WrongCallError, did_you_mean
 from semscale_pl.progress import Progress
+from semscale_pl.terminal import cell, console, printable
 
 if TYPE_CHECKING:
     from semscale_pl.data.verification import Report
@@ -54,37 +55,35 @@ def configured(call: Call) -> Any:
 
 def _verify(cfg: Any, decode: bool) -> int:
     from hydra.utils import instantiate
-    from rich.console import Console
 
     from semscale_pl.data.verification import verify
 
     data = instantiate(cfg.dataset)
-    console = Console(highlight=False)
     report = verify(data, decode, Progress("decoded {} images").over)
     source = cfg.dataset.source
     address = source.get("address") or source.get("source", {}).get("address") or getattr(data.source, "address", "")
-    console.print(f"[bold]{cfg.dataset.name}[/] in {data.root.resolve()}", soft_wrap=True)
+    out = console()
+    out.print(printable(f"{cfg.dataset.name} in {data.root.resolve()}"), soft_wrap=True, markup=False)
     if address:
-        console.print(f"from {address}", soft_wrap=True, markup=False)
-    _show(report, console)
-    console.print("All is there and right." if report.ok else "Something is missing or wrong.", soft_wrap=True)
+        out.print(f"from {address}", soft_wrap=True, markup=False)
+    _show(report, out)
+    out.print("All is there and right." if report.ok else "Something is missing or wrong.", soft_wrap=True)
     return OK if report.ok else FAILED
 
 
-def _show(report: Report, console: Any) -> None:
+def _show(report: Report, out: Any) -> None:
     from rich.table import Table
-    from rich.text import Text
 
     if report.findings:
         table = Table("", "expected", "found", "")
         for entry in report.findings:
-            table.add_row(Text(entry.what), Text(entry.expected or "any"), Text(entry.found), _MARKS[entry.ok])
-        console.print(table)
+            table.add_row(cell(entry.what), cell(entry.expected or "any"), cell(entry.found), _MARKS[entry.ok])
+        out.print(table)
     for line in (*report.problems, *report.remarks):
-        console.print(line, soft_wrap=True, markup=False)
+        out.print(printable(line), soft_wrap=True, markup=False)
     if report.bad_images:
-        console.print(f"{len(report.bad_images):,} images are missing or cannot be decoded:", soft_wrap=True)
+        out.print(f"{len(report.bad_images):,} images are missing or cannot be decoded:", soft_wrap=True)
     for path, reason in report.bad_images[:SHOWN_IMAGES]:
-        console.print(f"  {path}: {reason}", soft_wrap=True, markup=False)
+        out.print(printable(f"  {path}: {reason}"), soft_wrap=True, markup=False)
     if len(report.bad_images) > SHOWN_IMAGES:
-        console.print(f"  and {len(report.bad_images) - SHOWN_IMAGES:,} more", soft_wrap=True)
+        out.print(f"  and {len(report.bad_images) - SHOWN_IMAGES:,} more", soft_wrap=True)

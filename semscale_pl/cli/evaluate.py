@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from semscale_pl.config.checks import check_evaluate as check
 from semscale_pl.config.errors import answers_in_one_line
 from semscale_pl.files import write_json
+from semscale_pl.terminal import console
 from semscale_pl.training.launching import run_folder
 
 CONFIG = "evaluate"
@@ -27,15 +28,14 @@ def run(cfg: DictConfig) -> None:
     from semscale_pl.training.evaluation import evaluate
 
     results = evaluate(cfg.ckpt, cfg.accelerator, batch_size=cfg.batch_size, num_workers=cfg.num_workers, root=cfg.root)
-    _show(results)
     write_json(run_folder() / "metrics.json", {"checkpoint": str(Path(cfg.ckpt).resolve()), "test": results})
+    _show(results)
 
 
 def _show(results: Mapping[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("metric", "value", title="test set")
     for name in SHOWN:
         table.add_row(name.replace("_", " "), "n/a" if results[name] is None else f"{results[name]:.4f}")
-    Console().print(table)
+    console().print(table)

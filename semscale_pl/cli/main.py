@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from semscale_pl import __version__
-from semscale_pl.config.errors import OK, WRONG_CALL, complain, did_you_mean, exit_code
+from semscale_pl.config.errors import FAILED, OK, WRONG_CALL, complain, did_you_mean, exit_code
 from semscale_pl.config.leftovers import leftovers
 from semscale_pl.config.sweeps import FLAGS, check_sweep, is_sweep, runnable
+from semscale_pl.terminal import unbreakable
 
 # Command to the module that has `CONFIG` (a file of conf/, without .yaml), `check(cfg)` and `run(cfg)`; and what
 # it does.
@@ -40,11 +41,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command with its overrides, those of the process unless given.
 
     Returns:
-        0 done, 1 failed while running, 2 wrong call or configuration, 130 interrupted.
+        0 done, 1 failed while running or stdout is full, 2 wrong call or configuration, 130 interrupted. A reader that
+        closes the pipe changes nothing: the command goes on in silence, saves what it saves, and ends as it would.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if "COMP_LINE" in os.environ:
         _take_command_out_of_completion()
+    with unbreakable() as losses:
+        code = _answer(arguments)
+        sys.stdout.flush()
+        if losses.reason:
+            complain(f"Could not print all of it: {losses.reason}. What the command saves is whole.")
+    return code or (FAILED if losses.reason else OK)
+
+
+def _answer(arguments: list[str]) -> int:
     if not arguments:
         sys.stderr.write(usage())
         return WRONG_CALL

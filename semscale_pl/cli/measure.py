@@ -118,12 +118,11 @@ def checked(call: Call) -> Call:
 
 
 def execute(call: Call) -> int:
-    """Measure, print the table and save everything; ValueError where features or images cannot be measured."""
+    """Measure, save everything and print the table; ValueError where features or images cannot be measured."""
     from semscale_pl.files import staged, write_json, write_text
     from semscale_pl.measuring.text import csv_of, print_measurement
 
     measurement = measured(call, resident())
-    print_measurement(measurement, call.top)
     with staged(call.out) as folder:
         write_text(folder / "scales.csv", csv_of(measurement))
         write_json(folder / "scales.json", measurement.as_dict())
@@ -135,6 +134,7 @@ def execute(call: Call) -> int:
             from semscale_pl.measuring.pictures import save_pictures
 
             save_pictures(measurement, folder)
+    print_measurement(measurement, call.top)
     sys.stdout.write(f"Saved under {call.out}\n")
     return OK
 

@@ -95,10 +95,10 @@ def execute(file: Path, call: Call, figure: str = "figure.png", shown: Sequence[
     table = replace(table, base=(*table.base, *call.overrides))
     result = replace(result, summary=replace(result.summary, table=table))
     shown_result = replace(result, summary=with_published(result.summary, published))
-    print_table(shown_result)
     folder = call.out or call.runs / table.full_name
     save_table(shown_result, folder)
     _draw(result, folder, figure, shown)
+    print_table(shown_result)
     sys.stdout.write(f"Saved under {folder}\n")
     if result.failures:
         return FAILED

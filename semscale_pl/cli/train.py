@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from semscale_pl.config.checks import check_train as check
 from semscale_pl.config.errors import FAILED, answers_in_one_line
 from semscale_pl.training.launching import needs_own_process, repeatable_command_line, run_folder, run_in_own_process
+from semscale_pl.training.run_folder import own_folder
 
 CONFIG = "train"
 
@@ -22,6 +23,11 @@ def run(cfg: DictConfig) -> None:
     if needs_own_process(cfg):
         run_in_own_process(CONFIG)
         return
+    with own_folder(cfg, run_folder()):
+        _train(cfg)
+
+
+def _train(cfg: DictConfig) -> None:
     from semscale_pl.training.run import TrainingDiverged, train
 
     _quiet()

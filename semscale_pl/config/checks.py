@@ -24,7 +24,7 @@ _GROUPS = (
 # The value of another key, such as ${seed}; ${oc.env:SEED} is none.
 _TAKEN_OVER = re.compile(r"\$\{[\w.]+\}")
 # Keys of a training run that are not groups.
-_PLAIN_KEYS = ("seed", "subset_seed", "imbalance_factor", "lr_reference_batch", "compile", "ckpt_path")
+_PLAIN_KEYS = ("seed", "subset_seed", "imbalance_factor", "lr_reference_batch", "compile", "ckpt_path", "overwrite")
 
 
 def composed(overrides: Sequence[str]) -> Any:

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from semscale_pl.config.composing import composed_from, config_dir, config_groups
 from semscale_pl.config.leftovers import clear_run_folder
 from semscale_pl.files import CannotWriteError, FolderInUseError
+from semscale_pl.terminal import unbreakable
 
 OK, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 
@@ -104,14 +105,16 @@ def answers_in_one_line(task: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
     @functools.wraps(task)
     def guarded(cfg: Any) -> Any:
-        try:
-            return task(cfg)
-        except Exception as error:
-            message = message_of(error)
-            if message is None:
-                raise
-            clear_run_folder()
-            raise SystemExit(complain(message)) from error
+        # A launcher's worker processes come here without the console script.
+        with unbreakable():
+            try:
+                return task(cfg)
+            except Exception as error:
+                message = message_of(error)
+                if message is None:
+                    raise
+                clear_run_folder()
+                raise SystemExit(complain(message)) from error
 
     return guarded
 

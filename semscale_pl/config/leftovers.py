@@ -29,16 +29,17 @@ class Leftovers:
         self.ours = all("$" not in value and not Path(value.strip("\"'")).exists() for value in named)
 
     def clear(self, folder: Path) -> bool:
-        """Remove the run folder where this call made it and it holds nothing but `.hydra`; return whether it did."""
+        """Remove the run folder where this call made it and it holds at most `.hydra`; return whether it did."""
         inner = folder / ".hydra"
-        if not (self.ours and inner.is_dir() and not folder.is_symlink() and not inner.is_symlink()):
+        if not (self.ours and folder.is_dir() and not folder.is_symlink() and not inner.is_symlink()):
             return False
-        files = list(inner.iterdir())
-        if [path.name for path in folder.iterdir()] != [".hydra"] or {path.name for path in files} - HYDRA_FILES:
+        files = list(inner.iterdir()) if inner.is_dir() else []
+        if {path.name for path in folder.iterdir()} - {".hydra"} or {path.name for path in files} - HYDRA_FILES:
             return False
         for path in files:
             path.unlink()
-        inner.rmdir()
+        if inner.is_dir():
+            inner.rmdir()
         folder.rmdir()
         return True
 

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import math
-import sys
 
 from semscale_pl.files import csv_text
 from semscale_pl.measuring.measurement import Column, Measurement
+from semscale_pl.terminal import cell, console, printable
 
 UNDEFINED = "n/a"
 
 
 def print_measurement(measurement: Measurement, top: int) -> None:
     """Print at most ``top`` classes, the smallest S first, and the warnings in words."""
-    from rich.console import Console
     from rich.table import Table
 
-    # A pipe has no width; cutting numbers there would be worse than a long line.
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    out = console()
     head, *rows = cells(measurement)
     table = Table(*head)
     for column in table.columns[1:]:
         column.justify = "right"
     for row in rows[:top]:
-        table.add_row(_printable(row[0]).replace("[", r"\["), *row[1:])
-    console.print(table)
+        table.add_row(cell(row[0]), *row[1:])
+    out.print(table)
     if len(rows) > top:
-        console.print(f"and {len(rows) - top:,} more with a larger S, see scales.csv (top=N prints more)", markup=False)
+        out.print(f"and {len(rows) - top:,} more with a larger S, see scales.csv (top=N prints more)", markup=False)
     for notice in measurement.notices:
-        console.print(f"note: {_printable(notice.text)}", markup=False, soft_wrap=True)
+        out.print(f"note: {printable(notice.text)}", markup=False, soft_wrap=True)
 
 
 def cells(measurement: Measurement) -> list[list[str]]:
@@ -36,14 +34,14 @@ def cells(measurement: Measurement) -> list[list[str]]:
     columns = {column.key: column for column in measurement.columns()}
     high = columns.pop("high", None)
 
-    def cell(column: Column, label: int) -> str:
+    def number(column: Column, label: int) -> str:
         shown = _shown(column.values[label], column.digits)
         if column.key != "low" or high is None or shown == UNDEFINED:
             return shown
         return f"{shown} to {_shown(high.values[label], high.digits)}"
 
     heads = ["interval of S'" if key == "low" else column.head for key, column in columns.items()]
-    rows = [[cell(column, label) for column in columns.values()] for label in measurement.order()]
+    rows = [[number(column, label) for column in columns.values()] for label in measurement.order()]
     names = [measurement.class_names[label] for label in measurement.order()]
     return [["class", *heads], *([name, *row] for name, row in zip(names, rows, strict=True))]
 
@@ -56,11 +54,6 @@ def csv_of(measurement: Measurement) -> str:
     order = measurement.order()
     rows = ([measurement.class_names[label], *(column.values[label] for column in columns)] for label in order)
     return csv_text([["class", *(column.name for column in columns)], *rows])
-
-
-def _printable(text: str) -> str:
-    """Return a text that neither breaks a line nor steers the terminal, whatever a class is called."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def _shown(value: float, digits: int) -> str:

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from semscale_pl.distributed import gather_rows, world_size
+from semscale_pl.distributed import gather_rows, global_row_count, world_size
 from semscale_pl.losses.base import PerSampleLoss
 from semscale_pl.metrics.report import ClassificationReport, Report
 from semscale_pl.modules.mixing import Mixing
@@ -107,13 +107,15 @@ class ImbalancedClassifier(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return the loss of a batch of (images, labels, indices), with the logits for the recorder."""
-        inputs, logits = self._observe(*batch)
+        inputs, logits = self._observe(*batch, batch_idx)
         terms = terms_of(self.weighting, inputs)
-        loss = self._reduce(adjusted_logits(logits, terms), inputs, terms)
+        num_rows = global_row_count(logits)
+        loss = self._reduce(adjusted_logits(logits, terms), inputs, terms, num_rows)
         penalty = self.classifier.penalty()  # type: ignore[operator]
         if penalty is not None:
             loss = loss + penalty
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=logits.shape[0], sync_dist=self._ranks())
+        # All ranks' rows: the loss is a rank's share of the global mean, whatever its own number of rows.
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=num_rows, sync_dist=self._ranks())
         return {"loss": loss, "logits": inputs.logits, "labels": inputs.labels}
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -162,21 +164,21 @@ class ImbalancedClassifier(pl.LightningModule):
         rest = [one for one in self.parameters() if not any(one is other for other in spared)]
         return [{"params": rest}, {"params": spared, "weight_decay": 0.0}] if spared else rest
 
-    def _observe(self, images: Tensor, labels: Tensor, indices: Tensor) -> tuple[StepInputs, Tensor]:
-        mixed = None if self.mixing is None else self.mixing(images)
+    def _observe(self, images: Tensor, labels: Tensor, indices: Tensor, batch_idx: int) -> tuple[StepInputs, Tensor]:
+        mixing, step = self.mixing, (self.current_epoch, batch_idx)
+        mixed = None if mixing is None else mixing(images, labels, indices, *step)
         features = self.features(images if mixed is None else mixed.images)
         logits = self.classifier(features)
         seen = (features.detach(), logits.detach(), labels, indices)
         if mixed is None:
             return StepInputs(*seen), logits
-        partners = mixed.partners
-        return StepInputs(*seen, labels[partners], mixed.lam, indices[partners], images), logits
+        return StepInputs(*seen, mixed.labels, mixed.lam, mixed.indices, images), logits
 
-    def _reduce(self, logits: Tensor, inputs: StepInputs, terms: StepTerms) -> Tensor:
+    def _reduce(self, logits: Tensor, inputs: StepInputs, terms: StepTerms, num_rows: int) -> Tensor:
         first = self.loss(logits, inputs.labels)
         if inputs.mixed_labels is None:
-            return weighted_mean(first, inputs.labels, terms)
-        return mixed_mean(first, self.loss(logits, inputs.mixed_labels), inputs, terms)
+            return weighted_mean(first, inputs.labels, terms, num_rows)
+        return mixed_mean(first, self.loss(logits, inputs.mixed_labels), inputs, terms, num_rows)
 
     def _set_up_loss(self) -> None:
         name = "class_counts" if getattr(self.loss, "from_counts", False) else "class_frequencies"

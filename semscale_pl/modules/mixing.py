@@ -1,4 +1,4 @@
-"""Mixup and CutMix: one share per batch, so that a pair of labels and one number describe what was mixed."""
+"""Mixup and CutMix of the global batch: one share per batch, drawn from the seed and the step alone."""
 
 from __future__ import annotations
 
@@ -8,25 +8,46 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from semscale_pl.distributed import gather_rows, rank, row_counts
 from semscale_pl.options import check
+from semscale_pl.seeding import derive_seed, seeded
+
+# Beside the streams that the datamodule takes from the same seed: 0 the order, 1 augmentation, 2 loaders.
+_STREAM = 3
 
 
 class Mixed(NamedTuple):
-    """Images (B, ...), each ``lam`` parts of one and ``1 - lam`` of its partner, whose row in the batch is (B,)."""
+    """Images (B, ...), ``lam`` parts of the batch's own and ``1 - lam`` of partners with these labels and indices (B,).
+
+    A partner may come from another rank.
+    """
 
     images: Tensor
-    partners: Tensor
+    labels: Tensor
+    indices: Tensor
     lam: float
+
+
+class _Recipe(NamedTuple):
+    """The share of the first image, and the box that CutMix fills with the second; None for mixup."""
+
+    lam: float
+    box: tuple[slice, slice] | None
 
 
 @dataclass(frozen=True)
 class Mixing:
     """Mix the images of a batch pairwise, with mixup, CutMix or a coin toss between the two.
 
+    Whether a batch is mixed, how, and with which partners depends on the seed and the step alone, so that a resumed run
+    mixes as an unbroken one. Partners are a permutation of the batch of all ranks: several ranks do what one process
+    does. For that a mixed batch is gathered once: each rank receives the images of all others, of CutMix the box alone.
+
     Args:
         mixup_alpha: parameter of the Beta distribution that mixup's share is drawn from; 0 switches mixup off.
         cutmix_alpha: the same for CutMix.
         probability: of a batch to be mixed at all.
+        seed: of all draws.
 
     Raises:
         ValueError: a parameter is out of range, or both kinds are off.
@@ -37,35 +58,62 @@ class Mixing:
     mixup_alpha: float = 0.0
     cutmix_alpha: float = 0.0
     probability: float = 1.0
+    seed: int = 0
 
     def __post_init__(self) -> None:
         check(mixup_alpha=self.mixup_alpha, cutmix_alpha=self.cutmix_alpha, probability=self.probability)
+        check(seed=self.seed)
         if self.mixup_alpha == self.cutmix_alpha == 0:
             raise ValueError(
                 "Expected `mixup_alpha` or `cutmix_alpha` above 0, but got 0 and 0. Use no mixing to switch both off."
             )
 
-    def __call__(self, images: Tensor) -> Mixed | None:
-        """Mix images (B, channels, height, width) with torch's global generator; None where they are left alone."""
-        if torch.rand(()).item() >= self.probability:
+    def __call__(self, images: Tensor, labels: Tensor, indices: Tensor, *step: int) -> Mixed | None:
+        """Mix one batch; to be called on all ranks, also with no rows.
+
+        Args:
+            images: (B, channels, height, width) of this rank.
+            labels, indices: (B,) that travel with the images.
+            step: integers that name the step, such as epoch and batch; equal on all ranks.
+
+        Returns:
+            None where the batch is left alone, on all ranks alike.
+        """
+        seed = derive_seed(derive_seed(self.seed, _STREAM), *step)
+        with seeded(seed):
+            recipe = self._draw(*images.shape[-2:]) if torch.rand(()).item() < self.probability else None
+        if recipe is None:
             return None
-        partners = torch.randperm(images.shape[0]).to(images.device)
+        region = (..., *(recipe.box or (slice(None), slice(None))))
+        parts, names, numbers = _partners(derive_seed(seed), images[region], labels, indices)
+        if recipe.box is None:
+            return Mixed(recipe.lam * images + (1.0 - recipe.lam) * parts, names, numbers, recipe.lam)
+        mixed = images.clone()
+        mixed[region] = parts
+        return Mixed(mixed, names, numbers, recipe.lam)
+
+    def _draw(self, height: int, width: int) -> _Recipe:
         cut = self.cutmix_alpha > 0 and (self.mixup_alpha == 0 or torch.rand(()).item() < 0.5)
         alpha = self.cutmix_alpha if cut else self.mixup_alpha
         lam = float(torch.distributions.Beta(alpha, alpha).sample())
-        if cut:
-            return _cutmix(images, partners, lam)
-        return Mixed(lam * images + (1.0 - lam) * images[partners], partners, lam)
+        return _draw_box(lam, height, width) if cut else _Recipe(lam, None)
 
 
-def _cutmix(images: Tensor, partners: Tensor, lam: float) -> Mixed:
-    height, width = images.shape[-2:]
+def _draw_box(lam: float, height: int, width: int) -> _Recipe:
     side = (1.0 - lam) ** 0.5
     row, column = int(torch.randint(height, ())), int(torch.randint(width, ()))
     half_height, half_width = int(height * side) // 2, int(width * side) // 2
     top, bottom = max(row - half_height, 0), min(row + half_height, height)
     left, right = max(column - half_width, 0), min(column + half_width, width)
-    mixed = images.clone()
-    mixed[..., top:bottom, left:right] = images[partners][..., top:bottom, left:right]
     # The box may stick out of the image: the share is that of the pixels really kept.
-    return Mixed(mixed, partners, 1.0 - (bottom - top) * (right - left) / (height * width))
+    kept = 1.0 - (bottom - top) * (right - left) / (height * width)
+    return _Recipe(kept, (slice(top, bottom), slice(left, right)))
+
+
+def _partners(seed: int, *rows: Tensor) -> tuple[Tensor, ...]:
+    """Return what a permutation of the rows of all ranks puts beside this rank's own."""
+    counts = row_counts(rows[0])
+    order = torch.randperm(sum(counts), generator=torch.Generator().manual_seed(seed))
+    first = sum(counts[: rank()])
+    mine = order[first : first + counts[rank()]].to(rows[0].device)
+    return tuple(every[mine] for every in gather_rows(*rows, counts=counts))

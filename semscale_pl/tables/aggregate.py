@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from semscale_pl.config.unmatched import unmatched
 from semscale_pl.statistics import Interval, PairedDifference, holm, mean_interval, paired_difference
 from semscale_pl.tables.derived import Metrics, compute, value_at
 from semscale_pl.tables.schema import Cell, Measure, Reference, Table, Variant
@@ -50,11 +52,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Summary:
-    """The statistics of a table."""
+    """The statistics of a table, and what its rows differ in besides their names."""
 
     table: Table
     entries: tuple[Entry, ...]
     contrasts: tuple[Difference, ...]
+    unmatched: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
     def entry(self, row: str, column: str, measure: Measure) -> Entry:
@@ -85,7 +88,7 @@ def summarize(
         for column in table.columns
         for measure in table.measures
     )
-    return Summary(table, entries, _contrasts(table, finished))
+    return Summary(table, entries, _contrasts(table, finished), _unmatched(table, finished))
 
 
 def values_of(table: Table, finished: Finished, row: str, column: str, measure: Measure) -> dict[int, float]:
@@ -121,6 +124,23 @@ def adjust(differences: Sequence[Difference | None]) -> list[Difference | None]:
         replace(found, p_holm=next(adjusted)) if found and p_value is not None else found
         for found, p_value in zip(differences, p_values, strict=True)
     ]
+
+
+def _unmatched(table: Table, finished: Finished) -> tuple[str, ...]:
+    """Return what rows differ in unnamed, column by column; what is the same in every column is said once."""
+    found: dict[str, list[str]] = {}
+    for column in table.columns:
+        runs: dict[str, list[Mapping[str, Any]]] = {row.name: [] for row in table.rows}
+        for (row, its_column, _), metrics in finished.items():
+            if its_column == column.name and row in runs and metrics.get("config"):
+                runs[row].append(metrics["config"])
+        for sentence in unmatched(runs):
+            found.setdefault(sentence, []).append(column.name)
+    everywhere = len(table.columns)
+    return tuple(
+        sentence if len(columns) == everywhere else f"{', '.join(columns)}: {sentence}"
+        for sentence, columns in found.items()
+    )
 
 
 def _entries_of(table: Table, finished: Finished, measure: Measure) -> list[Entry]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from semscale_pl.tables.progress import TableProgress
 from semscale_pl.tables.schema import Table
 from semscale_pl.tables.sentences import conditions
 from semscale_pl.tables.workers import run_cells
+from semscale_pl.terminal import console
 
 DATA_ABSENT, FAILED = "data absent", "failed"
 
@@ -88,16 +88,13 @@ def save_table(result: TableResult, folder: Path) -> list[Path]:
 
 def print_table(result: TableResult) -> None:
     """Print the table, its conditions and the cells that failed."""
-    from rich.console import Console
-
-    # A pipe has no width; cutting numbers there would be worse than a long line.
-    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
-    console.print(rendering.terminal(result.summary))
+    out = console(200)
+    out.print(rendering.terminal(result.summary))
     for sentence in conditions(result.summary):
-        console.print(sentence, markup=False)
+        out.print(sentence, markup=False)
     for text in dict.fromkeys(result.absent.values()):
         first, *others = (label for label, its_text in result.absent.items() if its_text == text)
         more = f" and {len(others)} more cell{'s' if len(others) > 1 else ''}" if others else ""
-        console.print(f"DATA ABSENT {first}{more}: {text}", markup=False)
+        out.print(f"DATA ABSENT {first}{more}: {text}", markup=False)
     for label, error in result.failures.items():
-        console.print(f"FAILED {label}: {error}", markup=False)
+        out.print(f"FAILED {label}: {error}", markup=False)

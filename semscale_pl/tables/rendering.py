@@ -109,6 +109,7 @@ def as_json(summary: Summary, failures: Mapping[str, str], absent: Mapping[str, 
         "contrasts": [
             {"column": c.column, "row": c.row, "reference": c.reference, **_paired(c)} for c in summary.contrasts
         ],
+        "unmatched": list(summary.unmatched),
         "verdict": verdict(summary),
         "failures": dict(failures),
         "absent": dict(absent or {}),

@@ -13,7 +13,7 @@ ABSENT = "n/a"
 
 
 def conditions(summary: Summary) -> list[str]:
-    """Return the sentences below a table: what the numbers are, the verdict, the note."""
+    """Return the sentences below a table: what the numbers are, what is not matched, the verdict, the note."""
     table = summary.table
     profile = f", profile {table.profile}" if table.profile else ""
     how = (
@@ -24,8 +24,8 @@ def conditions(summary: Summary) -> list[str]:
     if len(table.seeds) == 1:
         how = f"One seed{profile}, so without an interval. Differences to {table.baseline} are of the same seed."
     settings = f"Settings of all cells: `{' '.join(table.base)}`." if table.base else ""
-    texts = (how, _epoch(summary), _paper(summary), settings, *verdict(summary), *summary.remarks, table.note)
-    return [text for text in texts if text]
+    texts = (how, _epoch(summary), _paper(summary), settings, *summary.unmatched, *verdict(summary))
+    return [text for text in (*texts, *summary.remarks, table.note) if text]
 
 
 def verdict(summary: Summary) -> list[str]:

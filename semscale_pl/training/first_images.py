@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from semscale_pl.callbacks.training_data import evaluating
 from semscale_pl.config.errors import WrongCallError
 from semscale_pl.data.source import DataError, DatasetNotFound
 from semscale_pl.seeding import seeded
@@ -38,13 +39,10 @@ def _first(what: str, dataset: Any) -> Tensor:
 
 
 def _check_backbone(backbone: nn.Module, image: Tensor) -> None:
-    training = backbone.training
     try:
-        with torch.no_grad():
-            backbone.eval()(image[None])
+        with torch.no_grad(), evaluating(backbone):
+            backbone(image[None])
     except ValueError as error:
         raise WrongCallError(
             f"`backbone`: {error} The images' shape is that of dataset.channels and dataset.image_size."
         ) from error
-    finally:
-        backbone.train(training)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,15 @@ from omegaconf import DictConfig
 
 # Set by torchrun, SLURM and Lightning's own launcher in processes that are ranks already.
 _RANK_VARIABLES = ("LOCAL_RANK", "TORCHELASTIC_RUN_ID")
+# Their order is Lightning's; the first that is set says which rank a process is.
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+# What Hydra reads as it stands: with a slash it is neither a number nor one of the words for nothing, true and false.
+_PLAIN = re.compile(r"[\w./-]*/[\w./-]*", re.ASCII)
+
+
+def is_first_process() -> bool:
+    """Return whether this is a run's only process or the first of its ranks, also before they have met."""
+    return next((os.environ[name] for name in _RANKS if name in os.environ), "0") == "0"
 
 
 def run_folder() -> Path:
@@ -64,6 +74,25 @@ def repeatable_command_line(command: str) -> Iterator[None]:
         yield
     finally:
         sys.argv = before
+
+
+def shown(path: Path) -> str:
+    """Return a path as it is typed in the present folder."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path != here and path.is_relative_to(here) else str(path)
+
+
+def setting(key: str, value: str) -> str:
+    """Return ``key=value`` for a command line, quoted where Hydra or the shell needs it.
+
+    Example:
+        >>> setting("ckpt_path", "runs/one/checkpoints/last.ckpt")
+        'ckpt_path=runs/one/checkpoints/last.ckpt'
+        >>> print(setting("hydra.run.dir", "runs/my run"))
+        "hydra.run.dir='runs/my run'"
+    """
+    line = f"{key}={value if _PLAIN.fullmatch(value) else quoted(value)}"
+    return shlex.quote(line) if "'" not in line or set(line) & set('"$`\\!') else f'"{line}"'
 
 
 def quoted(text: str) -> str:

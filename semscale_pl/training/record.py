@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 import torch
 
+from semscale_pl.callbacks.training_data import evaluating
 from semscale_pl.files import csv_text, strict, write_json, write_text
 from semscale_pl.geometry import class_geometry, pool_features
 from semscale_pl.imbalance import effective_numbers
@@ -88,15 +89,12 @@ def diagnose(module: Any, datamodule: Any) -> Scales:
 
     Reference: Ma et al. (ICLR 2023), eq. 4 to 7.
     """
-    was_training, device = module.training, _device(module)
-    module.eval()
-    try:
+    device = _device(module)
+    with evaluating(module):
         rows = [
             (pool_features(module.features(batch[0].to(device)), NUM_POOLED).cpu(), batch[1].cpu())
             for batch in datamodule.eval_train_dataloader()
         ]
-    finally:
-        module.train(was_training)
     features, labels = (torch.cat(part) for part in zip(*rows, strict=True))
     found = class_geometry(features, labels, datamodule.num_classes)
     return {"S'": strict(found.scales), "W": strict(found.interclass_weights), "S": strict(found.imbalance)}

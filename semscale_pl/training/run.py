@@ -39,7 +39,8 @@ def train(cfg: DictConfig, run_dir: Path) -> TrainResult:
     """Train, test and record one model.
 
     Args:
-        run_dir: where checkpoints, tables and the record go.
+        run_dir: where checkpoints, tables and the record go. What an earlier run left there goes, unless this one
+            resumes from a checkpoint in that folder.
 
     Raises:
         TrainingDiverged: the loss is not finite.
@@ -56,6 +57,7 @@ def _train(cfg: DictConfig, run_dir: Path) -> TrainResult:
 
     from semscale_pl.training import building
     from semscale_pl.training.first_images import check_first_images
+    from semscale_pl.training.run_folder import start_afresh
 
     started = time.perf_counter()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -66,6 +68,7 @@ def _train(cfg: DictConfig, run_dir: Path) -> TrainResult:
     check_first_images(datamodule, module.backbone)
     if cfg.compile:
         module.backbone.compile()  # in place: the names in checkpoints stay
+    start_afresh(cfg, run_dir)
     callbacks = building.build_callbacks(cfg, run_dir, datamodule.has_validation)
     loggers = building.build_loggers(cfg, run_dir)
     trainer = building.build_trainer(cfg, callbacks, loggers, run_dir, datamodule.has_validation)
@@ -106,9 +109,11 @@ def _test(
     trainer: pl.Trainer, module: ImbalancedClassifier, datamodule: Any, run_dir: Path
 ) -> tuple[Report, Report | None]:
     """Test the selected model first, so that the run ends with the last one in memory."""
+    from semscale_pl.distributed import from_first_rank
+
     best: Report | None = None
     selected = run_dir / "checkpoints" / "best.ckpt"
-    if datamodule.has_validation and selected.is_file():
+    if datamodule.has_validation and from_first_rank(selected.is_file()):
         last_state = {name: value.clone() for name, value in module.state_dict().items()}
         trainer.test(module, datamodule=datamodule, ckpt_path=str(selected), weights_only=True, verbose=False)
         best = module.last_test_results
@@ -119,17 +124,20 @@ def _test(
 
 
 def _record(result: TrainResult, cfg: DictConfig, seconds: float) -> None:
+    from semscale_pl.distributed import alone
     from semscale_pl.training.building import plain_config
     from semscale_pl.training.record import diagnose, write_record
     from semscale_pl.training.wandb_runs import summarize_in_wandb
 
+    with alone():  # on the first rank only, whose loaders would show it its share of the images
+        scales = diagnose(result.module, result.datamodule)
     record = write_record(
         result.run_dir,
         config=plain_config(cfg),
         results={"last": result.last, "selected": result.best},
         datamodule=result.datamodule,
         module=result.module,
-        scales=diagnose(result.module, result.datamodule),
+        scales=scales,
         seconds=seconds,
         completed_epochs=result.trainer.current_epoch,
         further_cost={"extra_passes": _extra_passes(result.trainer)},

@@ -40,7 +40,8 @@ def test_a_refused_call_leaves_no_run_folder(call: str, tmp_path: Path) -> None:
 def test_a_folder_that_was_there_stays(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     assert main(["train", "optimizer.lr=0", "hydra.run.dir=mine"]) == 2
-    assert (tmp_path / "mine" / ".hydra").is_dir()
+    assert list(tmp_path.iterdir()) == [tmp_path / "mine"]
+    assert not list((tmp_path / "mine").iterdir())
 
 
 @pytest.mark.parametrize("other", ["notes.txt", ".hydra/notes.txt"])

@@ -20,12 +20,13 @@ from semscale_pl.callbacks.reweighting.difficulty import DifficultyReweighting
 from semscale_pl.callbacks.reweighting.effective_area import EffectiveAreaReweighting
 from semscale_pl.callbacks.reweighting.sample_volume import SampleVolumeReweighting
 from semscale_pl.callbacks.reweighting.score import ScoreReweighting
-from semscale_pl.callbacks.reweighting.semantic_scale import ScalePriorReweighting
+from semscale_pl.callbacks.reweighting.semantic_scale import ScalePriorReweighting, SemanticScaleReweighting
 from semscale_pl.callbacks.reweighting.slot import SlotReweighting
 from semscale_pl.data.vision import Digits
 from semscale_pl.distributed import rank
 from semscale_pl.losses import CrossEntropy
 from semscale_pl.models.classifiers import LinearClassifier
+from semscale_pl.modules.mixing import Mixing
 
 BATCH = 31  # each global batch is cut into 16 and 15 rows, the last one into fewer
 
@@ -43,6 +44,10 @@ class Plain(nn.Module):
         return self.layers(images)
 
 
+class MixedImages(SemanticScaleReweighting):
+    """Trains on mixed images, which the others do not."""
+
+
 class KeepState(pl.Callback):
     """Write what a rank ends with, from within that rank."""
 
@@ -52,7 +57,8 @@ class KeepState(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         report = next(c for c in trainer.callbacks if isinstance(c, SlotReweighting)).report()
         parameters = {name: value.detach() for name, value in pl_module.named_parameters()}
-        torch.save({**report.per_class, **parameters}, f"{self.path}.rank{rank()}.pt")
+        loss = {"loss": trainer.callback_metrics["train/loss"]}
+        torch.save({**report.per_class, **parameters, **loss}, f"{self.path}.rank{rank()}.pt")
 
 
 def optimizer(parameters: object) -> torch.optim.Optimizer:
@@ -69,12 +75,16 @@ def main(strategy: str, folder: str) -> None:
         EffectiveAreaReweighting(start_epoch=1, batch_size=40),
         SampleVolumeReweighting(),
         ScalePriorReweighting(start_epoch=1),
+        MixedImages(start_epoch=1, mixed="clean"),
     ):
         torch.manual_seed(1)
         data = ss.ImbalancedDataModule(
             Digits(), imbalance="exponential", imbalance_factor=50.0, batch_size=BATCH, seed=2, validation_per_class=5
         )
-        module = ss.ImbalancedClassifier(Plain(), LinearClassifier(16, 10), CrossEntropy(), optimizer, num_classes=10)
+        mixing = Mixing(0.4, 1.0, probability=0.5) if isinstance(callback, MixedImages) else None
+        module = ss.ImbalancedClassifier(
+            Plain(), LinearClassifier(16, 10), CrossEntropy(), optimizer, num_classes=10, mixing=mixing
+        )
         trainer = pl.Trainer(
             accelerator="cpu",
             devices=1 if strategy == "auto" else 2,

@@ -1,4 +1,4 @@
-"""The module: what it evaluates with, where a head starts, state of a loss, mixing."""
+"""The module: what it evaluates with, where a head starts, state of a loss."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from semscale_pl.losses import (
 )
 from semscale_pl.models.classifiers import CosineClassifier, LinearClassifier
 from semscale_pl.modules.classifier import ImbalancedClassifier
-from semscale_pl.modules.mixing import Mixing
 
 
 class Identity(nn.Module):
@@ -125,38 +124,3 @@ def test_a_checkpoint_holds_a_plain_config() -> None:
         Identity(), LinearClassifier(4, 2), CrossEntropy(), num_classes=2, config={"seed": 1, "names": ["a"]}
     )
     assert dict(module.hparams) == {"config": {"seed": 1, "names": ["a"]}}
-
-
-def test_mixup_is_the_convex_combination_it_says() -> None:
-    torch.manual_seed(0)
-    images = torch.rand(6, 1, 8, 8)
-    mixed = Mixing(mixup_alpha=1.0)(images)
-    assert mixed is not None
-    torch.testing.assert_close(mixed.images, mixed.lam * images + (1 - mixed.lam) * images[mixed.partners])
-    assert sorted(mixed.partners.tolist()) == list(range(6))
-
-
-def test_cutmix_shares_are_the_shares_of_pixels() -> None:
-    for seed in range(20):
-        torch.manual_seed(seed)
-        images = torch.arange(4.0)[:, None, None, None].expand(4, 1, 16, 16)
-        mixed = Mixing(cutmix_alpha=1.0)(images)
-        assert mixed is not None
-        moved = mixed.partners != torch.arange(4)
-        kept = (mixed.images == images).float().mean(dim=(1, 2, 3))
-        torch.testing.assert_close(kept[moved], torch.full_like(kept[moved], mixed.lam))
-
-
-def test_mixing_leaves_a_share_of_the_batches_alone() -> None:
-    torch.manual_seed(0)
-    mixing, images = Mixing(mixup_alpha=0.4, cutmix_alpha=1.0, probability=0.25), torch.rand(2, 1, 4, 4)
-    assert 20 < sum(mixing(images) is not None for _ in range(200)) < 80
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"mixup_alpha": -1.0}, {"mixup_alpha": 1.0, "probability": 0.0}, {"cutmix_alpha": 1, "probability": 2}],
-)
-def test_mixing_refuses_what_it_cannot_do(options: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="Expected `"):
-        Mixing(**options)

@@ -8,7 +8,9 @@ from scipy import stats
 
 from semscale_pl.tables.aggregate import summarize
 from semscale_pl.tables.derived import value_at
+from semscale_pl.tables.rendering import as_json, markdown
 from semscale_pl.tables.schema import Cell, Reference, parse_table
+from semscale_pl.tables.sentences import conditions
 
 VALUES = {
     ("A", 0): 0.50,
@@ -118,3 +120,24 @@ def test_an_undefined_value_lowers_n(content: dict[str, Any]) -> None:
     assert dict(entry.values) == {0: 50.0}
     assert entry.interval is not None
     assert entry.interval.half_width is None
+
+
+def test_what_rows_differ_in_unnamed_is_said_below_the_table(content: dict[str, Any]) -> None:
+    columns = [{"name": "long"}, {"name": "short"}]
+    table = parse_table({**content, "columns": columns})
+
+    def record(cell: Cell) -> dict[str, Any]:
+        start = 5 if cell.row == "B" else 0
+        rate = 0.1 if (cell.row, cell.column) == ("B", "short") else 0.05
+        reweighting = {"_target_": "a.Weights", "start_epoch": start}
+        config = {"seed": cell.seed, "reweighting": reweighting, "optimizer": {"lr": rate}}
+        return {"results": {"last": {"accuracy": 0.5}}, "config": config}
+
+    found = summarize(table, [(cell, record(cell)) for cell in table.cells()])
+    assert found.unmatched == (
+        "Not matched: `reweighting.start_epoch` is 0 in A; 5 in B.",
+        "short: Not matched: `optimizer.lr` is 0.05 in A; 0.1 in B.",
+    )
+    assert set(found.unmatched) <= set(conditions(found))
+    assert as_json(found, {})["unmatched"] == list(found.unmatched)
+    assert all(sentence in markdown(found) for sentence in found.unmatched)

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from semscale_pl.cli.main import main
+from semscale_pl.training.building import build_datamodule
 from semscale_pl.training.launching import quoted
+from semscale_pl.training.record import diagnose
+from semscale_pl.training.restoring import restore
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 QUICK = ["trainer.max_epochs=2", "backbone.width=8"]
@@ -63,6 +66,10 @@ def test_sweep_of_two_process_runs(tmp_path: Path) -> None:
     assert errors.count("MEMBER: 2/2") == 2
     assert len(list(tmp_path.rglob("scales.csv"))) == 2
     assert not (tmp_path / "runs").exists()
+    # The first rank writes the record alone: of all training images, not of its share of them.
+    restored = restore(records[0].parent / "checkpoints" / "last.ckpt")
+    scales = diagnose(restored.module, build_datamodule(restored.config))["S'"]
+    assert json.loads(records[0].read_text())["scales"]["S'"] == pytest.approx(scales, rel=1e-5)
 
 
 def test_wheel_works_from_another_folder(tmp_path: Path) -> None:

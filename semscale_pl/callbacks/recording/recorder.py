@@ -95,9 +95,7 @@ class RunRecorder(pl.Callback):
         epoch = trainer.current_epoch
         if self._last_epoch is not None and epoch > self._last_epoch:
             return
-        hits, weighting = self._hits, getattr(pl_module, "weighting", None)
-        if hits is not None and world_size() > 1:
-            torch.distributed.all_reduce(hits)
+        hits, weighting = self._all_hits(pl_module), getattr(pl_module, "weighting", None)
         report = WeightingReport() if weighting is None else weighting.report()
         self._log_scalars(pl_module, hits, report)
         if not trainer.is_global_zero:
@@ -107,6 +105,20 @@ class RunRecorder(pl.Callback):
         send_panel(trainer.loggers, panel, epoch, trainer.global_step)
         if self._draws(epoch):
             send_pictures(trainer.loggers, self.table, panel, epoch, trainer.global_step, self.dirpath / "figures")
+
+    def _all_hits(self, pl_module: pl.LightningModule) -> Tensor | None:
+        """Add up the counts of all ranks; None where no step of any gave some."""
+        if world_size() == 1:
+            return self._hits
+        # A rank without counts joins in: the number of classes, 0 where it is unknown, is that of the others.
+        num_classes = torch.tensor(0 if self._hits is None else self._hits.shape[1], device=pl_module.device)
+        torch.distributed.all_reduce(num_classes, torch.distributed.ReduceOp.MAX)
+        if int(num_classes) == 0:
+            return None
+        empty = torch.zeros(2, int(num_classes), dtype=torch.int64, device=pl_module.device)
+        hits = empty if self._hits is None else self._hits
+        torch.distributed.all_reduce(hits)
+        return hits
 
     def _draws(self, epoch: int) -> bool:
         every = self.pictures_every_n_epochs

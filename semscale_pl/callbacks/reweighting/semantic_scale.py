@@ -38,9 +38,11 @@ class SemanticScaleReweighting(ScaleReweighting):
         feature_norm: ``l2`` divides each feature by its length before it is pooled; ``rms`` measures in units of the
             pool's root-mean-square deviation, which makes the scales independent of the features' size.
         mixed: what enters the pool where images were mixed: the mixed feature under its ``dominant`` label, nothing
-            (``skip``), or the feature of the ``clean`` image, at the cost of one more forward pass.
+            (``skip``), or the feature of the ``clean`` image, at the cost of one more forward pass in evaluation mode
+            and the precision of training.
         storage_dtype: of the pool: ``float32``, ``float16`` or ``bfloat16``.
-        update_every_n_steps: steps between two computations of the weights; features enter in every step.
+        update_every_n_steps: steps between two computations of the weights; features enter in every step, and a step
+            that has to weigh without weights computes them whenever it comes.
         num_classes: taken from the datamodule or the module unless given.
         capacity: number of training images; taken from the datamodule unless given.
         normalization, ramp_epochs: see :class:`~semscale_pl.callbacks.reweighting.slot.SlotReweighting`.
@@ -165,37 +167,52 @@ class SemanticScaleReweighting(ScaleReweighting):
 
     @torch.no_grad()
     def _observe(self, inputs: StepInputs) -> None:
-        with torch.autocast(inputs.features.device.type, enabled=False):
-            rows = self._rows(inputs)
-            if rows is None:
-                return
-            features, labels, indices = gather_rows(self._reduce(rows[0]), *rows[1:])
+        rows, labels, indices = self._rows(inputs)
+        with torch.autocast(rows.device.type, enabled=False):
+            # Also where nothing enters: all ranks make the same calls, whatever their rows are.
+            entered = gather_rows(self._reduce(rows), labels, *([] if indices is None else [indices]))
             if self.pool is None:
-                self._make_pool(features.shape[1])
+                self._make_pool(entered[0].shape[1])
             assert self.pool is not None
-            self.pool.push(features, labels, indices)
-            if self.mixed == "clean" and inputs.mixed_labels is not None:
-                self._clean_rows += len(labels)
-            if self._steps % self.update_every_n_steps == 0 and self.strength > 0.0:
+            num_rows = len(entered[1])
+            if num_rows:
+                self.pool.push(*entered)
+                self._clean_rows += num_rows if self.mixed == "clean" and inputs.mixed_labels is not None else 0
+            if self._is_due(num_rows):
                 assert self._split is not None
                 found = self._geometry(self.pool)
                 self._weigh(found.imbalance, self._split.drawn(found.counts))
-            self._steps += 1
+            self._steps += num_rows > 0
 
-    def _rows(self, inputs: StepInputs) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Choose what enters the pool: features, labels and indices."""
-        if inputs.mixed_labels is None:
-            return inputs.features, inputs.labels, inputs.indices
-        if self.mixed == "skip":
-            return None
-        if self.mixed == "clean":
+    def _is_due(self, num_rows: int) -> bool:
+        """Tell whether to compute weights: every n-th step in which rows entered, and wherever there are none yet."""
+        if self.strength == 0.0:
+            return False
+        if self.weights is None:
+            return num_rows > 0 or self._steps > 0
+        return num_rows > 0 and self._steps % self.update_every_n_steps == 0
+
+    def _rows(self, inputs: StepInputs) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Choose what enters the pool: features, labels and, where it has slots for them, indices."""
+        features, labels, indices = inputs.features, inputs.labels, inputs.indices
+        if inputs.mixed_labels is not None and self.mixed == "skip":
+            features, labels, indices = features[:0], labels[:0], None if indices is None else indices[:0]
+        elif inputs.mixed_labels is not None and self.mixed == "clean":
             assert self._module is not None
-            with evaluating(self._module):  # the running statistics of the batch norms must not see these images twice
-                clean = self._module.features(inputs.images)  # type: ignore[operator]
-            return clean, inputs.labels, inputs.indices
-        if inputs.lam >= 0.5 or inputs.mixed_indices is None:
-            return inputs.features, inputs.labels, inputs.indices
-        return inputs.features, inputs.mixed_labels, inputs.mixed_indices
+            # The running statistics of the batch norms must not see these images twice.
+            with evaluating(self._module):
+                features = self._module.features(inputs.images)  # type: ignore[operator]
+        elif inputs.mixed_labels is not None and inputs.lam < 0.5 and not self._lacks(inputs.mixed_indices):
+            labels, indices = inputs.mixed_labels, inputs.mixed_indices
+        if self._lacks(indices):
+            raise MisconfigurationException(
+                "Expected `indices` in `StepInputs` for a pool with a slot for each training image, but got None. Pass "
+                "each sample's position in the training split, or use `pool=fifo`."
+            )
+        return features, labels, indices if self.mode == "indexed" else None
+
+    def _lacks(self, indices: Tensor | None) -> bool:
+        return self.mode == "indexed" and indices is None
 
     def _reduce(self, features: Tensor) -> Tensor:
         if self.feature_norm == "l2":
@@ -205,7 +222,9 @@ class SemanticScaleReweighting(ScaleReweighting):
     def _make_pool(self, width: int) -> None:
         assert self._split is not None
         width, dtype = min(width, self.num_features), getattr(torch, self.storage_dtype)
-        self.pool = FeaturePool(self._split.size, width, self._split.num_classes, mode=self.mode, storage_dtype=dtype)
+        self.pool = FeaturePool(
+            self._split.size, width, self._split.num_classes, self.mode, dtype, fixed_labels=self.mode == "indexed"
+        )
         if self._module is not None:
             self.pool.to(self._module.device)
         if self._pending_state is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
@@ -37,6 +39,7 @@ class SlotReweighting(pl.Callback):
         self.weights: Tensor | None = None
         self._module: pl.LightningModule | None = None
         self._epoch = 0
+        self._asked = False
         self._last_epoch: int | None = None
 
     @property
@@ -75,7 +78,7 @@ class SlotReweighting(pl.Callback):
             raise MisconfigurationException(
                 "Expected an empty slot `weighting`, but another re-weighting holds it. Keep one re-weighting a run."
             )
-        self._module = pl_module
+        self._module, self._asked = pl_module, False
         self._epoch = trainer.current_epoch
         if self.weights is not None:
             self.weights = self.weights.to(pl_module.device)
@@ -84,6 +87,22 @@ class SlotReweighting(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Follow the epoch, which alone decides the stage."""
         self._epoch = trainer.current_epoch
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Refuse, after the first step, a module that never asks its slot: it would train as without a re-weighting.
+
+        Raises:
+            MisconfigurationException: the step did not call what is in the slot.
+        """
+        skipped = outputs is None or (isinstance(outputs, dict) and not outputs)  # training_step returned None
+        if not self._asked and not skipped:
+            raise MisconfigurationException(
+                f"Expected {type(pl_module).__name__}.training_step to ask the slot, but it did not, so that "
+                f"{type(self).__name__} would have no effect. Call `terms_of(self.weighting, StepInputs(...))` there "
+                "and reduce the losses with `weighted_mean`."
+            )
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Take back the slot."""
@@ -97,6 +116,7 @@ class SlotReweighting(pl.Callback):
 
     def __call__(self, inputs: StepInputs) -> StepTerms:
         """Return this step's class weights; none before ``start_epoch``."""
+        self._asked = True
         if not self._averaging():
             self._observe(inputs)
         if self.strength == 0.0 or self.weights is None:

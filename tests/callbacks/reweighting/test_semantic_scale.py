@@ -150,6 +150,51 @@ def test_update_every_n_steps_holds_the_weights_between(digits: Build, classifie
     assert [place + 1 for place, changed in enumerate(changes) if changed] == list(range(4, len(weights), 4))
 
 
+def test_stage_3_does_not_wait_for_a_multiple_of_the_steps(digits: Build, classifier: Build, trainer: Build) -> None:
+    callback = Watched(start_epoch=1, update_every_n_steps=10_000)
+    trainer(callback, max_epochs=2).fit(classifier(), datamodule=digits())
+    weights = [terms.class_weights for epoch, _, _, terms in callback.steps if epoch == 1]
+    assert len(weights) > 1
+    for found in weights:
+        assert found is not None
+        assert torch.equal(found, weights[0])
+    assert float(weights[0].std()) > 0
+
+
+def test_a_skipped_step_at_the_start_of_stage_3_weighs_with_the_pool_as_it_stands(
+    digits: Build, classifier: Build, trainer: Build
+) -> None:
+    callback, mixing = Watched(start_epoch=1, mixed="skip", update_every_n_steps=7), Mixing(1.0, probability=0.5)
+    trainer(callback, max_epochs=2).fit(classifier(mixing=mixing), datamodule=digits())
+    steps = [(step.inputs.mixed_labels is not None, step.terms) for step in callback.steps if step.epoch == 1]
+    assert {skipped for skipped, _ in steps} == {True, False}
+    assert all(terms.class_weights is not None for _, terms in steps)
+    empty = Watched(start_epoch=0, mixed="skip")
+    trainer(empty, max_epochs=1).fit(classifier(mixing=Mixing(1.0, probability=0.9)), datamodule=digits())
+    skipped = list(itertools.takewhile(lambda step: step.inputs.mixed_labels is not None, empty.steps))
+    assert skipped, "nothing to weigh with: the pool is still empty"
+    assert all(step.terms == StepTerms() for step in skipped)
+    assert empty.steps[len(skipped)].terms.class_weights is not None
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_a_run_resumed_before_its_first_weights_weighs_from_the_first_step_of_stage_3(
+    digits: Build, classifier: Build, trainer: Build, tmp_path: Path
+) -> None:
+    def fit(callback: pl.Callback, folder: str, **options: Any) -> None:
+        keep = ModelCheckpoint(tmp_path / folder, filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
+        loop = trainer(callback, keep, max_epochs=2, enable_checkpointing=True)
+        loop.fit(classifier(), datamodule=digits(), **options)
+
+    first, second = (Watched(start_epoch=1, update_every_n_steps=1000) for _ in range(2))
+    fit(first, "first")
+    fit(second, "second", ckpt_path=tmp_path / "first" / "epoch=0.ckpt", weights_only=True)
+    weights = [[step.terms.class_weights for step in one.steps if step.epoch == 1] for one in (first, second)]
+    assert len(weights[0]) == len(weights[1]) > 1
+    for unbroken, resumed in zip(*weights, strict=True):
+        assert torch.equal(unbroken, resumed)
+
+
 def test_bf16_and_gradient_accumulation(digits: Build, classifier: Build, trainer: Build) -> None:
     callback = SemanticScaleReweighting(start_epoch=1, storage_dtype="bfloat16")
     trainer(callback, precision="bf16-mixed", accumulate_grad_batches=2).fit(classifier(), datamodule=digits())
@@ -218,14 +263,46 @@ def test_a_clean_pass_leaves_frozen_parts_in_evaluation_mode(digits: Build, clas
     assert not any(seen[1:])
 
 
+def test_clean_features_have_the_precision_of_the_training_step(
+    digits: Build, classifier: Build, trainer: Build
+) -> None:
+    stored: list[Tensor] = []
+
+    class Storing(Watched):
+        def _rows(self, inputs: StepInputs) -> Any:
+            rows = super()._rows(inputs)
+            with torch.autocast("cpu", torch.bfloat16):
+                assert torch.equal(rows[0], self._module.features(inputs.images))
+            stored.append(rows[0])
+            return rows
+
+    module = classifier(mixing=Mixing(mixup_alpha=1.0))
+    trainer(Storing(start_epoch=0, mixed="clean"), max_epochs=1, precision="bf16-mixed").fit(
+        module, datamodule=digits()
+    )
+    assert {rows.dtype for rows in stored} == {torch.bfloat16}
+    assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+def test_a_clean_pass_that_fails_leaves_the_modes_as_they_were(classifier: Build) -> None:
+    module, callback = classifier(dropout=0.5), SemanticScaleReweighting(mixed="clean")
+    module.backbone.layer[1].eval()
+    modes = [part.training for part in module.modules()]
+    callback._module, images = module, torch.randn(2, 7)  # of a shape that the layer cannot take
+    labels = torch.tensor([0, 1])
+    inputs = StepInputs(images, images, labels, labels, labels, 0.7, labels, images)
+    with pytest.raises(RuntimeError, match="shape"):
+        callback._rows(inputs)
+    assert [part.training for part in module.modules()] == modes
+
+
 def test_dominant_features_take_the_slot_of_the_dominant_image() -> None:
     callback = SemanticScaleReweighting()
     inputs = StepInputs(
         torch.randn(2, 3), torch.randn(2, 2), torch.tensor([0, 1]), torch.tensor([4, 5]),
         torch.tensor([1, 0]), 0.2, torch.tensor([5, 4]),
     )  # fmt: skip
-    _, labels, indices = callback._rows(inputs) or (None, None, None)
-    assert labels is not None
+    _, labels, indices = callback._rows(inputs)
     assert indices is not None
     assert labels.tolist() == [1, 0]
     assert indices.tolist() == [5, 4]
