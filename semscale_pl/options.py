@@ -145,6 +145,9 @@ RULES: dict[str, Rule] = {
     "imbalance.samples": integer(1),
     "batch_size": integer(1),
     "evaluate.batch_size": integer(1, optional=True),
+    "evaluate.split": one_of("test", "val", "train"),
+    "evaluate.accelerator": one_of("auto", "cpu", "gpu"),
+    "predict.accelerator": one_of("auto", "cpu", "gpu"),
     "eval_batch_size": integer(1, optional=True),
     "validation_per_class": integer(0),
     "validation_fraction": within("[0, 1)"),
@@ -225,6 +228,7 @@ RULES: dict[str, Rule] = {
     "level": within("(0, 1)"),
     "spectrum": integer(0, MOST_EIGENVALUES, optional=True),
     "top": integer(1),
+    "top_k": integer(1),
     "threshold": Rule(
         "a share above 0 such as 0.02 or 2%", lambda value: is_number(value) and value > 0, read=read_share
     ),

@@ -1,41 +1,124 @@
-"""`semscale evaluate`: the test metrics of a checkpoint, as a table and as metrics.json."""
+"""`semscale evaluate`: the metrics of a checkpoint, class by class, and which classes it confuses."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from semscale_pl.config.checks import check_evaluate as check
 from semscale_pl.config.errors import answers_in_one_line
-from semscale_pl.files import write_json
-from semscale_pl.terminal import console
+from semscale_pl.files import staged, write_json, write_text
+from semscale_pl.terminal import cell, console
 from semscale_pl.training.launching import run_folder
+
+if TYPE_CHECKING:
+    from semscale_pl.metrics.report import Report
+    from semscale_pl.training.class_results import ClassResult, Confusion
 
 CONFIG = "evaluate"
 SHOWN = (
     "top1", "balanced_accuracy", "many", "medium", "few", "head", "middle", "tail", "worst_class_accuracy", "bias",
     "ece",
 )  # fmt: skip
+# Pairs of classes that are printed at most.
+MOST_PAIRS = 10
 
 
 @answers_in_one_line
 def run(cfg: DictConfig) -> None:
-    """Check the call, evaluate, print the table and write metrics.json."""
+    """Check the call, evaluate, save evaluation.json, classes.csv and confusions.csv, and print what is in them."""
     check(cfg)
+    from semscale_pl.training.class_results import class_results, classes_csv, confusions, confusions_csv
     from semscale_pl.training.evaluation import evaluate
 
-    results = evaluate(cfg.ckpt, cfg.accelerator, batch_size=cfg.batch_size, num_workers=cfg.num_workers, root=cfg.root)
-    write_json(run_folder() / "metrics.json", {"checkpoint": str(Path(cfg.ckpt).resolve()), "test": results})
-    _show(results)
+    settings = {key: cfg[key] for key in ("split", "batch_size", "num_workers", "root")}
+    report = evaluate(cfg.ckpt, cfg.accelerator, **settings)
+    names = report["class_names"] or [str(label) for label in range(len(report["per_class"]["accuracy"]))]
+    rows, pairs = class_results(report, names), confusions(report)
+    with staged(run_folder()) as folder:
+        write_text(folder / "classes.csv", classes_csv(rows))
+        write_text(folder / "confusions.csv", confusions_csv(pairs, names))
+        identity = {"checkpoint": str(Path(cfg.ckpt).resolve()), **settings}
+        write_json(folder / "evaluation.json", {**identity, "results": report})
+    _show(report, cfg.split)
+    _show_classes(rows, cfg.split, cfg.top)
+    _show_pairs(pairs, names, report["confusion_matrix"] is not None)
+    console().print(f"Saved under {run_folder()}", markup=False, soft_wrap=True)
 
 
-def _show(results: Mapping[str, Any]) -> None:
+def _show(report: Report, split: str) -> None:
     from rich.table import Table
 
-    table = Table("metric", "value", title="test set")
+    table = Table("metric", "value", title=f"{split} set")
     for name in SHOWN:
-        table.add_row(name.replace("_", " "), "n/a" if results[name] is None else f"{results[name]:.4f}")
+        value = report[name]  # type: ignore[literal-required]
+        table.add_row(name.replace("_", " "), _number(value, 4))
     console().print(table)
+
+
+def _show_classes(rows: Sequence[ClassResult], split: str, top: int) -> None:
+    from rich.table import Table
+
+    from semscale_pl.training.class_results import by_accuracy
+
+    table = Table(title="classes, the least accurate first")
+    table.add_column("class", overflow="fold")
+    for head in dict.fromkeys(("n train", f"n {split}", "accuracy", "95 % interval", "precision")):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("most confused with", overflow="fold")
+    for row in by_accuracy(rows)[:top]:
+        table.add_row(*_cells(row, split))
+    out = console()
+    out.print(table)
+    if len(rows) > top:
+        more = len(rows) - top
+        out.print(
+            f"and {more:,} more class{'es' if more > 1 else ''} at least as accurate, see classes.csv (top=N prints "
+            "more)",
+            markup=False,
+        )
+
+
+def _cells(row: ClassResult, split: str) -> list[Any]:
+    counts = [row.n_train] if split == "train" else [row.n_train, row.n_evaluated]
+    interval = "n/a" if row.accuracy is None else f"{_number(row.accuracy_low)} to {_number(row.accuracy_high)}"
+    confused = (
+        f"{row.most_confused_with} ({100 * row.num_confused / row.n_evaluated:.0f} %)" if row.num_confused else ""
+    )
+    return [
+        cell(row.class_name),
+        *("n/a" if count is None else f"{count:,}" for count in counts),
+        _number(row.accuracy),
+        interval,
+        _number(row.precision),
+        cell(confused),
+    ]
+
+
+def _show_pairs(pairs: Sequence[Confusion], names: Sequence[str], counted: bool) -> None:
+    from rich.table import Table
+
+    out = console()
+    if not pairs:
+        found = "No image was taken for another class." if counted else "Confusions are counted up to 1,000 classes."
+        out.print(found, markup=False)
+        return
+    table = Table(title="most confused pairs")
+    for head in ("class", "taken for"):
+        table.add_column(head, overflow="fold")
+    for head in ("images", "of the class"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for pair in pairs[:MOST_PAIRS]:
+        table.add_row(
+            cell(names[pair.true]), cell(names[pair.predicted]), f"{pair.images:,}", f"{100 * pair.share:.1f} %"
+        )
+    out.print(table)
+    if len(pairs) > MOST_PAIRS:
+        out.print(f"and {len(pairs) - MOST_PAIRS:,} more pairs, see confusions.csv", markup=False)
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "n/a" if value is None else f"{value:.{digits}f}"

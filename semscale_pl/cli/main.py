@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 from semscale_pl import __version__
-from semscale_pl.config.errors import FAILED, OK, WRONG_CALL, complain, did_you_mean, exit_code
-from semscale_pl.config.leftovers import leftovers
+from semscale_pl.cli.command import new_folder
+from semscale_pl.config.errors import FAILED, OK, WRONG_CALL, WrongCallError, complain, did_you_mean, exit_code
+from semscale_pl.config.leftovers import FOLDER_KEYS, leftovers
 from semscale_pl.config.sweeps import FLAGS, check_sweep, is_sweep, runnable
 from semscale_pl.terminal import unbreakable
 
@@ -19,7 +22,10 @@ from semscale_pl.terminal import unbreakable
 # it does.
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("semscale_pl.cli.train", "train and test one model; -m sweeps over comma-separated values"),
-    "evaluate": ("semscale_pl.cli.evaluate", "test metrics of a checkpoint: semscale evaluate ckpt=PATH"),
+    "evaluate": (
+        "semscale_pl.cli.evaluate",
+        "metrics of a checkpoint, class by class: semscale evaluate ckpt=PATH",
+    ),
     "predict": ("semscale_pl.cli.predict", "classes of your images as CSV: semscale predict ckpt=PATH images=FOLDER"),
     "export": ("semscale_pl.cli.export", "a model as one file: semscale export ckpt=PATH format=onnx|torchscript"),
 }
@@ -98,6 +104,7 @@ def _run(command: str, overrides: list[str]) -> int:
     _, unknown = get_args_parser().parse_known_args(overrides)
     if unknown:
         return complain(f"Unknown option `{unknown[0]}`. Settings are KEY=VALUE; see `semscale {command} --help`.")
+    overrides = [_readable(argument) for argument in overrides]
     module = import_module(COMMANDS[command][0])
     # Hydra reads sys.argv, and would otherwise print a configuration error itself and exit with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -109,6 +116,24 @@ def _run(command: str, overrides: list[str]) -> int:
     leftovers.note(overrides)
     hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=module.CONFIG)(module.run)()
     return OK
+
+
+def _readable(override: str) -> str:
+    """Quote a path that is there, whose blanks or parentheses Hydra's grammar would take for its own.
+
+    Raises:
+        WrongCallError: the folder of the results is a file, or nothing may be written there.
+    """
+    from semscale_pl.training.launching import quoted
+
+    key, sign, value = override.partition("=")
+    if key in FOLDER_KEYS and value and value[0] not in "'\"$" and "$" not in value:
+        try:
+            new_folder(key, value)
+        except ValueError as error:
+            raise WrongCallError(str(error)) from error
+    plain = re.fullmatch(r"[\w./:\\+-]*", value, re.ASCII)
+    return override if not sign or plain or not Path(value).exists() else f"{key}={quoted(value)}"
 
 
 def _quieten() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HYDRA_FILES = {"config.yaml", "hydra.yaml", "overrides.yaml"}
-_FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
+FOLDER_KEYS = ("hydra.run.dir", "hydra.sweep.dir", "out")
 
 
 class Leftovers:
@@ -25,7 +25,7 @@ class Leftovers:
         The default folder carries the time to the microsecond and is new; one that was named is only ours where there
         is none by that name, and not where the name has to be worked out first.
         """
-        named = [value for key, _, value in (one.lstrip("+").partition("=") for one in overrides) if key in _FOLDERS]
+        named = [value for key, _, value in (one.lstrip("+").partition("=") for one in overrides) if key in FOLDER_KEYS]
         self.ours = all("$" not in value and not Path(value.strip("\"'")).exists() for value in named)
 
     def clear(self, folder: Path) -> bool:

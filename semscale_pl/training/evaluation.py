@@ -1,34 +1,43 @@
-"""The test metrics of a checkpoint, from nothing but the checkpoint and the data."""
+"""The metrics of a checkpoint on a split of its run's dataset, from nothing but the checkpoint and the data."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 
+from semscale_pl.config.errors import WrongCallError
 from semscale_pl.metrics.report import Report
 from semscale_pl.training.building import build_datamodule, build_module
 from semscale_pl.training.restoring import read_checkpoint
 
+# Class names that a refusal lists at most.
+_LISTED = 5
 
-def evaluate(ckpt: str | Path, accelerator: str = "cpu", **dataset: Any) -> Report:
-    """Rebuild the model of a checkpoint and test it on the test set of its run.
+
+def evaluate(ckpt: str | Path, accelerator: str = "cpu", split: str = "test", **dataset: Any) -> Report:
+    """Rebuild the model of a checkpoint and evaluate it on a split of its run's dataset.
 
     Args:
+        split: ``test``, ``val`` or ``train``; the last is the long-tailed training subset without augmentation.
         dataset: ``batch_size``, ``num_workers`` and ``root``, instead of the run's; None keeps the run's.
 
     Returns:
         The results of :class:`semscale_pl.metrics.report.ClassificationReport`.
 
     Raises:
-        WrongCallError: the file is not a checkpoint of `semscale train`.
+        WrongCallError: the file is not a checkpoint of `semscale train`, the data has other classes, or there is no
+            validation part.
     """
     checkpoint = read_checkpoint(ckpt)
     config = for_testing(checkpoint.config, **dataset)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule = build_datamodule(config)
+    check_classes(checkpoint.class_names, datamodule.class_names, config.dataset.get("name"))
+    loader = _loader(datamodule, split)
     counts = [int(count) for count in datamodule.class_counts]
     module = build_module(config, datamodule.num_classes, datamodule.class_names, counts)
     module.load_state_dict(checkpoint.state)
@@ -41,7 +50,7 @@ def evaluate(ckpt: str | Path, accelerator: str = "cpu", **dataset: Any) -> Repo
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    trainer.test(module, datamodule=datamodule, verbose=False)
+    trainer.test(module, dataloaders=loader, verbose=False)
     assert module.last_test_results is not None
     return module.last_test_results
 
@@ -52,6 +61,38 @@ def for_testing(config: DictConfig, **dataset: Any) -> DictConfig:
     for key, value in dataset.items():
         if value is not None and key in changed.dataset:
             changed.dataset[key] = value
+    if dataset.get("batch_size") is not None and "eval_batch_size" in changed.dataset:
+        changed.dataset.eval_batch_size = dataset["batch_size"]
     if "check_images" in changed.dataset and changed.dataset.get("on_bad_image") != "skip":
         changed.dataset.check_images = "exist"  # testing opens every test image anyway, and no other
+    if "num_classes" in changed.dataset:
+        changed.dataset.num_classes = None  # `check_classes` says more of data with other classes
     return changed
+
+
+def check_classes(trained: Sequence[str], found: Sequence[str], dataset: str | None) -> None:
+    """Raise WrongCallError, with names, where the data does not have the classes that a model was trained on."""
+    if list(trained) == list(found):
+        return
+    missing, new = ([name for name in ours if name not in set(theirs)] for ours, theirs in
+                    ((trained, found), (found, trained)))  # fmt: skip
+    differences = [f"{what} {_listed(names)}" for what, names in (("lacks", missing), ("has besides", new)) if names]
+    raise WrongCallError(
+        f"Expected the {len(trained)} classes of the checkpoint in `{dataset}`, but it "
+        f"{' and '.join(differences) or 'has them in another order'}. Pass root=FOLDER of data with the same classes."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(repr(name) for name in names[:_LISTED]) + more
+
+
+def _loader(datamodule: Any, split: str) -> Any:
+    if split == "val" and not datamodule.has_validation:
+        raise WrongCallError("Expected a validation part for split=val, but its run had none. Use split=test or train.")
+    return {
+        "test": datamodule.test_dataloader,
+        "val": datamodule.val_dataloader,
+        "train": datamodule.eval_train_dataloader,
+    }[split]()

@@ -66,7 +66,7 @@ def _with_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # What is typed, and a file that must be there when the first letter is printed; None where nothing is saved.
 CALLS: dict[str, tuple[str, str | None]] = {
     "train": ("trainer.max_epochs=1 hydra.run.dir=out", "metrics.json"),
-    "evaluate": ("ckpt=CKPT hydra.run.dir=out", "metrics.json"),
+    "evaluate": ("ckpt=CKPT out=out", "evaluation.json"),
     "predict": ("ckpt=CKPT images=images hydra.run.dir=out", "predictions.csv"),
     "export": ("ckpt=CKPT format=torchscript hydra.run.dir=out", "model.pt"),
     "measure": ("features=x.npz out=out report=false figures=false", "scales.json"),

@@ -101,7 +101,7 @@ def test_evaluate_repeats_the_test_results(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     assert main(["evaluate", f"ckpt={run_dir}/checkpoints/last.ckpt", f"hydra.run.dir={tmp_path}/eval"]) == 0
-    evaluated = json.loads((tmp_path / "eval" / "metrics.json").read_text())["test"]
+    evaluated = json.loads((tmp_path / "eval" / "evaluation.json").read_text())["results"]
     assert evaluated == record(run_dir)["results"]["last"]
     assert "balanced accuracy" in capsys.readouterr().out
 

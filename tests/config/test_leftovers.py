@@ -44,6 +44,13 @@ def test_a_folder_that_was_there_stays(tmp_path: Path) -> None:
     assert not list((tmp_path / "mine").iterdir())
 
 
+def test_an_empty_folder_is_removed_only_where_the_call_made_it(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for name in ("mine", "new"):
+        assert main(["evaluate", "ckpt=nowhere.ckpt", f"out={name}"]) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
 @pytest.mark.parametrize("other", ["notes.txt", ".hydra/notes.txt"])
 def test_a_folder_with_anything_else_stays(other: str, tmp_path: Path) -> None:
     folder, leftovers = run_folder(tmp_path / "run"), Leftovers()
