@@ -6,9 +6,11 @@ import dataclasses
 import sys
 import tempfile
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semscale_pl import __version__
 from semscale_pl.cli.command import (
     FILE_SETTINGS,
     PREPARATION,
@@ -85,6 +87,8 @@ _FILE_KEYS = tuple(setting.key for setting in FILE_SETTINGS)
 _OF_IMAGES = ("on_bad_image", "exif_rotation")
 # Of `semscale train`, without a dot.
 _PLAIN_OVERRIDES = ("imbalance_factor", "subset_seed")
+# Typical and distant samples of each class that the report shows, at most.
+SAMPLES = 4
 # Bytes that readers and libraries take beside what is measured with, as blocks are decoded, and a bare interpreter.
 READING = 64 * 2**20
 
@@ -100,7 +104,7 @@ def checked(call: Call) -> Call:
     Returns:
         The call, with ``dataset``, ``backbone``, ``out``, ``settings`` (of
         :class:`semscale_pl.measuring.measuring.Settings`), and ``training_overrides``: what `semscale train` would be
-        called with for the same images and network.
+        called with for the same images and network; ``shown_images`` is filled when they are read.
 
     Raises:
         ValueError: a setting is missing or does not go with another.
@@ -114,6 +118,7 @@ def checked(call: Call) -> Call:
     shared = [f"dataset.{key}={getattr(call, key)}" for key in _OF_IMAGES if key in call.given and not call.images]
     call.training_overrides = [*call.overrides, *folder, *shared, f"seed={call.seed}"]
     call.settings = {setting.key: getattr(call, setting.key) for setting in HOW}
+    call.shown_images = None
     return call
 
 
@@ -127,9 +132,7 @@ def execute(call: Call) -> int:
         write_text(folder / "scales.csv", csv_of(measurement))
         write_json(folder / "scales.json", measurement.as_dict())
         if call.report:
-            from semscale_pl.measuring.report import write_report
-
-            write_report(measurement, folder / "report.html")
+            _write_report(measurement, call, folder / "report.html")
         if call.figures:
             from semscale_pl.measuring.pictures import save_pictures
 
@@ -156,7 +159,7 @@ def measured(call: Call, before: int = 0) -> Measurement:
         from semscale_pl.features.opening import open_features
 
         source = open_features(call.features, call.labels, call.label_column)
-        return _of(source, call, {"features": call.features.name}, before)
+        return _of(source, call, {"features": call.features.name, "path": str(call.features.resolve())}, before)
     if call.overrides:
         # Once before torch is imported, which takes seconds: a typo should not.
         from semscale_pl.config.checks import composed
@@ -164,12 +167,32 @@ def measured(call: Call, before: int = 0) -> Measurement:
         composed(call.training_overrides)
     images = _image_features(call)
     name = call.dataset or str(call.out.name if call.images is None else call.images.resolve().name)
+    call.shown_images = images
     with tempfile.TemporaryDirectory(prefix="semscale-") as folder:
         with Progress("image {}") as progress:
             rows = images.store(Path(folder) / "rows", name, progress)
         key = "dataset" if call.dataset else "images"
+        place = {} if call.images is None else {"path": str(call.images.resolve())}
         read = {"exif_rotation": images.exif_rotation, "skipped_images": images.skipped}
-        return _of(rows, call, {key: name, "measured": images.what, "overrides": list(call.overrides), **read}, before)
+        origin = {
+            key: name,
+            **place,
+            **images.origin,
+            "measured": images.what,
+            "overrides": list(call.overrides),
+            **read,
+        }
+        return _of(rows, call, origin, before)
+
+
+def _write_report(measurement: Measurement, call: Call, path: Path) -> None:
+    from semscale_pl.features.row_names import names_of_rows
+    from semscale_pl.measuring.report import rows_to_name, write_report
+
+    rows, shown = rows_to_name(measurement), call.shown_images
+    names = shown.names_of_rows(rows) if shown else names_of_rows(call.features, rows)
+    about = {"date": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}", "version": f"semscale_pl {__version__}"}
+    write_report(measurement, path, picture=shown.picture if shown else None, names=names, about=about)
 
 
 def _image_features(call: Call) -> ImageFeatures:
@@ -185,8 +208,9 @@ def _of(source: Any, call: Call, origin: dict[str, Any], before: int) -> Measure
     from semscale_pl.measuring.measuring import Settings, measure_source
 
     left = left_of(call.max_memory, before) - READING
+    shown = SAMPLES if call.report else 0
     with Progress("class {}") as progress:
-        found = measure_source(source, Settings(**call.settings), max_memory=left, progress=progress)
+        found = measure_source(source, Settings(**call.settings), max_memory=left, progress=progress, samples=shown)
     return dataclasses.replace(found, source={**origin, **found.source})
 
 

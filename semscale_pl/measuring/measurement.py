@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from semscale_pl.files import strict
+from semscale_pl.measuring.samples import Samples
 
 # Estimator of a scale that depends less on the count, to its head in tables and its meaning.
 CONTROLLED = {
@@ -58,6 +59,7 @@ class Measurement:
         distances: (C, j) distances to those centres, in the unit of the features; NaN beyond the last.
         notices: warnings in words.
         source: where the features came from and how they were measured, as plain values.
+        samples: which samples are worth looking at; None where nobody asked.
 
     Raises:
         ValueError: an array has another number of rows than there are classes.
@@ -79,6 +81,7 @@ class Measurement:
     distances: np.ndarray
     notices: tuple[Notice, ...] = ()
     source: dict[str, Any] = field(default_factory=dict)
+    samples: Samples | None = None
 
     def __post_init__(self) -> None:
         arrays = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
@@ -128,4 +131,5 @@ class Measurement:
             >>> measure(np.array([[0.0], [2.0]]), ["a", "a"]).as_dict()["imbalance"]
             [None]
         """
-        return dict(strict(vars(self)))
+        samples = None if self.samples is None else vars(self.samples)
+        return dict(strict({**vars(self), "samples": samples}))

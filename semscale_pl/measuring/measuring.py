@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from semscale_pl.measuring.intervals import scale_interval
 from semscale_pl.measuring.kernel import ClassSettings
 from semscale_pl.measuring.measurement import Measurement, Notice
 from semscale_pl.measuring.notices import notices_of
+from semscale_pl.measuring.samples import SampleFinder
 from semscale_pl.measuring.table import ClassTable, Extra, Progress, class_table
 from semscale_pl.options import MOST_EIGENVALUES, check
 from semscale_pl.seeding import derive_seed
@@ -123,6 +124,7 @@ def measure_source(
     max_memory: int = 2**30,
     threads: int | None = None,
     progress: Progress | None = None,
+    samples: int = 0,
 ) -> Measurement:
     """Measure features that need not fit into memory, see :func:`measure`.
 
@@ -132,6 +134,8 @@ def measure_source(
         max_memory: bytes for everything held at once.
         threads: classes computed at once; as many as torch has threads unless given.
         progress: see :func:`measure`.
+        samples: typical and distant samples to name of each class, and whether to look for pairs nearly equal; 0 for
+            neither.
 
     Raises:
         ValueError: a feature is not finite, or memory is too small; one line says why.
@@ -141,17 +145,20 @@ def measure_source(
     unit = settings.unit * (rms_deviation(source) if settings.feature_norm == "rms" else 1.0)
     factor = scale_factor(source.num_features, unit, settings.ratio, "plain")
     spectrum = _spectrum_size(source) if settings.spectrum is None else settings.spectrum
+    finder = SampleFinder(source, samples, derive_seed(settings.seed, 1), max(0, max_memory) // 8) if samples else None
     table = class_table(
         source,
         ClassSettings(factor, spectrum, shrunk="oas" in settings.controlled),
-        budget=max_memory,
+        budget=max_memory - (finder.held if finder else 0),
         threads=threads,
         extras=_extras(settings, factor, source.counts),
         seed=settings.seed,
         progress=progress,
+        watcher=finder.see if finder else None,
     )
     used = {**asdict(settings), "unit": unit, "spectrum": spectrum}
-    return _measurement(source, table, settings, used)
+    found = _measurement(source, table, settings, used)
+    return replace(found, samples=finder.found(table.spread)) if finder else found
 
 
 def nearest_centres(centres: np.ndarray, size: int = NEIGHBOURS) -> tuple[np.ndarray, np.ndarray]:

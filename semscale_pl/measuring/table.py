@@ -24,6 +24,8 @@ from semscale_pl.measuring.kernel import (
     statistics_of_sums,
 )
 
+# What looks at the rows of a class (m, d), besides: its number, row numbers (m,), rows, mean (d,).
+Watcher = Callable[[int, np.ndarray, np.ndarray, np.ndarray], None]
 # What else to compute from the rows (m, d) of a class: one number, or several.
 Extra = Callable[[Tensor], float | Sequence[float]]
 Progress = Callable[[int, int], None]
@@ -76,6 +78,12 @@ class ClassTable:
         return np.flatnonzero((self.within == 0) & (present == present[0]).all(0))
 
     @property
+    def spread(self) -> float:
+        """Root-mean-square distance between two samples of one class."""
+        freedom = int(self.counts.sum() - (self.counts > 0).sum())
+        return math.sqrt(2.0 * float(self.within.sum()) / max(1, freedom))
+
+    @property
     def feature_deviations(self) -> np.ndarray:
         """Standard deviation of each feature within the classes, (d,)."""
         return np.sqrt(self.within / max(1, self.counts.sum()))
@@ -99,6 +107,7 @@ def class_table(
     extras: Mapping[str, Extra],
     seed: int,
     progress: Progress | None,
+    watcher: Watcher | None = None,
 ) -> ClassTable:
     """Compute the numbers of all classes.
 
@@ -110,6 +119,7 @@ def class_table(
             random rows as fit.
         seed: of those rows.
         progress: called after every class with how many are done, and of how many.
+        watcher: called with all rows of every class, in several threads, a class in several pieces where it is large.
 
     Raises:
         ValueError: a feature is not finite, or the budget is too small.
@@ -119,7 +129,7 @@ def class_table(
     indices = row_indices(source.labels, len(source.class_names))
     total, done, bad = int((table.counts > 0).sum()), 0, []
     with _one_thread_each():
-        for label, found in _walk(source, settings, plan, indices, table, extras, seed):
+        for label, found in _walk(source, settings, plan, indices, table, extras, seed, watcher):
             done += 1
             if found is None:
                 bad.append(label)
@@ -212,7 +222,11 @@ def read_group(source: FeatureSource, indices: Sequence[np.ndarray], buffer: np.
 
 
 def statistics_of_streams(
-    source: FeatureSource, classes: Sequence[int], indices: Sequence[np.ndarray], settings: ClassSettings
+    source: FeatureSource,
+    classes: Sequence[int],
+    indices: Sequence[np.ndarray],
+    settings: ClassSettings,
+    watcher: Watcher | None = None,
 ) -> list[ClassStatistics | None]:
     """Compute the numbers of classes too large for memory: first their means, then the scatter about them.
 
@@ -222,7 +236,7 @@ def statistics_of_streams(
     wanted = np.sort(np.concatenate(indices))
     centres: dict[int, Centre] = {}
     seen = dict.fromkeys(classes, 0)
-    for label, rows in _by_class(source, wanted):
+    for label, _, rows in _by_class(source, wanted):
         part = centre_of(rows)
         before = centres.setdefault(label, Centre(part.first, np.zeros_like(part.delta)))
         with np.errstate(invalid="ignore", over="ignore"):
@@ -232,9 +246,11 @@ def statistics_of_streams(
         seen[label] += len(rows)
     finite = [label for label in classes if centres[label].is_finite]
     scatters = {label: np.zeros((source.num_features, source.num_features)) for label in finite}
-    for label, rows in _by_class(source, wanted):
+    for label, numbers, rows in _by_class(source, wanted):
         if label in scatters:
             scatters[label] += scatter_of(rows, centres[label])
+            if watcher is not None:
+                watcher(label, numbers, rows, centres[label].mean)
 
     def result(label: int) -> ClassStatistics | None:
         scatter = scatters.pop(label, None)
@@ -283,6 +299,7 @@ def _walk(
     table: ClassTable,
     extras: Mapping[str, Extra],
     seed: int,
+    watcher: Watcher | None,
 ) -> Iterator[tuple[int, ClassStatistics | None]]:
     """Yield every present class and its numbers; a group is read while the one before is computed."""
 
@@ -294,6 +311,8 @@ def _walk(
         found = statistics_of_rows(rows, settings)
         if found is not None:
             enter_extras(label, rows)
+            if watcher is not None:
+                watcher(label, indices[label], rows, found.mean)
         return found
 
     def read(position: int) -> list[np.ndarray]:
@@ -311,7 +330,7 @@ def _walk(
                 pending = reader.submit(read, position + 1)
             yield from zip(group, workers.map(computed, group, rows), strict=True)
     for group in plan.streamed:
-        found = statistics_of_streams(source, group, [indices[label] for label in group], settings)
+        found = statistics_of_streams(source, group, [indices[label] for label in group], settings, watcher)
         for label, entry in zip(group, found, strict=True):
             if entry is not None and extras:
                 enter_extras(label, sample_of(source, indices[label], plan.group_bytes, seed))
@@ -333,15 +352,16 @@ def _packed(labels: Sequence[int], sizes: Sequence[int], first: int, most: int) 
         yield tuple(group)
 
 
-def _by_class(source: FeatureSource, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the wanted rows, class by class within each piece."""
+def _by_class(source: FeatureSource, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yield the wanted rows, class by class within each piece: class number, row numbers (k,), rows (k, d)."""
     size = max(1, _PIECE_BYTES // (source.num_features * source.itemsize))
     start = 0
     for piece in source.rows(wanted, size):
-        labels = source.labels[wanted[start : start + len(piece)]]
+        numbers = wanted[start : start + len(piece)]
+        labels = source.labels[numbers]
         start += len(piece)
         for label in np.unique(labels).tolist():
-            yield label, piece[labels == label]
+            yield label, numbers[labels == label], piece[labels == label]
 
 
 @contextmanager

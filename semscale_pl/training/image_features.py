@@ -67,6 +67,25 @@ class ImageFeatures:
         """Write the features of all images to a new file, see :func:`store_extracted`."""
         return store_extracted(self._batches(), self.extract, self.class_names, len(self.dataset), path, name, progress)
 
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What a record says of the images: the size that they are brought to, if to one."""
+        side, channels = self.dataset.model_input.image_size, self.dataset.model_input.channels
+        parts = [
+            f"{side} x {side} pixels" if side else "",
+            f"{channels} channel{'s' * (channels > 1)}" if channels else "",
+        ]
+        return {"image_size": ", ".join(filter(None, parts)) or "as stored"}
+
+    def picture(self, row: int) -> Any:
+        """Return an image as the dataset holds it: a picture of Pillow, or a tensor (channels, height, width)."""
+        return self.dataset.images[int(self.dataset.rows[row])]
+
+    def names_of_rows(self, rows: Sequence[int]) -> dict[int, str]:
+        """Return the files of some images by their row numbers; none where the images are no files."""
+        paths = getattr(self.dataset.images, "paths", None)
+        return {} if paths is None else {row: str(paths[int(self.dataset.rows[row])]) for row in rows}
+
     def _batches(self) -> Any:
         return DataLoader(self.dataset, batch_size=128, collate_fn=collate, num_workers=self.num_workers)
 

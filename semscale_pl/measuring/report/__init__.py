@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from semscale_pl.measuring.report.sample_strips import rows_to_name
 from semscale_pl.measuring.report.writing import write_report
 
-__all__ = ["write_report"]
+__all__ = ["rows_to_name", "write_report"]

@@ -1,28 +1,48 @@
-"""What the page of a measurement shows, as plain data: columns, key figures, spectra, neighbours, provenance."""
+"""What the page of a measurement shows, as plain data: provenance, columns, key figures, spectra, neighbours."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from semscale_pl.measuring.measurement import Measurement
+from semscale_pl.measuring.measurement import Measurement, Notice
 
 # A report is read, not computed with: scales.json has the full precision.
 SIGNIFICANT_DIGITS = 5
 MOST_PAIRS = 12
+# A page holds at most so many classes, those of smallest S, and so many eigenvalues, so that it stays below 5 MB.
+MOST_CLASSES = 12_000
+MOST_EIGENVALUES = 64_000
+# Leaves of a measurement's source to the words of the page's head, in its order.
+_ABOUT = {
+    "dataset": "dataset",
+    "images": "images",
+    "features": "file",
+    "path": "path",
+    "measured": "measured",
+    "image_size": "image size",
+    "skipped_images": "images left out, broken",
+    "columns": "feature columns",
+    "overrides": "settings of the dataset",
+}
 
 
 def page_data(measurement: Measurement) -> dict[str, Any]:
     """Return everything that the page's scripts draw, as plain data and arrays; undefined numbers are NaN or None."""
     return {
         "title": title_of(measurement),
+        "about": about(measurement),
         "classes": list(measurement.class_names),
         "columns": columns(measurement),
         "figures": key_figures(measurement),
         "intervals": None if measurement.intervals is None else rounded(measurement.intervals),
-        "spectra": [[value for value in row if value is not None] for row in rounded(measurement.spectra)],
+        "spectra": [
+            [value for value in row if value is not None]
+            for row in rounded(measurement.spectra[:, : max(2, MOST_EIGENVALUES // measurement.num_classes)])
+        ],
         "band": spectrum_band(measurement.spectra),
         "nearest": measurement.nearest,
         "distances": rounded(measurement.distances),
@@ -41,11 +61,63 @@ def title_of(measurement: Measurement) -> str:
     return "Semantic scales"
 
 
+def about(measurement: Measurement) -> list[list[str]]:
+    """Return pairs of label and text that say what was measured: from where, how much, of which size, and how."""
+    source = dict(measurement.source)
+    settings = source.pop("settings", None) or {}
+    source["overrides"] = [text for text in source.get("overrides", []) if not text.startswith("dataset=")]
+    found = [[label, _shown(source[key])] for key, label in _ABOUT.items() if source.get(key)]
+    found.append(["samples", f"{int(measurement.counts.sum()):,} in {measurement.num_classes:,} classes"])
+    if source.get("num_features"):
+        found.append(["dimensions", f"{source['num_features']:,}"])
+    if settings:
+        found.append(["settings", ", ".join(f"{key} {_shown(value)}" for key, value in settings.items())])
+    return found
+
+
+def shown_part(measurement: Measurement) -> Measurement:
+    """Return the classes of a measurement that a page holds: all, or :data:`MOST_CLASSES` of smallest S, and a note."""
+    if measurement.num_classes <= MOST_CLASSES:
+        return measurement
+    kept = np.sort(measurement.order()[:MOST_CLASSES])
+    new = np.full(measurement.num_classes + 1, -1)  # the last one for "no class"
+    new[kept] = np.arange(len(kept))
+    parts: dict[str, Any] = {
+        name: value[kept] for name, value in vars(measurement).items() if isinstance(value, np.ndarray)
+    }
+    nearest = new[parts["nearest"]]
+    parts["distances"] = np.where(nearest < 0, np.nan, parts["distances"])
+    text = f"This page has the {MOST_CLASSES:,} classes of smallest S of {measurement.num_classes:,}; scales.csv all."
+    notices = [
+        n._replace(classes=tuple(int(new[label]) for label in n.classes if new[label] >= 0))
+        for n in measurement.notices
+    ]
+    samples = measurement.samples and dataclasses.replace(
+        measurement.samples,
+        typical=tuple(measurement.samples.typical[label] for label in kept),
+        distant=tuple(measurement.samples.distant[label] for label in kept),
+        pairs=tuple(
+            pair._replace(classes=(int(new[pair.classes[0]]), int(new[pair.classes[1]])))
+            for pair in measurement.samples.pairs
+            if min(new[list(pair.classes)]) >= 0
+        ),
+    )
+    return dataclasses.replace(
+        measurement,
+        **{**parts, "nearest": nearest},
+        class_names=tuple(measurement.class_names[label] for label in kept),
+        controlled={name: values[kept] for name, values in measurement.controlled.items()},
+        notices=(Notice("part_of_classes", text), *notices),
+        samples=samples,
+    )
+
+
 def columns(measurement: Measurement) -> list[dict[str, Any]]:
     """Return the numeric columns of the table, each with its label, what it means, its decimals and its values."""
     return [
         {
             "key": column.key,
+            "name": column.name,
             "label": _typeset(column.head.removesuffix(" (bits)")),
             "meaning": _typeset(column.meaning),
             "digits": column.digits,
@@ -149,5 +221,5 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return ", ".join(map(_shown, value))
+        return ", ".join(map(_shown, value)) or "none"
     return f"{value:,}" if isinstance(value, int) else str(value)

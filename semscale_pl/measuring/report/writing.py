@@ -6,34 +6,59 @@ import base64
 import hashlib
 import html
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from semscale_pl.files import strict_json, write_text
 from semscale_pl.measuring.measurement import Measurement
-from semscale_pl.measuring.report.content import page_data, title_of
+from semscale_pl.measuring.report.content import page_data, shown_part, title_of
+from semscale_pl.measuring.report.sample_strips import samples_data
+from semscale_pl.measuring.report.thumbnails import Gallery, Picture, sizes_in_words
 
 PAGE = Path(__file__).resolve().parent / "page"
+MOST_BYTES = 4_900_000
+# Set aside for row numbers and names of the samples beside their pictures.
+_NAMES_BYTES = 300_000
 # In the order in which they are joined: what a script uses stands before it.
-SCRIPTS = ("format", "svg", "table", "bars", "scatter", "radar", "spectra", "neighbours", "main")
+SCRIPTS = ("format", "svg", "table", "bars", "scatter", "radar", "spectra", "neighbours", "samples", "download", "main")
 
 
-def write_report(measurement: Measurement, path: Path) -> Path:
-    """Write one HTML file that shows a measurement and needs nothing else: no network, no second file.
+def write_report(
+    measurement: Measurement,
+    path: Path,
+    *,
+    picture: Picture | None = None,
+    names: Mapping[int, str] | None = None,
+    about: Mapping[str, str] | None = None,
+) -> Path:
+    """Write one HTML file below 5 MB that shows a measurement and needs nothing else: no network, no second file.
 
-    The file's content security policy allows its own style and scripts, by their digests, and nothing besides, so that
-    neither a class name nor a notice can load or run anything.
+    The file's content security policy allows its own style and scripts, by their digests, and pictures that it holds
+    itself, and nothing besides, so that neither a class name nor a notice can load or run anything.
 
     Args:
         measurement: what to show.
         path: of the file, which is returned; missing folders are made, an old file is replaced in one step.
+        picture: gives the picture of a sample by its row number; without, samples are shown by their numbers.
+        names: what samples are called, by row number.
+        about: further lines of the page's head.
     """
+    measurement = shown_part(measurement)
+    data = page_data(measurement)
+    gallery = Gallery(picture) if picture else None
+    left = MOST_BYTES - len(embedded(data)) - sum(file.stat().st_size for file in PAGE.iterdir())
+    data["samples"] = samples_data(measurement, gallery, names or {}, max(0, left - _NAMES_BYTES))
+    data["about"] += [[key, text] for key, text in (about or {}).items()]
+    if gallery and gallery.sizes:
+        data["about"].append(["images as read", sizes_in_words(gallery.sizes)])
     style = (PAGE / "report.css").read_text(encoding="utf-8")
     script = joined_scripts()
+    own = f"style-src {_digest(style)}; script-src {_digest(script)}"
     parts = {
         "title": html.escape(title_of(measurement)),
-        "policy": f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; base-uri 'none'",
+        "policy": f"default-src 'none'; img-src data:; {own}; base-uri 'none'",
         "style": style,
-        "data": embedded(page_data(measurement)),
+        "data": embedded(data),
         "script": script,
     }
     page = (PAGE / "report.html").read_text(encoding="utf-8")

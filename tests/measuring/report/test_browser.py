@@ -9,10 +9,13 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from semscale_pl.features.source import ArraySource
 from semscale_pl.measuring.measurement import Measurement, Notice
+from semscale_pl.measuring.measuring import Settings, measure_source
 from semscale_pl.measuring.report import write_report
 
 Measured = Callable[..., Measurement]
@@ -29,6 +32,8 @@ class Drawn(HTMLParser):
         self.marks: dict[str, int] = {}
         self.root: dict[str, str | None] = {}
         self.sorted_by: tuple[str | None, str | None] | None = None
+        self.pictures: list[str] = []
+        self.notes: dict[str, str] = {}
         self._table = self._plot = ""
         self.feed(text)
 
@@ -43,6 +48,11 @@ class Drawn(HTMLParser):
             self.rows.append([])
         if "aria-sort" in found:
             self.sorted_by = found["data-key"], found["aria-sort"]
+        if tag == "img":
+            assert str(found["src"]).startswith("data:image/")
+            self.pictures.append(str(found["alt"]))
+        if tag == "p" and found.get("class") == "empty":
+            self.notes[self._plot] = "there"
         if tag in ("rect", "circle", "path") and self._plot:
             self.marks[self._plot] = self.marks.get(self._plot, 0) + 1
 
@@ -119,3 +129,33 @@ def test_a_thousand_classes_take_less_than_five_megabytes(measured: Measured, tm
     assert path.stat().st_size < 5_000_000
     drawn = open_page(path, "sort=class", tmp_path / "profile")
     assert drawn.column(0) == [f"class {number}" for number in range(1000)]
+
+
+def test_samples_follow_the_table_and_pictures_are_drawn(tmp_path: Path) -> None:
+    labels = np.arange(4).repeat(5)
+    rows = np.random.default_rng(0).normal(size=(20, 6))
+    rows[1] = rows[0]
+    source = ArraySource(rows, labels, ("a", "b", "<b>", "d"))
+    measurement = measure_source(source, Settings(), samples=2)
+    pictures = write_report(measurement, tmp_path / "r.html", picture=lambda row: np.full((3, 9, 9), row, np.uint8))
+    drawn = open_page(pictures, "sort=class&filter=b", tmp_path / "profile")
+    assert drawn.column(0) == ["<b>", "b"]
+    assert drawn.pictures == [
+        f"{name}, {role}: row {row}"
+        for name, label in (("<b>", 2), ("b", 1))
+        for role, chosen in (("near the centre", "typical"), ("far from the centre", "distant"))
+        for row in getattr(measurement.samples, chosen)[label]
+    ] + ["a, nearly equal: row 0", "a, nearly equal: row 1"]
+
+
+@pytest.mark.parametrize("counts", [[3, 3, 3], [7], [4, 2]])
+def test_plots_with_nothing_to_show_say_so(measure: Measured, counts: list[int], tmp_path: Path) -> None:
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    features = torch.randn(len(labels), 1, generator=torch.Generator().manual_seed(0))
+    path = write_report(measure(features, labels, list("abc")[: len(counts)]), tmp_path / "r.html")
+    notes = open_page(path, "", tmp_path / "profile").notes
+    assert "spectra" in notes  # one dimension has one direction
+    assert ("scatter" in notes) == (counts != [4, 2])
+    assert ("bars" in notes) == (counts == [7])
+    assert ("radar" in notes) == (len(counts) < 3)
+    assert ("neighbours" in notes) == (len(counts) < 3)

@@ -68,8 +68,8 @@ def test_the_policy_names_the_digests_of_style_and_script_and_nothing_else(page:
         for kind, text in (("style", page.texts["style"][0]), ("script", page.texts["script"][1]))
     }
     assert policy == (
-        f"default-src 'none'; style-src 'sha256-{digests['style']}'; script-src 'sha256-{digests['script']}'; "
-        "base-uri 'none'"
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digests['style']}'; "
+        f"script-src 'sha256-{digests['script']}'; base-uri 'none'"
     )
 
 

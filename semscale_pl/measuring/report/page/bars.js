@@ -6,6 +6,9 @@ const MOST_WHISKERS = 120;
 function drawBars() {
   const shown = state.shown;
   if (!shown.length) return nothing("bars", "No class has this in its name.");
+  if (shown.length === 1) return nothing("bars", `Only ${data.classes[shown[0]]} is shown: ${shownValue(state.scale, shown[0])} bits of ${shownValue("count", shown[0])} samples. One bar compares nothing.`);
+  const same = ["count", state.scale].filter((key) => shown.length && oneValue(shown.map((index) => valueOf(key, index))));
+  document.getElementById("bars-note").textContent = same.map((key) => `All these classes have the same ${columns[key].label}, ${shownValue(key, shown[0])}.`).join(" ");
   const named = shown.length <= MOST_NAMES;
   const top = 14, upper = 190, gap = 16, lower = 110, left = 62;
   const longest = Math.max(...shown.map((index) => Math.min(17, data.classes[index].length)));

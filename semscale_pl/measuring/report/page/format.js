@@ -14,6 +14,12 @@ function format(value, digits) {
   return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
+// Whether numbers, apart from undefined ones, are all the same.
+function oneValue(values) {
+  const known = values.filter(isNumber);
+  return known.every((value) => value === known[0]);
+}
+
 // A few digits of any size, for the axes.
 function short(value) {
   if (value === 0) return "0";

@@ -11,6 +11,7 @@ function choose(index) {
 function refresh() {
   state.shown = ordered();
   showTable();
+  showSamples();
   drawAll();
 }
 
@@ -45,9 +46,9 @@ function makeNotices() {
   document.getElementById("notices").hidden = false;
 }
 
-function makeSource() {
-  const body = document.querySelector("#source tbody");
-  for (const [key, text] of data.source) body.append(element("tr", {}, element("th", { scope: "row", text: key }), element("td", { text })));
+function makeSource(id, lines) {
+  const body = document.querySelector(`#${id} tbody`);
+  for (const [key, text] of lines) body.append(element("tr", {}, element("th", { scope: "row", text: key }), element("td", { text })));
 }
 
 function makeControls() {
@@ -105,7 +106,10 @@ makeFigures();
 makeNotices();
 makeTable();
 makePairs();
-makeSource();
+makeSamples();
+makeSource("about", data.about);
+makeSource("source", data.source);
+makeDownload();
 makeControls();
 useAddress();
 markChosen();

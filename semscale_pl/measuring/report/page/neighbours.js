@@ -3,6 +3,7 @@
 function drawNeighbours() {
   const near = data.nearest[state.chosen].map((other, rank) => [other, data.distances[state.chosen][rank]]).filter(([other, distance]) => other >= 0 && isNumber(distance));
   if (!near.length) return nothing("neighbours", "There is no other class with a centre.");
+  if (near.length === 1) return nothing("neighbours", `The only other class, ${data.classes[near[0][0]]}, lies ${threeDigits(near[0][1])} away.`);
   const line = 34, top = 8, name = 130, foot = 40;
   const { drawing, width } = canvas("neighbours", top + line * near.length + foot, `Classes nearest to ${data.classes[state.chosen]}`);
   const far = ticks(largest(near.map(([, distance]) => distance)), 4);
@@ -23,13 +24,22 @@ function drawNeighbours() {
 
 function tellChosen() {
   const [index, parts] = [state.chosen, []];
-  const scales = columns.scale.values.filter(isNumber), own = valueOf("scale", index);
+  const own = valueOf("scale", index);
   parts.push(` has ${shownValue("count", index)} sample${valueOf("count", index) === 1 ? "" : "s"} and a semantic scale of ${shownValue("scale", index)}${isNumber(own) ? " bits" : ""}`);
   if (data.intervals && data.intervals[index].every(isNumber)) parts.push(` (interval ${data.intervals[index].map((end) => format(end, 2)).join(" to ")})`);
-  if (isNumber(own) && scales.length > 1) parts.push(`, rank ${1 + scales.filter((value) => value > own).length} of ${scales.length} from the largest`);
   parts.push(`; W ${shownValue("weight", index)}, S ${shownValue("imbalance", index)}, suggested weight ${shownValue("suggested", index)}.`);
+  const ranks = [["count", "n"], ["scale", "S′"], ["imbalance", "S"]].map(([key, label]) => rankOf(key, label, index)).filter(Boolean);
+  if (ranks.length) parts.push(` Among all classes: ${ranks.join("; ")}.`);
   document.getElementById("chosen-text").replaceChildren(element("strong", { text: data.classes[index] }), parts.join(""));
   document.getElementById("choice").value = String(index);
+}
+
+// Where a class stands by one of its numbers, and among how many.
+function rankOf(key, label, index) {
+  const known = columns[key].values.filter(isNumber), own = valueOf(key, index);
+  if (!isNumber(own) || known.length < 2) return "";
+  const before = known.filter((value) => value > own).length, ties = known.filter((value) => value === own).length - 1;
+  return `${label} ranks ${1 + before} of ${known.length.toLocaleString("en")} (1 is the largest ${label}${ties ? `; ${ties.toLocaleString("en")} more have the same` : ""})`;
 }
 
 function makePairs() {

@@ -5,6 +5,8 @@ const MOST_LABELS = 30;
 function drawScatter() {
   const shown = state.shown.filter((index) => valueOf("count", index) > 0 && isNumber(valueOf(state.scale, index)));
   if (!shown.length) return nothing("scatter", "None of these classes has a scale.");
+  if (shown.length === 1) return nothing("scatter", `Only ${data.classes[shown[0]]} has a scale here: ${shownValue(state.scale, shown[0])} bits of ${shownValue("count", shown[0])} samples. One point shows nothing of the scale against the count.`);
+  if (oneValue(shown.map((index) => valueOf("count", index)))) return nothing("scatter", `All these classes have ${shownValue("count", shown[0])} samples each: the points would stand on one vertical line. The bars above compare the scales.`);
   const top = 12, bottom = 318, left = 62;
   const { drawing, width } = canvas("scatter", 360, "Semantic scale of each class against its number of samples");
   const right = width - 14;

@@ -5,6 +5,7 @@ function drawSpectra() {
   const all = data.band;
   const most = largest([...own, ...all.map((triple) => triple[2])]);
   if (!(most > 0)) return nothing("spectra", "No class varies in any direction.");
+  if (data.band.length === 1) return nothing("spectra", `No class varies in more than one direction: the variance of ${data.classes[state.chosen]} is ${own.length ? threeDigits(own[0]) : "not defined"}.`);
   // Round-off of a class of low rank lies far below; it would stretch the axis.
   const floor = most * 1e-6;
   const above = (values) => values.filter((value) => value > floor);
@@ -24,6 +25,8 @@ function drawSpectra() {
   const high = line(all.map((triple) => triple[2])), low = line(all.map((triple) => triple[0])).reverse();
   drawing.append(svg("path", { class: "band", d: `M${[...high, ...low].join("L")}Z` }));
   drawing.append(svg("path", { class: "line-count", d: `M${line(above(all.map((triple) => triple[1]))).join("L")}` }));
+  above(own).forEach((value, rank) => drawing.append(svg("circle", { class: "told", cx: x(rank + 1), cy: y(value), r: 5 },
+    svg("title", { text: `direction ${rank + 1} of ${data.classes[state.chosen]}: eigenvalue ${threeDigits(value)}, median of all classes ${rank < all.length ? threeDigits(all[rank][1]) : "n/a"}` }))));
   drawing.append(svg("path", { class: "line-chosen", d: above(own).length ? `M${line(above(own)).join("L")}` : "" }));
   if (above(own).length === 1) drawing.append(svg("circle", { class: "chosen", cx: x(1), cy: y(own[0]), r: 4 }));
   if (!above(own).length) drawing.append(svg("text", { class: "name chosen", x: (left + right) / 2, y: 60, "text-anchor": "middle", text: "This class varies in no direction." }));
