@@ -9,25 +9,27 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from semscale_pl.metrics.accuracy import check_rows, plain
+from semscale_pl.metrics.scores import log_sums_of
 
 NUM_BINS = 15
 
 
-def calibration_bins(probabilities: Tensor, labels: Tensor, num_bins: int = NUM_BINS) -> Tensor:
-    """Sort rows by confidence into bins of equal width.
+def calibration_bins(logits: Tensor, labels: Tensor, num_bins: int = NUM_BINS) -> Tensor:
+    """Sort rows by confidence, the largest softmax probability in float64, into bins of equal width.
 
     Args:
-        probabilities: (B, C) softmax probabilities.
+        logits: (B, C); of equal ones the first is the prediction.
+        labels: (B,).
         num_bins: number of bins over [0, 1].
 
     Returns:
         (3, num_bins) float64: rows, sum of confidences, right predictions of each bin. Sums of batches add up.
     """
-    confidences, predictions = probabilities.max(dim=1)
+    confidences, right = (-log_sums_of(logits)).exp(), logits.argmax(dim=1) == labels
     edges = torch.linspace(0, 1, num_bins + 1, dtype=confidences.dtype, device=confidences.device)
     # Bins are closed below, as in torchmetrics; a confidence of 1 joins the last one.
     rows = (torch.bucketize(confidences, edges, right=True) - 1).clamp(0, num_bins - 1)
-    values = torch.stack([torch.ones_like(confidences), confidences, predictions == labels]).double()
+    values = torch.stack([torch.ones_like(confidences), confidences, right.double()])
     bins = torch.zeros(3, num_bins, dtype=torch.float64, device=confidences.device)
     return bins.scatter_add_(1, rows.expand(3, -1), values)
 
@@ -64,7 +66,7 @@ class CalibrationError(Metric):
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Add a batch of logits (B, C) and labels (B,)."""
         check_rows(logits, labels, self.num_classes)
-        self.bins += calibration_bins(logits.float().softmax(dim=1), labels, self.num_bins)
+        self.bins += calibration_bins(logits, labels, self.num_bins)
 
     def compute(self) -> float | None:
         """Return the error in [0, 1], None without rows."""

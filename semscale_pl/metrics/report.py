@@ -1,4 +1,4 @@
-"""What a test run finds out about a classifier on imbalanced data, as one metric with one exchange between ranks."""
+"""What a test run finds out about a classifier on imbalanced data, as one metric."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
-from torchmetrics.utilities import dim_zero_cat
 
-from semscale_pl.metrics import average_precision as ap
 from semscale_pl.metrics.accuracy import (
     ClassTally,
     check_counts,
@@ -22,9 +20,10 @@ from semscale_pl.metrics.accuracy import (
     ratio,
     shot_groups,
 )
+from semscale_pl.metrics.average_precision import AveragePrecision
 from semscale_pl.metrics.calibration import NUM_BINS, calibration_bins, expected_calibration_error
 
-# Up to here the report keeps all scores and the full confusion matrix (1,000 classes: 8 MB, and 4 kB a row).
+# Up to here the report keeps the full confusion matrix (1,000 classes: 8 MB).
 LARGE = 1000
 GROUPS = ("many", "medium", "few", "head", "middle", "tail")
 
@@ -73,7 +72,7 @@ class ClassificationReport(ClassTally):
 
     All values are fractions in [0, 1] but the bias; None stands for what is undefined: an empty group, the accuracy of
     a class without test rows, the precision of a class never predicted. Above 1,000 classes the confusion matrix is
-    None, and average precision comes from histograms of 512 bins.
+    None. Everything is exact at any number of classes, in bounded memory, and the same on any number of ranks.
 
     Args:
         class_counts: training images of each class; None leaves the groups undefined.
@@ -96,9 +95,6 @@ class ClassificationReport(ClassTally):
     bins: Tensor
     num_nonfinite: Tensor
     confusion: Tensor
-    histograms: Tensor
-    probabilities: list[Tensor]
-    labels: list[Tensor]
 
     def __init__(
         self,
@@ -115,33 +111,31 @@ class ClassificationReport(ClassTally):
         self.is_large = num_classes > LARGE
         self.add_state("bins", torch.zeros(3, NUM_BINS, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("num_nonfinite", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        if self.is_large:
-            histograms = torch.zeros(2, num_classes, ap.NUM_BINS, dtype=torch.int64)
-            self.add_state("histograms", histograms, dist_reduce_fx="sum")
-            return
-        self.add_state("confusion", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("probabilities", [], dist_reduce_fx="cat")
-        self.add_state("labels", [], dist_reduce_fx="cat")
+        self.average_precision = AveragePrecision(num_classes, **kwargs)
+        if not self.is_large:
+            self.add_state("confusion", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Add a batch of logits (B, C) and labels (B,), integers in [0, C)."""
         super().update(logits, labels)
         self.num_nonfinite += (~logits.isfinite()).any(dim=1).sum()
-        probabilities = logits.detach().float().softmax(dim=1).nan_to_num(0.0)
-        self.bins += calibration_bins(probabilities, labels)
-        if self.is_large:
-            self.histograms += ap.score_histograms(probabilities, labels)
-            return
-        pairs = labels * self.num_classes + logits.argmax(dim=1)
-        self.confusion.view(-1).scatter_add_(0, pairs, torch.ones_like(pairs))
-        self.probabilities.append(probabilities)
-        self.labels.append(labels)
-
-    def sync(self, *args: Any, **kwargs: Any) -> None:
-        """Exchange the states between ranks, also where one has seen no rows."""
+        self.bins += calibration_bins(logits, labels)
+        self.average_precision.update(logits, labels)
         if not self.is_large:
-            ap.add_empty_batch(self.probabilities, self.labels, self.num_classes, self.device)
-        super().sync(*args, **kwargs)
+            pairs = labels * self.num_classes + logits.argmax(dim=1)
+            self.confusion.view(-1).scatter_add_(0, pairs, torch.ones_like(pairs))
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Report:
+        """Add a batch and return what it gives on its own."""
+        self.update(logits, labels)
+        alone = ClassificationReport(self.num_classes, self.class_counts, self.class_names, sync_on_compute=False)
+        alone.to(self.device).update(logits, labels)
+        return alone.compute()
+
+    def reset(self) -> None:
+        """Forget all rows."""
+        super().reset()
+        self.average_precision.reset()
 
     def compute(self) -> Report:
         """Return the results."""
@@ -177,8 +171,8 @@ class ClassificationReport(ClassTally):
         return group_accuracies(accuracies, {**shot_groups(self.class_counts), **rank_groups(self.class_counts)})
 
     def _average_precisions(self) -> Tensor:
+        # The same on all ranks, which exchange again here.
         if self.num_nonfinite > 0 or self.seen.sum() == 0:
             return torch.full((self.num_classes,), torch.nan, dtype=torch.float64)
-        if self.is_large:
-            return ap.binned_average_precision(self.histograms[0], self.histograms[1])
-        return ap.class_average_precisions(dim_zero_cat(self.probabilities), dim_zero_cat(self.labels))
+        found = self.average_precision.compute()
+        return torch.tensor([torch.nan if value is None else value for value in found], dtype=torch.float64)

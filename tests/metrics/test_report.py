@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import metrics as reference
 from torch import Tensor
 
@@ -55,23 +57,113 @@ def test_agrees_with_scikit_learn() -> None:
 def test_average_precision_agrees_with_scikit_learn_also_with_ties() -> None:
     logits, labels = rows()
     scores = (logits * 2).round()
-    probabilities = scores.softmax(dim=1).numpy()
+    log_probabilities = scores.double().log_softmax(dim=1).numpy()
     found = results(scores, labels)["per_class"]["average_precision"]
-    expected = [reference.average_precision_score(labels == c, probabilities[:, c]) for c in range(NUM_CLASSES)]
+    expected = [reference.average_precision_score(labels == c, log_probabilities[:, c]) for c in range(NUM_CLASSES)]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
-def test_many_classes_are_reported_from_histograms(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_classes_are_reported_alike_but_for_the_confusions(monkeypatch: pytest.MonkeyPatch) -> None:
     logits, labels = rows(600)
     exact = results(logits, labels)
     monkeypatch.setattr(report, "LARGE", NUM_CLASSES - 1)
-    binned = results(logits, labels)
-    assert binned["confusion_matrix"] is None
-    np.testing.assert_allclose(
-        binned["per_class"]["average_precision"], exact["per_class"]["average_precision"], atol=0.02
-    )
-    without = ("confusion_matrix", "mean_average_precision")
-    assert all(binned[key] == exact[key] for key in exact if key not in (*without, "per_class"))
+    large = results(logits, labels)
+    assert large.pop("confusion_matrix") is None
+    assert sum(map(sum, exact.pop("confusion_matrix"))) == 600
+    assert large == exact
+
+
+@pytest.mark.parametrize("num_classes", [1203, 8142])
+def test_thousands_of_classes_agree_with_scikit_learn(num_classes: int) -> None:
+    generator = torch.Generator().manual_seed(num_classes)
+    labels = (torch.rand(400, generator=generator) ** 3 * num_classes).long()
+    logits = torch.randn(400, num_classes, generator=generator) * 3
+    logits[torch.arange(400), labels] += 8
+    metric = ClassificationReport(num_classes, torch.arange(num_classes).flip(0))
+    for part in torch.arange(400).split(150):
+        metric.update(logits[part], labels[part])
+    found, truth, guess = metric.compute(), labels.numpy(), logits.argmax(dim=1).numpy()
+    present = np.unique(truth)
+    scores = logits.double().log_softmax(dim=1).numpy()
+    precision = [reference.average_precision_score(truth == c, scores[:, c]) for c in present]
+    np.testing.assert_allclose([found["per_class"]["average_precision"][c] for c in present], precision, rtol=1e-12)
+    assert found["mean_average_precision"] == pytest.approx(np.mean(precision), rel=1e-12)
+    recall = reference.recall_score(truth, guess, labels=present, average=None, zero_division=0)
+    assert found["balanced_accuracy"] == pytest.approx(recall.mean(), rel=1e-12)
+    assert found["worst_class_accuracy"] == recall.min()
+    assert found["bias"] == pytest.approx(max(0, recall.max() / (recall.min() + 0.01) - 1), rel=1e-12)
+    few = present > num_classes - 21  # classes are named from the largest count to 0
+    assert found["few"] == (pytest.approx(recall[few].mean(), rel=1e-12) if few.any() else None)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_every_part_agrees_with_naive_loops_also_with_ties_and_sure_models(data: st.DataObject) -> None:
+    num, classes = data.draw(st.integers(1, 25)), data.draw(st.integers(1, 5))
+    scale = data.draw(st.sampled_from([1.0, 0.25, 60.0, 1e4]))
+    kind = data.draw(st.sampled_from([torch.float32, torch.float64, torch.bfloat16]))
+    integers = data.draw(st.lists(st.integers(-3, 3), min_size=num * classes, max_size=num * classes))
+    logits = (torch.tensor(integers, dtype=torch.float64).view(num, classes) * scale).to(kind)
+    labels = torch.tensor(data.draw(st.lists(st.integers(0, classes - 1), min_size=num, max_size=num)))
+    counts = data.draw(st.lists(st.sampled_from([0, 5, 19, 20, 100, 101]), min_size=classes, max_size=classes))
+    metric = ClassificationReport(classes, counts)
+    for part in torch.arange(num).split(data.draw(st.integers(1, 25))):
+        metric.update(logits[part], labels[part])
+    found: dict[str, Any] = metric.compute()  # type: ignore[assignment]
+    expected = naive_report(logits.double().numpy(), labels.numpy(), counts)
+    for key, value in expected.items():
+        value_found = found["per_class"][key] if key in found["per_class"] else found[key]
+        # What is undefined is None here and NaN there.
+        arrays = (np.array(one, dtype=float) for one in (value_found, value))
+        np.testing.assert_allclose(*arrays, rtol=1e-9, atol=1e-12, err_msg=key)
+
+
+def naive_report(logits: np.ndarray, labels: np.ndarray, counts: list[int]) -> dict[str, Any]:
+    """Compute what a report says row by row and class by class."""
+    classes, bins = range(logits.shape[1]), np.linspace(0, 1, 16)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    scores = torch.tensor(logits).log_softmax(dim=1).numpy()
+    guesses = [next(c for c in classes if row[c] == row.max()) for row in logits]
+    rows_of = {c: [i for i, label in enumerate(labels) if label == c] for c in classes}
+    accuracy = {c: np.mean([guesses[i] == c for i in rows]) for c, rows in rows_of.items() if rows}
+    bars = dict.fromkeys(accuracy, 0.0)
+    for c in accuracy:
+        previous = 0
+        for threshold in sorted({scores[i, c] for i in range(len(labels))}, reverse=True):
+            taken = [i for i in range(len(labels)) if scores[i, c] >= threshold]
+            hits = sum(labels[i] == c for i in taken)
+            bars[c] += (hits - previous) / len(rows_of[c]) * hits / len(taken)
+            previous = hits
+    cells: dict[int, list[tuple[float, bool]]] = {}
+    for row, guess, label in zip(shifted, guesses, labels, strict=True):
+        confidence = 1 / np.exp(row).sum()
+        place = min(max(int(np.searchsorted(bins, confidence, side="right")) - 1, 0), 14)
+        cells.setdefault(place, []).append((confidence, guess == label))
+    gaps = [abs(sum(value for value, _ in cell) - sum(right for _, right in cell)) for cell in cells.values()]
+
+    def group(members: list[int]) -> float | None:
+        known = [accuracy[c] for c in members if c in accuracy]
+        return float(np.mean(known)) if known else None
+
+    return {
+        "top1": np.mean([guess == label for guess, label in zip(guesses, labels, strict=True)]),
+        "balanced_accuracy": np.mean(list(accuracy.values())),
+        "worst_class_accuracy": min(accuracy.values()),
+        "bias": max(0.0, max(accuracy.values()) / (min(accuracy.values()) + 0.01) - 1),
+        "average_precision": [bars.get(c) for c in classes],
+        "mean_average_precision": np.mean(list(bars.values())),
+        "many": group([c for c in classes if counts[c] > 100]),
+        "medium": group([c for c in classes if 20 <= counts[c] <= 100]),
+        "few": group([c for c in classes if counts[c] < 20]),
+        "confusion_matrix": [[sum(guesses[i] == c for i in rows_of[r]) for c in classes] for r in classes],
+        **({} if _on_an_edge(shifted, bins) else {"ece": sum(gaps) / len(labels)}),
+    }
+
+
+def _on_an_edge(shifted: np.ndarray, bins: np.ndarray) -> bool:
+    """Tell whether a confidence lies on the edge of two bins, where the last bit decides."""
+    confidences = 1 / np.exp(shifted).sum(axis=1)
+    return bool((np.abs(confidences[:, None] - bins[1:-1]) < 1e-12).any())
 
 
 def test_groups_are_means_of_class_accuracies() -> None:

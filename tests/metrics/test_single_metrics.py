@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,9 +13,11 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from semscale_pl.files import CannotWriteError
 from semscale_pl.metrics import AveragePrecision, CalibrationError, ClassificationReport, GroupAccuracy, ModelBias
+from semscale_pl.metrics import scores as scores_module
 from semscale_pl.metrics.accuracy import model_bias, rank_groups, shot_groups
-from semscale_pl.metrics.average_precision import average_precision, binned_average_precision, score_histograms
+from semscale_pl.metrics.average_precision import average_precision
 from semscale_pl.metrics.calibration import calibration_bins, expected_calibration_error
 
 
@@ -52,7 +57,9 @@ def test_calibration_error_agrees_with_torchmetrics(bins: int) -> None:
 def test_a_confidence_on_the_edge_of_two_bins_falls_where_torchmetrics_puts_it() -> None:
     probabilities = torch.tensor([[0.5, 0.25, 0.25], [0.45, 0.3, 0.25], [0.55, 0.25, 0.2]])
     labels = torch.tensor([0, 1, 1])
-    bins = calibration_bins(probabilities, labels, num_bins=10)
+    # Logits 0 and -log 2 give 1/2, 1/4, 1/4 exactly.
+    logits = probabilities.double().log()
+    bins = calibration_bins(logits, labels, num_bins=10)
     assert bins[0].tolist() == [0, 0, 0, 0, 1, 2, 0, 0, 0, 0]
     expected = multiclass_calibration_error(probabilities, labels, 3, n_bins=10, norm="l1")
     assert expected_calibration_error(bins) == pytest.approx(expected.item(), rel=1e-5)
@@ -119,14 +126,56 @@ def test_average_precision_agrees_with_scikit_learn(data: list[tuple[int, bool]]
         assert found.isnan()
 
 
-def test_histograms_are_exact_where_the_scores_fall_into_different_bins() -> None:
-    probabilities = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7], [0.0, 1.0]])
-    labels = torch.tensor([0, 0, 1, 1, 1])
-    histograms = score_histograms(probabilities, labels)
-    assert histograms.sum() == 10
-    found = binned_average_precision(histograms[0], histograms[1])
-    expected = [average_precision_score(labels == c, probabilities[:, c]) for c in range(2)]
-    assert found.tolist() == pytest.approx(expected, rel=1e-12)
+def test_a_sure_model_is_ranked_by_what_float32_probabilities_cannot_tell_apart() -> None:
+    # All three are 1 in float32: as ties they would have an average precision of 2/3.
+    logits = torch.tensor([[20.0, 0.0], [30.0, 0.0], [25.0, 0.0]])
+    labels = torch.tensor([1, 0, 0])
+    assert logits.softmax(dim=1)[:, 0].tolist() == [1, 1, 1]
+    metric = AveragePrecision(2)
+    metric.update(logits, labels)
+    assert metric.compute() == [1.0, 1.0]
+
+
+def test_scores_in_files_give_the_same_and_memory_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, labels = rows(900)
+    whole = AveragePrecision(12)
+    whole.update(logits, labels)
+    monkeypatch.setattr(scores_module, "IN_MEMORY", 4000)
+    metric = AveragePrecision(12)
+    for part in torch.arange(900).split(100):
+        # Precisions may change on the way; all are exact.
+        kind = torch.float64 if part[0] == 300 else torch.float32
+        metric.update(logits[part].to(kind), labels[part])
+        assert metric.scores._buffer is None or metric.scores._buffer.nbytes <= 4000
+    assert len(metric.scores._files) > 8
+    blocks = [column for _, column in metric.scores.by_class()]
+    assert len(blocks) == 12
+    assert max(column.untyped_storage().nbytes() for column in blocks) <= max(4000, 8 * 900)
+    assert metric.compute() == whole.compute()
+    metric.reset()
+    metric.update(logits[:50], labels[:50])
+    assert metric.compute() == AveragePrecision(12)(logits[:50], labels[:50])
+
+
+def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(scores_module, "IN_MEMORY", 100)
+    monkeypatch.setattr(scores_module.tempfile, "TemporaryFile", full)
+    with pytest.raises(CannotWriteError, match=r"No space left on device\. Free some, or set TMPDIR"):
+        AveragePrecision(12).update(*rows(10))
+
+
+def test_a_metric_with_rows_can_be_copied_and_pickled(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, labels = rows(60)
+    monkeypatch.setattr(scores_module, "IN_MEMORY", 1000)
+    metric = AveragePrecision(12)
+    metric.update(logits[:40], labels[:40])
+    copies = [copy.deepcopy(metric), pickle.loads(pickle.dumps(metric))]
+    for one in (metric, *copies):
+        one.update(logits[40:], labels[40:])
+    assert copies[0].compute() == copies[1].compute() == metric.compute()
 
 
 def test_no_bins_are_refused() -> None:
