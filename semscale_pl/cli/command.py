@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from semscale_pl.config.command_line import to_type
 from semscale_pl.config.errors import OK, WRONG_CALL, did_you_mean, exit_code
 from semscale_pl.options import Rule, rule_of
 
@@ -81,7 +82,7 @@ class Command:
         takes_overrides: whether other keys are kept for the configuration of `semscale train`.
         takes_anything: whether arguments are passed on as they are.
         may_be_bare: whether a call without arguments runs instead of printing the usage.
-        interrupted: what an interruption leaves behind.
+        kept: what an interruption leaves behind, from which the same call goes on; empty where it starts again.
         reported: errors whose message is for the user, besides ValueError and FileNotFoundError.
     """
 
@@ -93,7 +94,7 @@ class Command:
     takes_overrides: bool = False
     takes_anything: bool = False
     may_be_bare: bool = False
-    interrupted: str = "Interrupted."
+    kept: str = ""
     reported: tuple[type[Exception], ...] = ()
 
     @property
@@ -125,7 +126,9 @@ class Command:
                 raise ValueError(f"Expected {self.argument}. {self.see}")
             return execute(call)
 
-        return exit_code(answer, interrupted=self.interrupted, reported=(ValueError, FileNotFoundError, *self.reported))
+        way = f"{self.kept} To go on" if self.kept else "To start again"
+        way += f", type: {to_type(self.name, argv)}"
+        return exit_code(answer, interrupted=way, reported=(ValueError, FileNotFoundError, *self.reported))
 
     def parse(self, argv: Sequence[str]) -> Call:
         """Check a call one setting at a time, before anything heavy is imported.

@@ -19,7 +19,7 @@ COMMAND = Command(
     },
     takes_overrides=True,
     may_be_bare=True,
-    interrupted=table.INTERRUPTED,
+    kept=table.KEPT,
 )
 
 

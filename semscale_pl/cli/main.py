@@ -13,8 +13,10 @@ from pathlib import Path
 
 from semscale_pl import __version__
 from semscale_pl.cli.command import new_folder
+from semscale_pl.config.command_line import quoted, to_type
 from semscale_pl.config.errors import FAILED, OK, WRONG_CALL, WrongCallError, complain, did_you_mean, exit_code
 from semscale_pl.config.leftovers import FOLDER_KEYS, leftovers
+from semscale_pl.config.stopping import ending_by_signals
 from semscale_pl.config.sweeps import FLAGS, check_sweep, is_sweep, runnable
 from semscale_pl.terminal import unbreakable
 
@@ -47,13 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command with its overrides, those of the process unless given.
 
     Returns:
-        0 done, 1 failed while running or stdout is full, 2 wrong call or configuration, 130 interrupted. A reader that
-        closes the pipe changes nothing: the command goes on in silence, saves what it saves, and ends as it would.
+        0 done, 1 failed while running or stdout is full, 2 wrong call or configuration, 128 and its number where a
+        signal ended it: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP. A reader that closes the pipe changes nothing: the command
+        goes on in silence, saves what it saves, and ends as it would.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if "COMP_LINE" in os.environ:
         _take_command_out_of_completion()
-    with unbreakable() as losses:
+    with ending_by_signals(), unbreakable() as losses:
         code = _answer(arguments)
         sys.stdout.flush()
         if losses.reason:
@@ -79,7 +82,8 @@ def _answer(arguments: list[str]) -> int:
         return complain(f"Unknown command `{command}`.{did_you_mean(command, known)} See `semscale help`.")
     before = sys.argv
     try:
-        return exit_code(lambda: _run(command, overrides), config_name=command)
+        again = f"To start again, type: {to_type(command, overrides)}"
+        return exit_code(lambda: _run(command, overrides), config_name=command, interrupted=again)
     finally:
         sys.argv = before
 
@@ -124,8 +128,6 @@ def _readable(override: str) -> str:
     Raises:
         WrongCallError: the folder of the results is a file, or nothing may be written there.
     """
-    from semscale_pl.training.launching import quoted
-
     key, sign, value = override.partition("=")
     if key in FOLDER_KEYS and value and value[0] not in "'\"$" and "$" not in value:
         try:

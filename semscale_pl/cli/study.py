@@ -29,7 +29,7 @@ COMMAND = Command(
     notes=lambda: f"studies: {', '.join(known_studies())}",
     argument="NAME",
     takes_overrides=True,
-    interrupted="Interrupted. Finished trainings are kept; the same command goes on from there.",
+    kept="Finished trainings are kept.",
 )
 
 

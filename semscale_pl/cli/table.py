@@ -51,7 +51,7 @@ SETTINGS: list[Setting | tuple[str, str]] = [
     Setting("publish", "also copy table and cells to experiments/results/", False, shown="true"),
     ("KEY=VALUE", "any other override of `semscale train`, for every cell; logger=wandb sends each to W&B"),
 ]
-INTERRUPTED = "Interrupted. Finished cells are kept; the same command goes on from there."
+KEPT = "Finished cells are kept."
 COMMAND = Command(
     name="table",
     usage=["FILE [KEY=VALUE ...]"],
@@ -60,7 +60,7 @@ COMMAND = Command(
     "130: interrupted, the same command goes on.",
     argument="FILE",
     takes_overrides=True,
-    interrupted=INTERRUPTED,
+    kept=KEPT,
 )
 
 

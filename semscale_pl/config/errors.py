@@ -15,10 +15,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from semscale_pl.config.composing import composed_from, config_dir, config_groups
 from semscale_pl.config.leftovers import clear_run_folder
+from semscale_pl.config.stopping import Ended, as_ended, is_first_process
 from semscale_pl.files import CannotWriteError, FolderInUseError
 from semscale_pl.terminal import unbreakable
 
-OK, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, WRONG_CALL = 0, 1, 2
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
@@ -70,7 +71,7 @@ def exit_code(
     task: Callable[[], int | None],
     *,
     config_name: str = "train",
-    interrupted: str = "Interrupted.",
+    interrupted: str = "",
     reported: tuple[type[Exception], ...] = (),
 ) -> int:
     """Run a task and turn every ending into an exit code, and what the user can mend into one line.
@@ -78,23 +79,30 @@ def exit_code(
     Args:
         task: returns its exit code, or None for 0.
         config_name: see :func:`message_of`.
-        interrupted: what to say where the user stops it.
+        interrupted: what to say after the cause where a signal ends it, unless the task says it itself.
         reported: further errors whose message is for the user; others keep their traceback.
     """
     try:
         return task() or OK
-    except KeyboardInterrupt:
-        sys.stderr.write(f"{interrupted}\n")
-        return INTERRUPTED
-    except SystemExit as end:
-        return OK if end.code is None else end.code if isinstance(end.code, int) else FAILED
-    except Exception as error:
+    except BaseException as error:
+        ended = as_ended(error)
+        if ended is not None:
+            return _say_ended(ended, interrupted)
+        if isinstance(error, SystemExit):
+            return OK if error.code is None else error.code if isinstance(error.code, int) else FAILED
         message = message_of(error, config_name)
         if message is None and isinstance(error, reported):
             message = str(error)
         if message is None:
             raise
         return complain(message)
+
+
+def _say_ended(ended: Ended, kept: str) -> int:
+    """Write the one line of a command that a signal ended, in the first of its ranks, and return its exit code."""
+    if is_first_process():
+        sys.stderr.write(f"{ended.line or ended.what + '. ' + kept}\n")
+    return ended.exit_code
 
 
 def answers_in_one_line(task: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -12,9 +12,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from semscale_pl.config.command_line import quoted
 from semscale_pl.tables.cache import METRICS, CellRun, config_folder
 from semscale_pl.tables.schema import Cell, Table
-from semscale_pl.training.launching import quoted
 
 LOG = "log.txt"
 # Two threads in each of two processes stall one another on small machines; set before torch is first imported.

@@ -15,6 +15,7 @@ from pytorch_lightning.loggers import Logger
 from semscale_pl.modules.classifier import ImbalancedClassifier
 from semscale_pl.modules.schedules import linear_scaling
 from semscale_pl.training.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
+from semscale_pl.training.interrupting import EndsBySignal
 
 
 def build_datamodule(cfg: DictConfig) -> Any:
@@ -60,7 +61,7 @@ def build_callbacks(cfg: DictConfig, run_dir: Path, has_validation: bool) -> lis
     callbacks = [finish(entry, dirpath=run_dir) for entry in entries(cfg.callbacks)]
     reweighting = built_or_none(cfg.reweighting)
     first = [] if reweighting is None else [reweighting]
-    return [*first, *callbacks, *checkpoint_callbacks(run_dir, has_validation)]
+    return [EndsBySignal(), *first, *callbacks, *checkpoint_callbacks(run_dir, has_validation)]
 
 
 def build_loggers(cfg: DictConfig, run_dir: Path) -> list[Logger]:

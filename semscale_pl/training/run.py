@@ -57,6 +57,7 @@ def _train(cfg: DictConfig, run_dir: Path) -> TrainResult:
 
     from semscale_pl.training import building
     from semscale_pl.training.first_images import check_first_images
+    from semscale_pl.training.interrupting import unwinding
     from semscale_pl.training.run_folder import start_afresh
 
     started = time.perf_counter()
@@ -72,9 +73,10 @@ def _train(cfg: DictConfig, run_dir: Path) -> TrainResult:
     callbacks = building.build_callbacks(cfg, run_dir, datamodule.has_validation)
     loggers = building.build_loggers(cfg, run_dir)
     trainer = building.build_trainer(cfg, callbacks, loggers, run_dir, datamodule.has_validation)
-    _fit(trainer, module, datamodule, cfg.ckpt_path)
-    _check_finite(trainer)
-    last, best = _test(trainer, module, datamodule, run_dir)
+    with unwinding():
+        _fit(trainer, module, datamodule, cfg.ckpt_path)
+        _check_finite(trainer)
+        last, best = _test(trainer, module, datamodule, run_dir)
     result = TrainResult(trainer, module, datamodule, last, best, run_dir)
     if trainer.is_global_zero:
         _record(result, cfg, time.perf_counter() - started)
@@ -82,18 +84,12 @@ def _train(cfg: DictConfig, run_dir: Path) -> TrainResult:
 
 
 def _fit(trainer: pl.Trainer, module: ImbalancedClassifier, datamodule: Any, ckpt_path: str | None) -> None:
-    try:
-        with warnings.catch_warnings():
-            # A resumed run goes on in its own folder.
-            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-            # Or in another one, where `BestCheckpoint` sees to what Lightning would lose.
-            warnings.filterwarnings("ignore", message="The dirpath has changed from")
-            trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
-    except SystemExit as end:
-        # Lightning turns Ctrl-C into an orderly end with exit code 1.
-        if isinstance(end.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from end
-        raise
+    with warnings.catch_warnings():
+        # A resumed run goes on in its own folder.
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+        # Or in another one, where `BestCheckpoint` sees to what Lightning would lose.
+        warnings.filterwarnings("ignore", message="The dirpath has changed from")
+        trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
 
 
 def _check_finite(trainer: pl.Trainer) -> None:

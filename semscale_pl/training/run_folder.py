@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from semscale_pl.config.command_line import in_shell, setting, shown, to_type
 from semscale_pl.config.errors import WrongCallError
 from semscale_pl.config.moved import with_current_names
+from semscale_pl.config.stopping import Ended, as_ended, is_first_process
 from semscale_pl.files import claimed, strict, write_text
-from semscale_pl.training.launching import is_first_process, setting, shown
+from semscale_pl.training.launching import typed_flags
 
 RECORD = "metrics.json"
 LAST = Path("checkpoints") / "last.ckpt"
@@ -38,13 +41,27 @@ def own_folder(cfg: DictConfig, folder: Path) -> Iterator[None]:
     Raises:
         WrongCallError: the folder holds another run, and nothing says that it may go.
         FolderInUseError: another process writes there.
+        Ended: a signal ended the block; the line says how to go on.
     """
     if not is_first_process():
         yield
         return
     with claimed(folder):
         refuse_to_overwrite(cfg, folder)
-        yield
+        started = time.time()
+        try:
+            yield
+        except BaseException as error:
+            ended = as_ended(error)
+            if ended is None:
+                raise
+            raise Ended(ended.number, f"{ended.what}. {_way_on(folder, started)}") from error
+
+
+def resuming(overrides: Sequence[str], folder: Path) -> list[str]:
+    """Return the overrides of a run that resumes in its folder from the last finished epoch."""
+    kept = [one for one in overrides if one.lstrip("+").partition("=")[0] not in (*_HOW_CALLED, "hydra.run.dir")]
+    return [*kept, setting("ckpt_path", shown(folder / LAST)), setting("hydra.run.dir", shown(folder))]
 
 
 def refuse_to_overwrite(cfg: DictConfig, folder: Path) -> None:
@@ -59,7 +76,7 @@ def refuse_to_overwrite(cfg: DictConfig, folder: Path) -> None:
         return
     if cfg.overwrite or not ((folder / RECORD).exists() or last.exists()):
         return
-    go_on = f"go on with it by {setting('ckpt_path', shown(last))}, " if last.exists() else ""
+    go_on = f"go on with it by {in_shell(setting('ckpt_path', shown(last)))}, " if last.exists() else ""
     kind = "a finished run" if is_finished(folder) else "an unfinished run"
     raise WrongCallError(
         f"Expected a folder without a run, but {shown(folder)} holds {kind}: {go_on}replace it by overwrite=true, or "
@@ -130,6 +147,17 @@ def keep_configuration(cfg: DictConfig, folder: Path) -> None:
     content: dict[str, Any] = {"config": cfg, "hydra": HydraConfig.instance().cfg, "overrides": typed}
     for name, part in content.items():
         write_text(folder / ".hydra" / f"{name}.yaml", OmegaConf.to_yaml(part))
+
+
+def _way_on(folder: Path, started: float) -> str:
+    """Say how to go on with an interrupted run, by a checkpoint that it wrote or has resumed from."""
+    last, typed = folder / LAST, HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    resumed = any(goes_on(one.partition("=")[2].strip("\"'"), folder) for one in typed if one.startswith("ckpt_path="))
+    if last.exists() and (resumed or last.stat().st_mtime >= started):
+        line = to_type("train", [*typed_flags(), *resuming(typed, folder)])
+        return f"The last finished epoch is kept. To go on, type: {line}"
+    again = [*typed_flags(), *typed, setting("hydra.run.dir", shown(folder))]
+    return f"No epoch was finished. To start again, type: {to_type('train', again)}"
 
 
 def _another_folder() -> str:

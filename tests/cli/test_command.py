@@ -11,6 +11,7 @@ import pytest
 from semscale_pl.advice.advice import advise as advise_function
 from semscale_pl.cli import advise, bench, data, demo, figure, measure, study, table
 from semscale_pl.cli.command import Command, Setting, existing_file, existing_folder, new_folder, read_list
+from semscale_pl.config import command_line
 from semscale_pl.measuring.measuring import Settings
 from semscale_pl.options import RULES, rule_of
 
@@ -83,18 +84,23 @@ def test_a_wrong_setting_is_one_line(arguments: list[str], message: str) -> None
 @pytest.mark.parametrize(
     ("ending", "code", "printed"),
     [
-        (KeyboardInterrupt(), 130, "Interrupted.\n"),
+        (KeyboardInterrupt(), 130, "Interrupted. To start again, type: semscale try a\n"),
         (SystemExit(3), 3, ""),
         (ValueError("wrong\nhere"), 2, "semscale: wrong here\n"),
         (FileNotFoundError("gone"), 2, "semscale: gone\n"),
     ],
 )
 def test_every_ending_has_an_exit_code(
-    ending: BaseException, code: int, printed: str, capsys: pytest.CaptureFixture[str]
+    ending: BaseException,
+    code: int,
+    printed: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def execute(call: Any) -> int:
         raise ending
 
+    monkeypatch.setattr(command_line, "program", lambda: ["semscale"])
     assert COMMAND.run(["a"], execute) == code
     assert capsys.readouterr().err == printed
 

@@ -206,7 +206,9 @@ def test_an_interrupt_leaves_nothing(
     }
     monkeypatch.setattr(target[moment], interrupted)
     assert main(["measure", npz()]) == 130
-    assert capsys.readouterr().err == "Interrupted.\n"
+    line = capsys.readouterr().err
+    assert line.startswith("Interrupted. To start again, type: ")
+    assert line.endswith(" -m semscale_pl measure features=x.npz\n")
     assert [path.name for path in Path().iterdir()] == ["x.npz"]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from semscale_pl.cli import study
+from semscale_pl.config.command_line import to_type
 from semscale_pl.studies.running import PICTURE, RESULT, read_result
 
 FAKE = Path(__file__).parent.parent / "studies"
@@ -74,8 +75,9 @@ def test_wrong_calls(file: Path, arguments: list[str], message: str, capsys: pyt
 def test_other_endings(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert study.main([str(file), "ending=failed"]) == 1
     assert "1 of 2 trainings failed" in capsys.readouterr().err
-    assert study.main([str(file), "ending=interrupted"]) == 130
-    assert "goes on from there" in capsys.readouterr().err
+    call = [str(file), "ending=interrupted"]
+    assert study.main(call) == 130
+    assert f"Finished trainings are kept. To go on, type: {to_type('study', call)}\n" in capsys.readouterr().err
     with pytest.raises(RuntimeError, match="fault of ours"):
         study.main([str(file), "ending=broken"])
 

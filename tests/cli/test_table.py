@@ -148,9 +148,12 @@ def test_finds_a_shipped_table_by_name() -> None:
     assert table.find_table("experiments/digits_study.yaml").is_file()
 
 
-def test_interrupt_ends_with_130_and_goes_on_later(file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "whole_group"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_an_interruption_ends_all_processes_and_goes_on_later(
+    number: signal.Signals, whole_group: bool, file: Path, tmp_path: Path
+) -> None:
     file.write_text(file.read_text().replace("level=0.6", "behaviour=hang"))
-    code = "import sys; from semscale_pl.cli.table import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from semscale_pl.cli.main import main; sys.exit(main(['table', *sys.argv[1:]]))"
     paths = os.pathsep.join([str(FAKE), *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(file), "jobs=2", "seeds=0"],
@@ -165,10 +168,10 @@ def test_interrupt_ends_with_130_and_goes_on_later(file: Path, tmp_path: Path) -
     while not ((done := list(tmp_path.rglob("metrics.json"))) and len(list(tmp_path.rglob("pid"))) == 2):
         assert time.monotonic() < end
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number) if whole_group else os.kill(process.pid, number)
     _, error = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert "goes on from there" in error
+    assert process.returncode == 128 + number
+    assert "Finished cells are kept. To go on, type: " in error
     assert len(done) == 1
     for pid in tmp_path.rglob("pid"):
         with pytest.raises(ProcessLookupError):

@@ -117,14 +117,16 @@ def test_a_wrong_part_is_answered_in_one_line(
     assert "gama" in error[0]
 
 
-def started(run_dir: Path, *overrides: str) -> subprocess.Popen[bytes]:
-    """Start a run in a process and wait for its first checkpoint."""
-    command = [sys.executable, "-m", "semscale_pl", "train", *QUICK, *overrides, f"hydra.run.dir={run_dir}"]
+def started(run_dir: Path, *overrides: str, folder: str | None = None) -> subprocess.Popen[bytes]:
+    """Start a run in a process group of its own and wait for its first checkpoint."""
+    folder = folder or f"hydra.run.dir={run_dir}"
+    command = [sys.executable, "-m", "semscale_pl", "train", *QUICK, *overrides, folder]
     process = subprocess.Popen(
         command,
         cwd=run_dir.parent,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        start_new_session=True,
         # A shell that starts the tests in the background leaves the signal ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
@@ -164,6 +166,24 @@ def test_a_run_resumed_in_another_folder_knows_the_best_epoch_so_far(tmp_path: P
         float(state["best_model_score"]) for key, state in first["callbacks"].items() if key.startswith("BestCheck")
     )
     assert result.best is not None
+
+
+def test_sigterm_says_what_to_type_and_that_works(tmp_path: Path) -> None:
+    run = tmp_path / "my 1st run, it's"
+    options = (*LONG, "dataset.num_workers=2")
+    process = started(run, *options, folder="hydra.run.dir='my 1st run, it\\'s'")
+    os.killpg(process.pid, signal.SIGTERM)
+    errors = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 143, errors[-2000:]
+    line = errors.splitlines()[-1]
+    assert line.startswith("Ended by SIGTERM. The last finished epoch is kept. To go on, type: ")
+    assert errors.count("SIGTERM") == 1
+    assert "Traceback" not in errors
+    assert not (run / ".lock").exists()
+    done = subprocess.run(["sh", "-c", line.partition("type: ")[2]], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads((run / "metrics.json").read_text())["completed_epochs"] == 12
+    assert "epoch 1/12" not in done.stderr
 
 
 def test_ctrl_c_leaves_the_checkpoint_and_exit_code_130(tmp_path: Path) -> None:

@@ -7,13 +7,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from semscale_pl.cli.main import main
+from semscale_pl.config.command_line import quoted
 from semscale_pl.training.building import build_datamodule
-from semscale_pl.training.launching import quoted
 from semscale_pl.training.record import diagnose
 from semscale_pl.training.restoring import restore
 
@@ -36,6 +38,14 @@ def finished(command: list[str], folder: Path) -> tuple[int, str]:
             os.killpg(process.pid, signal.SIGKILL)
             code = process.wait()
     return code, log.read_text()
+
+
+def is_there(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("text", ["runs/a", "it's", "a=1,b", "back\\slash", "end\\"])
@@ -70,6 +80,31 @@ def test_sweep_of_two_process_runs(tmp_path: Path) -> None:
     restored = restore(records[0].parent / "checkpoints" / "last.ckpt")
     scales = diagnose(restored.module, build_datamodule(restored.config))["S'"]
     assert json.loads(records[0].read_text())["scales"]["S'"] == pytest.approx(scales, rel=1e-5)
+
+
+@pytest.mark.parametrize("whole_group", [False, True])
+def test_sigterm_ends_every_rank(whole_group: bool, tmp_path: Path) -> None:
+    ranks = ["trainer=ddp_cpu", "trainer.devices=2", "trainer.max_epochs=2000", "backbone.width=4"]
+    log, run = tmp_path / "output.txt", tmp_path / "run"
+    command = [sys.executable, "-m", "semscale_pl", "train", *ranks, f"hydra.run.dir={run}"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+    try:
+        end = time.monotonic() + 90
+        while not (run / "checkpoints" / "last.ckpt").exists():
+            assert process.poll() is None, log.read_text()[-3000:]
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        (os.killpg if whole_group else os.kill)(process.pid, signal.SIGTERM)
+        assert process.wait(timeout=60) == 143, log.read_text()[-3000:]
+        while is_there(process.pid):  # an ended rank stays in the group until init takes it
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert log.read_text().count("Ended by SIGTERM. The last finished epoch is kept.") == 1
+    assert "Traceback" not in log.read_text()
 
 
 def test_wheel_works_from_another_folder(tmp_path: Path) -> None:
