@@ -21,7 +21,7 @@ def as_tensor(values: ArrayLike, name: str) -> Tensor:
 
     Raises:
         TypeError: the values are not real numbers.
-        ValueError: lists of different lengths.
+        ValueError: lists of different lengths, or values that are masked.
 
     Example:
         >>> as_tensor([[1, 2], [3, 4]], "counts")
@@ -30,6 +30,7 @@ def as_tensor(values: ArrayLike, name: str) -> Tensor:
     """
     if isinstance(values, Tensor):
         return values
+    refuse_masked(values, name)
     try:
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:  # also tensors in a list, with a gradient or on a GPU
@@ -46,17 +47,27 @@ def as_tensor(values: ArrayLike, name: str) -> Tensor:
 
 
 def as_features(values: ArrayLike, name: str = "features", *, min_rows: int = 0) -> Tensor:
-    """Return features as a tensor that :func:`check_features` accepts; arrays and lists of integers become float64.
+    """Return features as a tensor that :func:`check_features` accepts; whole numbers become float64.
 
     Raises:
-        TypeError: the values are not numbers, or a tensor of integers.
+        TypeError: the values are not numbers.
         ValueError: see :func:`check_features`.
     """
     features = as_tensor(values, name)
-    if features is not values and not features.is_floating_point():
+    if not features.is_floating_point() and not features.is_complex():
         features = features.double()
     check_features(features, name, min_rows=min_rows)
     return features
+
+
+def refuse_masked(values: object, name: str) -> None:
+    """Refuse an array of numpy with masked values: whoever takes the numbers below the mask takes what is missing.
+
+    Raises:
+        ValueError: a value is masked.
+    """
+    if isinstance(values, np.ma.MaskedArray) and (masked := int(np.ma.count_masked(values))):
+        raise ValueError(f"Expected every value of `{name}`, but {masked:,} are masked. Fill them, or drop their rows.")
 
 
 def check_features(features: Tensor, name: str = "features", *, min_rows: int = 0) -> None:

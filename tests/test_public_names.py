@@ -94,6 +94,19 @@ def test_numbers_in_any_container(
     torch.testing.assert_close(found, function(*arguments), rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize("kind", [torch.int64, torch.int8, torch.uint8, torch.bool])
+def test_whole_numbers_are_features_in_tensors_as_in_arrays(kind: torch.dtype) -> None:
+    whole = torch.tensor([[0, 1], [1, 1], [1, 0], [0, 0]], dtype=kind)
+    for values in (whole, whole.numpy(), whole.tolist()):
+        assert ss.volume(values) == ss.volume(whole.double())
+        torch.testing.assert_close(
+            ss.semantic_scales(values, [0, 0, 1, 1]), ss.semantic_scales(whole.double(), [0, 0, 1, 1])
+        )
+        assert (
+            ss.measure(values, [0, 0, 1, 1]).scales.tolist() == ss.measure(whole.double(), [0, 0, 1, 1]).scales.tolist()
+        )
+
+
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("function, features", OF_LABELS)
 def test_features_and_labels_in_any_container(
@@ -162,10 +175,12 @@ X = [[0.0], [1.0]]
         (lambda: ss.volume([["a"]]), TypeError, "`features` to be real numbers, but got words"),
         (lambda: ss.volume([[None]]), TypeError, "`features` to be real numbers, but got Python objects"),
         (lambda: ss.volume(np.ones((2, 2), complex)), TypeError, "real numbers, but got complex128"),
-        (lambda: ss.volume(torch.ones(2, 2).long()), TypeError, "floating point, but got torch.int64"),
+        (lambda: ss.volume(torch.ones(2, 2).to(torch.complex64)), TypeError, "floating point, but got torch.complex64"),
+        (lambda: ss.measure(np.ma.masked_less(np.eye(2), 1), [0, 1]), ValueError, "of `features`, but 2 are masked"),
+        (lambda: ss.class_geometry(np.ma.masked_less(np.eye(2), 1), [0, 1]), ValueError, "but 2 are masked"),
         (lambda: ss.volume([1.0, 2.0]), ValueError, "shape (samples, features), but got shape (2,)"),
         (lambda: ss.volume([[math.nan]]), ValueError, "1 NaN and 0 infinite entries"),
-        (lambda: ss.sample_volumes(np.zeros((1, 1, 2, 2), np.uint8), [0]), TypeError, "`images` to be floating point"),
+        (lambda: ss.sample_volumes(np.zeros((1, 1, 2, 2), np.uint8), [0]), TypeError, "floating point, but got uint8"),
         (lambda: ss.semantic_scales(X, [0]), ValueError, "`labels` of shape (2,), one a row, but got shape (1,)"),
         (lambda: ss.semantic_scales(X, [0, 0.5]), ValueError, "whole numbers or words, but got 0.5"),
         (lambda: ss.semantic_scales(X, [0, -1]), ValueError, "of at least 0, but got -1"),

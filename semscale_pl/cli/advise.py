@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from semscale_pl.progress import Progress
 
 if TYPE_CHECKING:
     from semscale_pl.features.prepared import LoadedFeatures
+    from semscale_pl.features.source import Taken
 
 _DATASET = "instead of a file: the pixels of a training set, with any other override of `semscale train`"
 _THRESHOLD = "stop where the last batch has added less than this share of S'; 2% is the same"
@@ -68,7 +70,7 @@ def execute(call: Call) -> int:
     from semscale_pl.advice.text import csv_of, print_advice
     from semscale_pl.files import staged, write_json, write_text
 
-    features, labels, names = _load(call)
+    (features, labels, names), taken = _load(call)
     settings = {key: getattr(call, key) for key in ("batch", "threshold", "budget", "orders", "seed")}
     with Progress("class {}") as progress:
         advice = advise(features, labels, names, **settings, progress=progress)
@@ -76,20 +78,24 @@ def execute(call: Call) -> int:
     recorded = {key: getattr(call, key) for key in RECORDED}
     with staged(folder) as place:
         write_text(place / "advice.csv", csv_of(advice))
-        write_json(place / "advice.json", {**advice.as_dict(), "settings": recorded})
+        found = {"taken": dataclasses.asdict(taken)} if taken else {}
+        write_json(place / "advice.json", {**advice.as_dict(), **found, "settings": recorded})
+    if taken:
+        sys.stdout.write(f"{taken.line()}\n")
     print_advice(advice)
     sys.stdout.write(f"Saved under {folder}\n")
     return OK
 
 
-def _load(call: Call) -> LoadedFeatures:
+def _load(call: Call) -> tuple[LoadedFeatures, Taken | None]:
     if call.dataset is not None:
         from semscale_pl.training.image_features import Images
 
         overrides = [f"dataset={call.dataset}", *call.overrides, f"seed={call.seed}"]
         with Progress("image {}") as progress:
-            return Images(overrides).pixels(call.image_size).load(progress)
+            return Images(overrides).pixels(call.image_size).load(progress), None
+    from semscale_pl.features.opening import open_features
     from semscale_pl.features.prepared import load_features
 
-    how = {key: getattr(call, key) for key in ("label_column", "feature_norm", "num_features")}
-    return load_features(call.features, call.labels, **how)
+    source = open_features(call.features, call.labels, call.label_column, call.feature_columns, call.feature_key)
+    return load_features(source, feature_norm=call.feature_norm, num_features=call.num_features), source.taken

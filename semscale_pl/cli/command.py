@@ -195,6 +195,14 @@ def read_text(key: str, text: str) -> str:
     return text
 
 
+def read_names(key: str, text: str) -> tuple[str, ...]:
+    """Read names between commas; ValueError where there is none."""
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not names:
+        raise ValueError(f"Expected names after `{key}=`, but got {text!r}. Leave it out for all columns.")
+    return names
+
+
 def existing_file(key: str, text: str) -> Path:
     """Read the path of a file; ValueError where there is none."""
     path = Path(text)
@@ -229,12 +237,20 @@ def new_folder(key: str, text: str) -> Path:
 # Settings of the commands that take a file of features: where it is, and how its features are prepared.
 FILE_SETTINGS = (
     Setting(
-        "features", ".npz, .npy, .pt, .parquet or .csv; read in pieces, never unpickled", None, "FILE", existing_file
+        "features",
+        ".npz, .npy, .pt, .parquet, .csv, .tsv; read in pieces, never unpickled",
+        None,
+        "FILE",
+        existing_file,
     ),
     Setting(
         "labels", ".npy, .pt, .csv or .txt, where the labels are not in the same file", None, "FILE", existing_file
     ),
-    Setting("label_column", "of a .parquet or .csv table", None, "NAME", read_text),
+    Setting("label_column", "of a table, or the array of labels in .npz or .pt", None, "NAME", read_text),
+    Setting(
+        "feature_columns", "of a table: f0..f511, f*, a,b; all but the label unless given", (), "NAMES", read_names
+    ),
+    Setting("feature_key", "the array of features in .npz or .pt, where there are several", None, "NAME", read_text),
 )
 PREPARATION = (
     Setting(

@@ -158,8 +158,10 @@ def measured(call: Call, before: int = 0) -> Measurement:
     if call.features is not None:
         from semscale_pl.features.opening import open_features
 
-        source = open_features(call.features, call.labels, call.label_column)
-        return _of(source, call, {"features": call.features.name, "path": str(call.features.resolve())}, before)
+        source = open_features(call.features, call.labels, call.label_column, call.feature_columns, call.feature_key)
+        taken = {} if source.taken is None else {"taken": dataclasses.asdict(source.taken)}
+        origin = {"features": call.features.name, "path": str(call.features.resolve()), **taken}
+        return _of(source, call, origin, before)
     if call.overrides:
         # Once before torch is imported, which takes seconds: a typo should not.
         from semscale_pl.config.checks import composed

@@ -7,13 +7,23 @@ import mmap
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from semscale_pl.features.source import Rows, check_matrix, choose_key, picked, row_dtype
+from semscale_pl.features.columns import named_unlike_features, refuse, values_shown
+from semscale_pl.features.source import (
+    Asked,
+    Rows,
+    Taken,
+    check_matrix,
+    choose_array,
+    choose_key,
+    picked,
+    row_dtype,
+)
 
 # A page fault brings in up to 2 MiB around it: what lies between the wanted rows becomes resident, too.
 _FAULT, _RESIDENT = 2**21, 2**24
@@ -190,16 +200,21 @@ class NpzRows:
             ) from error
 
 
-def npz_parts(path: Path) -> tuple[Rows, np.ndarray | None]:
+def npz_parts(path: Path, asked: Asked | None = None) -> tuple[Rows, np.ndarray | None, Taken]:
     """Open an archive of ``np.savez`` or ``np.savez_compressed``: its features, and its labels if there are any.
 
     Raises:
         ValueError: it is no archive, or lacks the features.
     """
+    asked = asked or Asked()
     try:
         with zipfile.ZipFile(path) as archive:
             members = {name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")}
-            key, label_key = choose_key(members, path.name), choose_key(members, path.name, labels=True)
+            wanted = None if asked.labels_elsewhere and asked.label not in members else asked.label
+            label_key = choose_key(members, path.name, labels=True, wanted=wanted)
+            key = choose_array(_shapes(archive, members, path.name), path.name, asked.key, label_key)
+            if key != asked.key:
+                refuse(named_unlike_features([key]), [key], [key], path.name, "feature_key")
             info = archive.getinfo(members[key])
             labels = None
             if label_key:
@@ -213,6 +228,18 @@ def npz_parts(path: Path) -> tuple[Rows, np.ndarray | None]:
         raise ValueError(
             f"Expected {path.name} to be an archive of np.savez, but it is damaged or no archive. Save it again."
         ) from error
-    if info.compress_type == zipfile.ZIP_STORED:
-        return npy_rows(path, info), labels
-    return NpzRows(path, members[key]), labels
+    rows = npy_rows(path, info) if info.compress_type == zipfile.ZIP_STORED else NpzRows(path, members[key])
+    left_out = tuple(name for name in members if name not in (key, label_key))
+    return rows, labels, Taken(values_shown(key, rows.shape[1]), label_column=label_key, left_out=left_out)
+
+
+def _shapes(archive: zipfile.ZipFile, members: Mapping[str, str], name: str) -> dict[str, tuple[int, ...]]:
+    """Read the shapes of arrays; () of one that cannot be read, which need not be the wanted one."""
+    shapes = {}
+    for key, member in members.items():
+        with archive.open(member) as file:
+            try:
+                shapes[key] = read_header(file, f"{member} of {name}")[0]  # type: ignore[arg-type]
+            except ValueError:
+                shapes[key] = ()
+    return shapes

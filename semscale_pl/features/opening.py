@@ -3,49 +3,78 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from semscale_pl.features.arrays import npy_rows, npz_parts, read_array
-from semscale_pl.features.csv_files import csv_labels, csv_parts
-from semscale_pl.features.source import FeatureSource, Rows
+from semscale_pl.features.columns import values_shown
+from semscale_pl.features.csv_files import csv_labels, csv_parts, text_encoding
+from semscale_pl.features.source import Asked, FeatureSource, Rows, Taken
 from semscale_pl.labels import Labels, encode_labels, numbers_or_words
 
-FORMATS = (".npy", ".npz", ".pt", ".parquet", ".csv")
-_LABEL_FORMATS = (".npy", ".pt", ".csv", ".txt")
-_TABLES = (".parquet", ".csv")
+FORMATS = (".npy", ".npz", ".pt", ".parquet", ".csv", ".tsv", ".csv.gz", ".tsv.gz")
+_CSV = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+_LABEL_FORMATS = (".npy", ".pt", ".csv", ".txt", ".tsv", ".csv.gz", ".tsv.gz")
+_TABLES = (".parquet", *_CSV)
+_WITH_KEYS = (".npz", ".pt", *_TABLES)
 
 
 def open_features(
-    features: str | Path, labels: str | Path | None = None, label_column: str | None = None
+    features: str | Path,
+    labels: str | Path | None = None,
+    label_column: str | None = None,
+    feature_columns: str | Sequence[str] = (),
+    feature_key: str | None = None,
 ) -> FeatureSource:
     """Open labelled features; the rows are read when they are asked for.
 
     Args:
-        features: a .npy, .npz, .pt, .parquet or .csv file.
-        labels: a .npy, .pt, .csv or .txt file (one class a line), where the labels are not in the same one.
-        label_column: of a table.
+        features: a .npy, .npz, .pt, .parquet, .csv or .tsv file; the last two may be compressed (.csv.gz).
+        labels: a .npy, .pt, .csv, .tsv or .txt file (one class a line), where the labels are not in the same one.
+        label_column: of a table, or the array of labels in a .npz or .pt file.
+        feature_columns: of a table: names, globs such as ``f*`` and ranges such as ``f0..f511``; all columns besides
+            the label unless given.
+        feature_key: the array of features in a file that has several.
 
     Raises:
         ValueError: a file is missing, of an unknown format, damaged, or holds something else; one line says what.
     """
     path = _checked(features, FORMATS, "features")
     other = None if labels is None else _checked(labels, _LABEL_FORMATS, "labels")
-    tables = [file for file in (path, other) if file is not None and file.suffix.lower() in _TABLES]
-    if label_column is not None and not tables:
+    columns = tuple(feature_columns.split(",")) if isinstance(feature_columns, str) else tuple(feature_columns)
+    endings = [_ending(file) for file in (path, other) if file is not None]
+    if label_column is not None and not set(endings) & set(_WITH_KEYS):
         raise ValueError(
-            f"Expected `label_column` only with a .parquet or .csv file, but got {path.name}. Leave it out."
+            f"Expected `label_column` only with a .parquet, .csv, .tsv, .npz or .pt file, but got {path.name}. "
+            "Leave it out."
         )
-    rows, found = _parts(path, label_column, labels_elsewhere=other is not None)
+    if columns and endings[0] not in _TABLES:
+        instead = "Name an array with feature_key=NAME" if endings[0] in _WITH_KEYS else "Leave it out"
+        raise ValueError(f"Expected `feature_columns` only with a table, but got {path.name}. {instead}.")
+    if feature_key is not None and (columns or endings[0] not in _WITH_KEYS):
+        what = "it with `feature_columns`" if columns else path.name
+        raise ValueError(f"Expected `feature_key` only with a file of several arrays, but got {what}. Leave it out.")
+    rows, found, taken = _parts(path, Asked(columns, feature_key, label_column, labels_elsewhere=other is not None))
     if other is not None:
-        found = _labels(other, label_column)
+        found, taken = _labels(other, label_column), replace(taken, label_column=f"in {other.name}")
     if found is None:
-        raise ValueError(f"Expected labels for {path.name}, but it holds features only. Pass labels=FILE.")
+        raise ValueError(
+            f"Expected labels for {path.name}, but it holds features only. Pass labels=FILE"
+            f"{', or label_column=NAME' if endings[0] in _WITH_KEYS and taken.left_out else ''}."
+        )
     if isinstance(found, np.ndarray) and found.dtype.kind == "U":
         found = numbers_or_words(found)
-    return FeatureSource(rows, *encode_labels(found, f"labels of {path.name}"), path.name)
+    return FeatureSource(rows, *encode_labels(found, f"labels of {path.name}"), path.name, taken)
+
+
+def _ending(path: Path) -> str:
+    """Return the ending of a file in small letters, with what stands before .gz."""
+    endings = [suffix.lower() for suffix in path.suffixes]
+    return "".join(endings[-2:] if endings[-1:] == [".gz"] else endings[-1:])
 
 
 def _checked(file: str | Path, formats: tuple[str, ...], key: str) -> Path:
@@ -54,7 +83,7 @@ def _checked(file: str | Path, formats: tuple[str, ...], key: str) -> Path:
         raise ValueError(f"Expected `{key}` to be a file, but {str(file)!r} is a folder. Pass a file in it.")
     if not path.is_file():
         raise ValueError(f"Expected `{key}` to be a file, but there is none at {str(file)!r}.")
-    if path.suffix.lower() not in formats:
+    if _ending(path) not in formats:
         raise ValueError(f"Expected `{key}` to end in {', '.join(formats)}, but got {path.name!r}. Convert it.")
     if not os.access(path, os.R_OK):
         raise ValueError(f"Expected to read `{key}`, but {path.name} does not allow it. Change its permissions.")
@@ -63,40 +92,47 @@ def _checked(file: str | Path, formats: tuple[str, ...], key: str) -> Path:
     return path
 
 
-def _parts(path: Path, label_column: str | None, labels_elsewhere: bool) -> tuple[Rows, Labels | None]:
-    match path.suffix.lower():
+def _parts(path: Path, asked: Asked) -> tuple[Rows, Labels | None, Taken]:
+    match _ending(path):
         case ".npy":
-            return npy_rows(path), None
+            rows = npy_rows(path)
+            return rows, None, Taken(values_shown("the array", rows.shape[1]))
         case ".npz":
-            return npz_parts(path)
+            return npz_parts(path, asked)
         case ".pt":  # imports torch, which takes seconds
             from semscale_pl.features.pt import pt_parts
 
-            return pt_parts(path)
-        case ".csv":
-            return csv_parts(path, label_column, labels_elsewhere)
-    if find_spec("pyarrow") is None:
-        raise ValueError(f"Expected pyarrow, which reads {path.name}, but it is not installed. pip install pyarrow.")
-    from semscale_pl.features.parquet import parquet_parts
+            return pt_parts(path, asked)
+        case ".parquet":
+            if find_spec("pyarrow") is None:
+                raise ValueError(
+                    f"Expected pyarrow, which reads {path.name}, but it is not installed. pip install pyarrow."
+                )
+            from semscale_pl.features.parquet import parquet_parts
 
-    return parquet_parts(path, label_column)
+            return parquet_parts(path, asked)
+    return csv_parts(path, asked)
 
 
 def _labels(path: Path, label_column: str | None) -> Labels:
-    match path.suffix.lower():
+    match _ending(path):
         case ".npy":
             with path.open("rb") as file:
                 return read_array(file, path.name)
         case ".pt":
             from semscale_pl.features.pt import pt_labels
 
-            return pt_labels(path)
-        case ".csv":
-            return csv_labels(path, label_column)
+            return pt_labels(path, label_column)
+        case ".txt":
+            return _lines(path)
+    return csv_labels(path, label_column)
+
+
+def _lines(path: Path) -> np.ndarray:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
+        lines = path.read_text(encoding=text_encoding(path)).splitlines()
+    except UnicodeError as error:
         raise ValueError(f"Expected {path.name} to be text in UTF-8 with one class a line. Save it so.") from error
     while lines and not lines[-1].strip():
         lines.pop()
-    return numbers_or_words(np.array([line.strip() for line in lines]))
+    return np.array([line.strip() for line in lines])

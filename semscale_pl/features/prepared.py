@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from semscale_pl.features.opening import open_features
 from semscale_pl.features.source import FeatureSource
 from semscale_pl.geometry import pool_features
 
@@ -47,7 +45,7 @@ def prepared(source: FeatureSource, num_features: int | None, unit_length: bool)
     if not unit_length and (num_features is None or num_features >= source.num_features):
         return source
     rows = PreparedRows(source, num_features, unit_length)
-    return FeatureSource(rows, source.labels, source.class_names, source.name)
+    return FeatureSource(rows, source.labels, source.class_names, source.name, source.taken)
 
 
 def rms_deviation(source: FeatureSource) -> float:
@@ -79,25 +77,20 @@ class LoadedFeatures(NamedTuple):
 
 
 def load_features(
-    file: Path,
-    labels: Path | None = None,
-    *,
-    label_column: str | None = None,
-    feature_norm: str = "none",
-    num_features: int | None = None,
+    source: FeatureSource, *, feature_norm: str = "none", num_features: int | None = None
 ) -> LoadedFeatures:
-    """Read a file of features as a whole.
+    """Read the features of an opened file as a whole.
 
     Args:
-        file, labels, label_column: see :func:`semscale_pl.features.opening.open_features`.
+        source: see :func:`semscale_pl.features.opening.open_features`.
         feature_norm: ``none``, ``l2`` (each sample divided by its length) or ``rms`` (all by the root-mean-square
             deviation from their mean).
         num_features: wider features are averaged down to this many.
 
     Raises:
-        ValueError: the file cannot be read as features, or is too large; one line says why.
+        ValueError: the file is damaged or too large; one line says why.
     """
-    source = prepared(open_features(file, labels, label_column), num_features, feature_norm == "l2")
+    source = prepared(source, num_features, feature_norm == "l2")
     size = source.num_rows * source.num_features * source.itemsize
     if size > MOST_BYTES:
         raise ValueError(

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semscale_pl.features.source import check_matrix, choose_key, row_dtype
+from semscale_pl.features.columns import named_unlike_features, refuse, values_shown
+from semscale_pl.features.source import Asked, Taken, check_matrix, choose_array, choose_key, row_dtype
 from semscale_pl.labels import Labels
 
 
@@ -45,27 +46,43 @@ class TensorRows:
             yield self._tensor[torch.from_numpy(wanted[start : start + size])].to(wide).numpy()
 
 
-def pt_parts(path: Path) -> tuple[TensorRows, Labels | None]:
+def pt_parts(path: Path, asked: Asked | None = None) -> tuple[TensorRows, Labels | None, Taken]:
     """Open a file of ``torch.save``: a tensor, or a dict with ``features`` and perhaps ``labels``.
 
     Raises:
         ValueError: it holds anything else.
     """
+    asked = asked or Asked()
     content = load_plain(path)
     if isinstance(content, Tensor):
-        return TensorRows(content.detach(), path.name), None
+        if asked.key or (asked.label and not asked.labels_elsewhere):
+            setting = "feature_key" if asked.key else "label_column"
+            raise ValueError(f"Expected `{setting}` only for a dict, but {path.name} is a lone tensor. Leave it out.")
+        return _rows(content, "the tensor", path.name, "", ())
     if not isinstance(content, dict):
         kind = type(content).__name__
         raise ValueError(f"Expected a tensor or a dict of tensors in {path.name}, but got a {kind}. Save one of these.")
-    key, label_key = choose_key(content, path.name), choose_key(content, path.name, labels=True)
+    wanted = None if asked.labels_elsewhere and asked.label not in content else asked.label
+    label_key = choose_key(content, path.name, labels=True, wanted=wanted)
+    shapes = {key: tuple(value.shape) if isinstance(value, Tensor) else () for key, value in content.items()}
+    key = choose_array(shapes, path.name, asked.key, label_key)
+    if key != asked.key:
+        refuse(named_unlike_features([key]), [key], [key], path.name, "feature_key")
     features = content[key]
     if not isinstance(features, Tensor):
         kind = type(features).__name__
         raise ValueError(f"Expected `{key}` of {path.name} to be a tensor, but got a {kind}. Save torch.stack(...).")
-    return TensorRows(features.detach(), path.name), _plain_labels(content[label_key], path.name) if label_key else None
+    rows, _, taken = _rows(features, key, path.name, label_key, [name for name in content if name != key])
+    return rows, _plain_labels(content[label_key], path.name) if label_key else None, taken
 
 
-def pt_labels(path: Path) -> Labels:
+def _rows(features: Tensor, key: str, name: str, label: str, others: Sequence[str]) -> tuple[TensorRows, None, Taken]:
+    rows = TensorRows(features.detach(), name)
+    left_out = tuple(other for other in others if other != label)
+    return rows, None, Taken(values_shown(key, rows.shape[1]), label_column=label, left_out=left_out)
+
+
+def pt_labels(path: Path, label_key: str | None = None) -> Labels:
     """Read the labels of a file of ``torch.save``: a tensor, a list, or a dict with ``labels``.
 
     Raises:
@@ -73,7 +90,7 @@ def pt_labels(path: Path) -> Labels:
     """
     content = load_plain(path)
     if isinstance(content, dict):
-        key = choose_key(content, path.name, labels=True)
+        key = choose_key(content, path.name, labels=True, wanted=label_key)
         if not key:
             raise ValueError(f"Expected `labels` in {path.name}, but found {', '.join(content) or 'nothing'}.")
         content = content[key]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -34,6 +35,46 @@ class Rows(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What to take from a file.
+
+    Args:
+        features: names, globs or ranges of columns of a table; empty for all that are features.
+        key: of the features in a file with several arrays.
+        label: of the column or array with the labels; a usual name unless given.
+        labels_elsewhere: whether the file may do without labels.
+    """
+
+    features: tuple[str, ...] = ()
+    key: str | None = None
+    label: str | None = None
+    labels_elsewhere: bool = False
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What was taken from a file.
+
+    Args:
+        columns: of features, in words, such as ``f0 ... f511 (512 columns)``.
+        feature_columns: what names the same columns again; empty where the file has none.
+        label_column: where the labels are.
+        left_out: what is no feature and no label, in words.
+    """
+
+    columns: str
+    feature_columns: str = ""
+    label_column: str = ""
+    left_out: tuple[str, ...] = ()
+
+    def line(self) -> str:
+        """Return it in one line."""
+        labels = f"; classes: {self.label_column}" if self.label_column else ""
+        left_out = f"; left out: {', '.join(self.left_out)}" if self.left_out else ""
+        return f"Features: {self.columns}{labels}{left_out}"
+
+
 class FeatureSource:
     """Labelled features that need not fit into memory.
 
@@ -42,13 +83,17 @@ class FeatureSource:
         labels: (N,) int64 in [0, C).
         class_names: C names.
         name: of the file or dataset, for messages.
+        taken: what was taken from the file; None where that is everything.
 
     Raises:
         ValueError: the labels are not one for each row.
     """
 
-    def __init__(self, rows: Rows, labels: np.ndarray, class_names: tuple[str, ...], name: str) -> None:
+    def __init__(
+        self, rows: Rows, labels: np.ndarray, class_names: tuple[str, ...], name: str, taken: Taken | None = None
+    ) -> None:
         check_labels_of_rows(labels, rows.shape[0])
+        self.taken = taken
         self.name, self.labels, self.class_names = name, labels, class_names
         self.num_rows, self.num_features = rows.shape
         self.itemsize = rows.dtype.itemsize  # bytes of a number, as rows() yields it
@@ -119,29 +164,72 @@ FEATURE_KEYS = ("features", "embeddings", "x", "X", "feats", "data")
 LABEL_KEYS = ("labels", "label", "y", "targets", "target", "class", "class_name")
 
 
-def choose_key(keys: Iterable[str], name: str, labels: bool = False) -> str:
+def choose_key(keys: Iterable[str], name: str, labels: bool = False, wanted: str | None = None) -> str:
     """Return the name under which features or labels stand.
+
+    Args:
+        keys: all names.
+        name: of the file, for messages.
+        labels: whether labels are looked for.
+        wanted: the name, where it was given.
 
     Returns:
         The first known name; for labels an empty string where there is none. A lone array that is not known as labels
         is the features, whatever its name.
 
     Raises:
-        ValueError: there are no features.
+        ValueError: there are no features, or more than one array of them; or nothing has the wanted name.
 
     Example:
         >>> choose_key(["x", "y"], "a.npz"), choose_key(["x", "y"], "a.npz", labels=True)
         ('x', 'y')
     """
     there = list(keys)
-    known = [key for key in (LABEL_KEYS if labels else FEATURE_KEYS) if key in there]
-    if known or labels:
-        return known[0] if known else ""
-    others = [key for key in there if key not in LABEL_KEYS]
-    if len(others) == 1:
-        return others[0]
     found = ", ".join(there[:8]) or "nothing"
-    raise ValueError(f"Expected features under the name `features` in {name}, but found {found}. Rename the array.")
+    if wanted is not None and wanted not in there:
+        key = "label_column" if labels else "feature_key"
+        raise ValueError(f"Expected `{wanted}` in {name}, but found {found}. Name one of these with {key}=NAME.")
+    known = [key for key in (LABEL_KEYS if labels else FEATURE_KEYS) if key in there]
+    if wanted is not None or labels:
+        return wanted or (known[0] if known else "")
+    candidates = known or [key for key in there if key not in LABEL_KEYS]
+    if len(candidates) == 1:
+        return candidates[0]
+    if not candidates:
+        raise ValueError(f"Expected features under the name `features` in {name}, but found {found}. Rename the array.")
+    raise ValueError(
+        f"Expected features under the name `features` in {name}, but found {', '.join(candidates[:8])}. Choose the "
+        f"array with feature_key={candidates[0]}, for example."
+    )
+
+
+def choose_array(
+    shapes: Mapping[str, tuple[int, ...]], name: str, wanted: str | None = None, label: str | None = None
+) -> str:
+    """Return the name of the features among arrays: a matrix rather than an array that is none.
+
+    Args:
+        shapes: of the arrays, by name.
+        name: of the file, for messages.
+        wanted: the name, where it was given.
+        label: of the labels.
+
+    Raises:
+        ValueError: see :func:`choose_key`; or there are only arrays of one dimension.
+    """
+    if wanted is not None and wanted == label:
+        raise ValueError(
+            f"Expected `feature_key` to name features of {name}, but got its labels, {label!r}. Name others."
+        )
+    others = {key: shape for key, shape in shapes.items() if key != label}
+    columns = [key for key, shape in others.items() if len(shape) == 1 and key not in LABEL_KEYS]
+    if wanted is None and len(columns) > 1 and all(len(shape) == 1 for shape in others.values()):
+        raise ValueError(
+            f"Expected a matrix of features in {name}, but found arrays of one dimension, among them {columns[0]} and "
+            f"{columns[1]}. Save them as one: features=np.stack([{columns[0]}, {columns[1]}, ...], axis=1)."
+        )
+    known = [key for key in FEATURE_KEYS if key in others and len(others[key]) > 1]
+    return known[0] if wanted is None and len(known) == 1 else choose_key(others or shapes, name, wanted=wanted)
 
 
 def picked(blocks: Iterable[tuple[int, np.ndarray]], wanted: np.ndarray, size: int) -> Iterator[np.ndarray]:

@@ -9,7 +9,7 @@ from torch.nn.functional import adaptive_avg_pool1d, interpolate
 from semscale_pl.geometry.classes import semantic_scales
 from semscale_pl.geometry.volumes import num_lines
 from semscale_pl.labels import Labels
-from semscale_pl.validation import ArrayLike, as_tensor, check_floating
+from semscale_pl.validation import ArrayLike, as_tensor
 
 
 @torch.no_grad()
@@ -30,8 +30,13 @@ def sample_volumes(images: ArrayLike, labels: Labels, num_classes: int | None = 
 
     Reference: Ma et al. (ICLR 2023), appendix E, Algorithm 1.
     """
-    images = as_tensor(images, "images")
-    check_floating(images, "images")
+    given, images = images, as_tensor(images, "images")
+    if not images.is_floating_point():
+        kind = getattr(given, "dtype", images.dtype)
+        raise TypeError(
+            f"Expected `images` to be floating point, but got {kind}. Divide them by their largest value (255 for "
+            "bytes): pixels lie in [0, 1]."
+        )
     if images.ndim != 4 or images.numel() == 0:
         raise ValueError(f"Expected `images` of shape (N, channels, height, width), but got {tuple(images.shape)}.")
     low, high = (float(bound) for bound in images.aminmax())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from semscale_pl.features.source import Taken
 from semscale_pl.files import csv_text
 from semscale_pl.measuring.measurement import Column, Measurement
 from semscale_pl.terminal import cell, console, printable
@@ -12,7 +13,7 @@ UNDEFINED = "n/a"
 
 
 def print_measurement(measurement: Measurement, top: int) -> None:
-    """Print at most ``top`` classes, the smallest S first, and the warnings in words."""
+    """Print at most ``top`` classes, the smallest S first, what was taken from a file, and the warnings in words."""
     from rich.table import Table
 
     out = console()
@@ -25,6 +26,8 @@ def print_measurement(measurement: Measurement, top: int) -> None:
     out.print(table)
     if len(rows) > top:
         out.print(f"and {len(rows) - top:,} more with a larger S, see scales.csv (top=N prints more)", markup=False)
+    if "taken" in measurement.source:
+        out.print(printable(Taken(**measurement.source["taken"]).line()), markup=False, soft_wrap=True)
     for notice in measurement.notices:
         out.print(f"note: {printable(notice.text)}", markup=False, soft_wrap=True)
 

@@ -103,7 +103,10 @@ FAULTS: dict[str, tuple[Make, str, tuple[str, ...]]] = {
     "a negative number as text": (text("f.csv", "a,label\n1,-1\n2,1\n"), "f.csv", ("at least 0", "-1 for 1")),
     "no label at the end of a line": (text("f.csv", "a,b,label\n1,2,x\n3\n"), "f.csv", ("1 of column `label`",)),
     "a blank line among labels": (with_lines("a\n\n"), "f.npy labels=l.txt", ("one label for each of the 2 rows",)),
-    "a label column without a table": (npz, "f.npz label_column=kind", ("`label_column` only with a .parquet",)),
+    "a label column of a lone array": (
+        lambda: np.save("f.npy", X), "f.npy label_column=kind", ("`label_column` only with a .parquet", "f.npy")
+    ),
+    "no such array of labels": (npz, "f.npz label_column=kind", ("`kind` in f.npz", "label_column=")),
     "results in a file": (lambda: (npz(), text("o", "")()), "f.npz out=o", ("`out` to be a folder", "is a file")),
     "results below a file": (lambda: (npz(), text("o", "")()), "f.npz out=o/p", ("`out` to be a folder", "is a file")),
 }  # fmt: skip

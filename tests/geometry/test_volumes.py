@@ -155,7 +155,8 @@ def test_finite_features_whose_sum_overflows_are_allowed() -> None:
     "features, error, text",
     [
         ([["a"]], TypeError, "Expected `features` to be real numbers, but got words"),
-        (torch.ones(3, 2, dtype=torch.int64), TypeError, "but got torch.int64"),
+        (torch.ones(3, 2, dtype=torch.complex64), TypeError, "but got torch.complex64"),
+        (np.ma.masked_array(np.ones((3, 2)), mask=[[1, 0]] * 3), ValueError, "of `features`, but 3 are masked"),
         (torch.ones(3), ValueError, "but got shape (3,)"),
         (torch.ones(0, 3), ValueError, "at least 1 row, but got shape (0, 3)"),
         (torch.ones(3, 0), ValueError, "but got shape (3, 0)"),
