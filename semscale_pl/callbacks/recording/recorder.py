@@ -52,6 +52,7 @@ class RunRecorder(pl.Callback):
         self._hits: Tensor | None = None
         self._validated = False
         self._last_epoch: int | None = None
+        self._undrawn: tuple[ClassPanel, int] | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Remember how many epochs are real: weight averaging adds one that trains nothing."""
@@ -103,8 +104,19 @@ class RunRecorder(pl.Callback):
         panel = self._panel(trainer, pl_module, hits, report)
         self.table.append(epoch, panel.names, {"n": panel.counts, **panel.values})
         send_panel(trainer.loggers, panel, epoch, trainer.global_step)
+        self._undrawn = (panel, epoch) if self.pictures_every_n_epochs else None
         if self._draws(epoch):
-            send_pictures(trainer.loggers, self.table, panel, epoch, trainer.global_step, self.dirpath / "figures")
+            self._draw(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw the last epoch also where it came early, by early stopping or a limit of steps."""
+        self._draw(trainer)
+
+    def _draw(self, trainer: pl.Trainer) -> None:
+        if self._undrawn is None:
+            return
+        (panel, epoch), self._undrawn = self._undrawn, None
+        send_pictures(trainer.loggers, self.table, panel, epoch, trainer.global_step, self.dirpath / "figures")
 
     def _all_hits(self, pl_module: pl.LightningModule) -> Tensor | None:
         """Add up the counts of all ranks; None where no step of any gave some."""

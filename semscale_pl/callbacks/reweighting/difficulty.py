@@ -72,6 +72,12 @@ class DifficultyReweighting(SlotReweighting):
                 "Expected the LightningModule to keep `last_val_results` with the accuracy of each class, but "
                 f"{type(pl_module).__name__} does not."
             )
+        every, limit = trainer.check_val_every_n_epoch, trainer.max_epochs
+        if every is not None and limit is not None and every > 1 and 0 < limit <= every:
+            raise MisconfigurationException(
+                f"Expected `check_val_every_n_epoch` to be below `max_epochs`, but got {every} with {limit} epochs: "
+                "the weights that follow from a validation would never be used. Validate more often or train longer."
+            )
         self.accuracies = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -92,10 +98,19 @@ class DifficultyReweighting(SlotReweighting):
         self.weights = self._normalized(raw, frequencies)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the accuracies of a validation within a fit; the module's report is equal on all ranks."""
-        results = getattr(pl_module, "last_val_results", None)
-        if trainer.state.fn != "fit" or trainer.sanity_checking or results is None:
+        """Keep the accuracies of a validation within a fit; the module's report is equal on all ranks.
+
+        Raises:
+            MisconfigurationException: the module has none, so that all weights would stay 1.
+        """
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
+        results = getattr(pl_module, "last_val_results", None)
+        if results is None:
+            raise MisconfigurationException(
+                f"Expected {type(pl_module).__name__} to have set `last_val_results` in its validation, but got None. "
+                "Set it to the results of a ClassificationReport in on_validation_epoch_end."
+            )
         values = [math.nan if value is None else value for value in results["per_class"]["accuracy"]]
         self.accuracies = torch.tensor(values, dtype=torch.float64)
 

@@ -200,6 +200,15 @@ def test_pictures_come_every_nth_epoch_and_at_the_end(tmp_path: Path) -> None:
     _check_tensorboard(tmp_path)
 
 
+def test_pictures_of_the_last_epoch_come_also_where_it_comes_early(tmp_path: Path) -> None:
+    class Stop(pl.Callback):
+        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            trainer.should_stop = trainer.current_epoch == 1
+
+    _fit(tmp_path, TinyModule(), RunRecorder(tmp_path, pictures_every_n_epochs=100), callbacks=[Stop()])
+    assert (tmp_path / "figures" / "bars.png").is_file()
+
+
 def _drawn(recorder: RunRecorder, epoch: int) -> bool:
     recorder._last_epoch = 3
     return recorder._draws(epoch)

@@ -102,6 +102,24 @@ def test_refused_without_a_validation_part(
     assert "\n" not in str(error.value)
 
 
+def test_refused_where_no_validation_comes_in_time(digits: Build, classifier: Build, trainer: Build) -> None:
+    data = digits(validation_per_class=4)
+    for every in (2, 3):
+        loop = trainer(DifficultyReweighting(), max_epochs=2, check_val_every_n_epoch=every)
+        with pytest.raises(MisconfigurationException, match="`check_val_every_n_epoch` to be below `max_epochs`"):
+            loop.fit(classifier(), datamodule=data)
+    callback = Watched()
+    trainer(callback, max_epochs=3, check_val_every_n_epoch=2).fit(classifier(), datamodule=data)
+    assert not bool((callback.seen[2][0].class_weights == 1).all())
+
+
+def test_refused_where_the_module_keeps_no_results(digits: Build, classifier: Build, trainer: Build) -> None:
+    module = classifier()
+    module.on_validation_epoch_end = module.val_report.reset
+    with pytest.raises(MisconfigurationException, match="to have set `last_val_results`"):
+        trainer(DifficultyReweighting()).fit(module, datamodule=digits(validation_per_class=4))
+
+
 @pytest.mark.parametrize("tau", [-1, "cube", float("nan"), float("inf"), None])
 def test_arguments_out_of_range(tau: Any) -> None:
     with pytest.raises(ValueError, match="Expected `tau`"):
