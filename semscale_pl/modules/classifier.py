@@ -105,9 +105,13 @@ class ImbalancedClassifier(pl.LightningModule):
         """Give the loss the class frequencies, which a progressive sampler changes with the epoch."""
         self._set_up_loss()
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """Return the loss of a batch of (images, labels, indices), with the logits for the recorder."""
-        inputs, logits = self._observe(*batch, batch_idx)
+    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """Return the loss of a batch of (images, labels, indices), with the logits for the recorder.
+
+        The indices, each image's position in the training split, may be left out where nothing asks for them.
+        """
+        images, labels, *indices = batch
+        inputs, logits = self._observe(images, labels, indices[0] if indices else None, batch_idx)
         terms = terms_of(self.weighting, inputs)
         num_rows = global_row_count(logits)
         loss = self._reduce(adjusted_logits(logits, terms), inputs, terms, num_rows)
@@ -123,11 +127,11 @@ class ImbalancedClassifier(pl.LightningModule):
         if self._updates_loss:
             self.loss.update(*gather_rows(outputs["logits"], outputs["labels"]))
 
-    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Add a batch to the validation report."""
         self.val_report.update(self.loss.evaluation_logits(self(batch[0])), batch[1])
 
-    def test_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Add a batch to the test report."""
         self.test_report.update(self.loss.evaluation_logits(self(batch[0])), batch[1])
 
@@ -164,7 +168,9 @@ class ImbalancedClassifier(pl.LightningModule):
         rest = [one for one in self.parameters() if not any(one is other for other in spared)]
         return [{"params": rest}, {"params": spared, "weight_decay": 0.0}] if spared else rest
 
-    def _observe(self, images: Tensor, labels: Tensor, indices: Tensor, batch_idx: int) -> tuple[StepInputs, Tensor]:
+    def _observe(
+        self, images: Tensor, labels: Tensor, indices: Tensor | None, batch_idx: int
+    ) -> tuple[StepInputs, Tensor]:
         mixing, step = self.mixing, (self.current_epoch, batch_idx)
         mixed = None if mixing is None else mixing(images, labels, indices, *step)
         features = self.features(images if mixed is None else mixed.images)

@@ -24,7 +24,7 @@ class Mixed(NamedTuple):
 
     images: Tensor
     labels: Tensor
-    indices: Tensor
+    indices: Tensor | None
     lam: float
 
 
@@ -68,12 +68,12 @@ class Mixing:
                 "Expected `mixup_alpha` or `cutmix_alpha` above 0, but got 0 and 0. Use no mixing to switch both off."
             )
 
-    def __call__(self, images: Tensor, labels: Tensor, indices: Tensor, *step: int) -> Mixed | None:
+    def __call__(self, images: Tensor, labels: Tensor, indices: Tensor | None, *step: int) -> Mixed | None:
         """Mix one batch; to be called on all ranks, also with no rows.
 
         Args:
             images: (B, channels, height, width) of this rank.
-            labels, indices: (B,) that travel with the images.
+            labels, indices: (B,) that travel with the images; the indices may be None, on all ranks.
             step: integers that name the step, such as epoch and batch; equal on all ranks.
 
         Returns:
@@ -85,12 +85,14 @@ class Mixing:
         if recipe is None:
             return None
         region = (..., *(recipe.box or (slice(None), slice(None))))
-        parts, names, numbers = _partners(derive_seed(seed), images[region], labels, indices)
+        numbered = [] if indices is None else [indices]
+        parts, names, *numbers = _partners(derive_seed(seed), images[region], labels, *numbered)
         if recipe.box is None:
-            return Mixed(recipe.lam * images + (1.0 - recipe.lam) * parts, names, numbers, recipe.lam)
-        mixed = images.clone()
-        mixed[region] = parts
-        return Mixed(mixed, names, numbers, recipe.lam)
+            mixed = recipe.lam * images + (1.0 - recipe.lam) * parts
+        else:
+            mixed = images.clone()
+            mixed[region] = parts
+        return Mixed(mixed, names, numbers[0] if numbers else None, recipe.lam)
 
     def _draw(self, height: int, width: int) -> _Recipe:
         cut = self.cutmix_alpha > 0 and (self.mixup_alpha == 0 or torch.rand(()).item() < 0.5)

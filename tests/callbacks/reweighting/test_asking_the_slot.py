@@ -9,10 +9,12 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from watching import Build
 
 import semscale_pl as ss
 from semscale_pl.callbacks.reweighting.slot import SlotReweighting
+from semscale_pl.modules.mixing import Mixing
 from semscale_pl.pool import FeaturePool
 
 REWEIGHTINGS = {
@@ -86,6 +88,25 @@ def test_a_queue_needs_no_indices(digits: Build, trainer: Build) -> None:
     assert first is not None
     assert second is not None
     assert torch.equal(first, second)
+
+
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`", "ignore:.*does not have many workers")
+@pytest.mark.filterwarnings("ignore:.*lower value for log_every_n_steps")
+@pytest.mark.parametrize("probability", [0.0, 1.0])
+def test_the_projects_module_takes_batches_without_indices(
+    probability: float, digits: Build, classifier: Build, trainer: Build
+) -> None:
+    data = digits()
+    data.setup()
+    rows = [data.train_dataset[(place, 0)] for place in range(data.train_size)]
+    pairs = [(image, label) for image, label, *_ in rows]
+    module = classifier(mixing=Mixing(1.0, probability=probability) if probability else None)
+    options = {"num_classes": 10, "capacity": 40}
+    queue = ss.SemanticScaleReweighting(start_epoch=1, pool="fifo", **options)
+    trainer(queue).fit(module, DataLoader(pairs, batch_size=32))
+    assert queue.weights is not None
+    with pytest.raises(MisconfigurationException, match="Expected `indices`"):
+        trainer(ss.SemanticScaleReweighting(start_epoch=1, **options)).fit(module, DataLoader(pairs, batch_size=32))
 
 
 @pytest.mark.parametrize(
