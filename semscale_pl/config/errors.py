@@ -20,6 +20,8 @@ from semscale_pl.files import CannotWriteError, FolderInUseError
 from semscale_pl.terminal import unbreakable
 
 OK, FAILED, WRONG_CALL = 0, 1, 2
+# What gloo and NCCL say where the process on the other side is gone.
+_GONE = ("Connection closed by peer", "Connection reset by peer", "remote process exited")
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
@@ -122,7 +124,8 @@ def answers_in_one_line(task: Callable[[Any], Any]) -> Callable[[Any], Any]:
                 if message is None:
                     raise
                 clear_run_folder()
-                raise SystemExit(complain(message)) from error
+                code = complain(message)
+                raise SystemExit(FAILED if _is_of_another_rank(error) else code) from error
 
     return guarded
 
@@ -140,10 +143,17 @@ def message_of(error: BaseException, config_name: str = "train") -> str | None:
         return _instantiation(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _mistyped_key(error, config_name) or _interpolation(error) or str(error)
+    if _is_of_another_rank(error):
+        return "Another process of this run ended first; what it said before it did is the reason."
     # Lightning's and those of semscale_pl.data, which must not be imported to be named.
     if type(error).__name__ in ("MisconfigurationException", "DatasetNotFound", "DataError"):
         return _without_worker(error)
     return None
+
+
+def _is_of_another_rank(error: BaseException) -> bool:
+    """Tell whether an exchange between processes broke off because one of them is gone."""
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _GONE)
 
 
 def _without_worker(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities import rank_zero_only
 
+from semscale_pl.distributed import from_first_rank
 from semscale_pl.files import copy_file, remove_partial, replacing
 
 
@@ -39,9 +40,10 @@ class BestCheckpoint(ModelCheckpoint):
         """Take up the state of `state_dict`, and the best file into this run's folder."""
         source = Path(str(state_dict["best_model_path"]))
         elsewhere = self.dirpath is not None and state_dict.get("dirpath") != self.dirpath
-        if elsewhere and state_dict["best_model_path"] and not source.is_file():
+        found = from_first_rank(source.is_file())  # the ranks must agree: what they exchange later depends on it
+        if elsewhere and state_dict["best_model_path"] and not found:
             warnings.warn(f"{source} is gone: the best epoch is that of the resumed run alone.", stacklevel=2)
-        if not elsewhere or not source.is_file():
+        if not elsewhere or not found:
             super().load_state_dict(state_dict)
             return
         target, score = str(Path(str(self.dirpath)) / source.name), state_dict["best_model_score"]

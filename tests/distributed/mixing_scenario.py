@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from semscale_pl.callbacks.reweighting.score import ScoreReweighting
 from semscale_pl.callbacks.reweighting.slot import SlotReweighting
-from semscale_pl.distributed import rank, world_size
+from semscale_pl.distributed import alone, from_first_rank, gather_rows, rank, world_size
 from semscale_pl.losses import Seesaw
 from semscale_pl.models.classifiers import LinearClassifier
 from semscale_pl.modules.mixing import Mixing
@@ -132,7 +132,11 @@ def work(number: int, ranks: int, folder: str) -> None:
     warnings.filterwarnings("ignore")
     if ranks > 1:
         dist.init_process_group("gloo", f"file://{folder}/store{ranks}", rank=number, world_size=ranks)
-    torch.save({case: train(case) for case in CASES}, f"{folder}/ranks{ranks}_{number}.pt")
+    answers = [from_first_rank(number == 0), from_first_rank(number != 0)]
+    with alone():
+        own = (rank(), world_size(), *gather_rows(torch.tensor([number])))
+    found = {case: train(case) for case in CASES}
+    torch.save({**found, "answers": answers, "own": own}, f"{folder}/ranks{ranks}_{number}.pt")
 
 
 if __name__ == "__main__":

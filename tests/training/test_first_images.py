@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from semscale_pl.cli.main import main
-from semscale_pl.config.errors import message_of
+from semscale_pl.config.errors import answers_in_one_line, message_of
 from semscale_pl.data.source import DataError
+from semscale_pl.training.first_images import check_first_images
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +106,29 @@ def test_the_message_of_a_worker_is_the_last_part_of_what_torch_raises() -> None
     assert message_of(DataError("Expected DataError: b."), "train") == "Expected DataError: b."
 
 
+def test_the_check_leaves_frozen_parts_frozen() -> None:
+    datamodule = SimpleNamespace(train_dataset=[(torch.rand(4),)], test_dataset=[(torch.rand(3),)])
+    backbone = nn.Sequential(nn.Linear(4, 4), nn.Dropout())
+    backbone[0].eval()
+    with pytest.raises(RuntimeError, match="shape"):
+        check_first_images(datamodule, backbone)
+    assert [part.training for part in backbone.modules()] == [True, False, True]
+
+
+def test_an_exchange_that_breaks_off_names_the_other_process() -> None:
+    gone = RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:25008.")
+    assert (message_of(gone) or "").startswith("Another process of this run ended first")
+    assert message_of(RuntimeError("shapes differ")) is None
+
+    @answers_in_one_line
+    def broken(cfg: Any) -> None:
+        raise gone
+
+    with pytest.raises(SystemExit) as ended:
+        broken(None)
+    assert ended.value.code == 1
+
+
 def test_a_training_that_diverges_says_so_and_leaves_no_record(capsys: pytest.CaptureFixture[str]) -> None:
     assert trained("optimizer.lr=1e30", "trainer.max_epochs=2") == 1
     last = capsys.readouterr().err.splitlines()[-1]
@@ -125,7 +151,7 @@ def test_compile_compiles_the_backbone_alone_and_changes_no_name(monkeypatch: py
     assert trained("compile=true") == 0
     compiled = torch.load("run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert calls
-    assert trained("compile=false") == 0
+    assert trained("compile=false", "overwrite=true") == 0
     plain = torch.load("run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert list(plain) == list(compiled)
     assert all(torch.equal(plain[name], compiled[name]) for name in plain)

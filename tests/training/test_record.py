@@ -143,8 +143,9 @@ def test_diagnosis_is_the_measure_of_evaluation_mode_features() -> None:
     loader = DataLoader(TensorDataset(images, labels, indices), batch_size=16)
     module = Doubling()
     module.train()
+    module.norm.eval()
     found = diagnose(module, _datamodule(eval_train_dataloader=lambda: loader))
-    assert module.training
+    assert (module.training, module.dropout.training, module.norm.training) == (True, True, False)
     assert module.norm.num_batches_tracked == 0
     features = (2 * images / math.sqrt(1 + 1e-5)).double().numpy()
     scales, centres = [], []
@@ -169,10 +170,11 @@ def test_diagnosis_is_the_measure_of_evaluation_mode_features() -> None:
 
 def test_diagnosis_restores_the_mode_after_a_failure() -> None:
     module = Doubling()
+    module.norm.eval()
 
     def broken() -> Any:
         raise RuntimeError("unreadable image")
 
     with pytest.raises(RuntimeError, match="unreadable"):
         diagnose(module, _datamodule(eval_train_dataloader=broken))
-    assert module.training
+    assert (module.training, module.dropout.training, module.norm.training) == (True, True, False)
