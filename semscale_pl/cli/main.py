@@ -28,7 +28,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "semscale_pl.cli.evaluate",
         "metrics of a checkpoint, class by class: semscale evaluate ckpt=PATH",
     ),
-    "predict": ("semscale_pl.cli.predict", "classes of your images as CSV: semscale predict ckpt=PATH images=FOLDER"),
+    "predict": (
+        "semscale_pl.cli.predict",
+        "classes of your images: semscale predict ckpt=PATH images=FOLDER|FILE",
+    ),
     "export": ("semscale_pl.cli.export", "a model as one file: semscale export ckpt=PATH format=onnx|torchscript"),
 }
 

@@ -1,22 +1,21 @@
-"""`semscale predict`: class names and probabilities of a folder of images, as CSV."""
+"""`semscale predict`: the likeliest classes of an image, a folder or a list, with probabilities, as CSV."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from semscale_pl.config.checks import check_file, check_values
 from semscale_pl.config.errors import FAILED, WrongCallError, answers_in_one_line
-from semscale_pl.data.finding import USUAL_SUFFIXES, describe, find_images, printable
+from semscale_pl.data.chosen import chosen_images
+from semscale_pl.data.finding import describe, printable
 from semscale_pl.progress import Progress
 from semscale_pl.training.launching import run_folder
 
 CONFIG = "predict"
 FILE = "predictions.csv"
-SETTINGS = ("batch_size", "num_workers", "accelerator", "on_bad_image", "exif_rotation")
-ACCELERATORS = ("auto", "cpu", "gpu")
+SETTINGS = ("batch_size", "num_workers", "accelerator", "on_bad_image", "exif_rotation", "top_k")
 
 
 def check(cfg: DictConfig) -> None:
@@ -24,22 +23,18 @@ def check(cfg: DictConfig) -> None:
     if OmegaConf.is_missing(cfg, "ckpt"):
         raise WrongCallError("Expected a checkpoint to predict with. Pass ckpt=RUN/checkpoints/last.ckpt")
     if OmegaConf.is_missing(cfg, "images"):
-        raise WrongCallError("Expected a folder of images. Pass images=FOLDER")
+        raise WrongCallError("Expected images. Pass images=FOLDER, images=FILE or images=[FILE,FILE]")
     check_values(cfg, "predict")
-    if cfg.accelerator not in ACCELERATORS:
-        choices = ", ".join(ACCELERATORS)
-        raise WrongCallError(f"Expected `accelerator` to be one of {choices}, but got {cfg.accelerator!r}.")
     check_file("ckpt", cfg.ckpt, needed=True)
-    _check_folder(str(cfg.images))
+    try:
+        chosen_images(named(cfg))
+    except ValueError as error:
+        raise WrongCallError(str(error)) from error
 
 
-def _check_folder(folder: str) -> None:
-    if not Path(folder).is_dir():
-        raise WrongCallError(f"Expected `images` to be a folder, but there is none at {folder!r}.")
-    if not find_images(folder):
-        raise WrongCallError(
-            f"Expected `images` to hold image files ({', '.join(USUAL_SUFFIXES)}, ...), but found none in {folder!r}."
-        )
+def named(cfg: DictConfig) -> str | list[str]:
+    """Return what `images` names: one path, or those of a list."""
+    return [str(path) for path in cfg.images] if isinstance(cfg.images, ListConfig) else str(cfg.images)
 
 
 @answers_in_one_line
@@ -55,7 +50,7 @@ def run(cfg: DictConfig) -> None:
     target, settings = run_folder() / FILE, {key: cfg[key] for key in SETTINGS}
     try:
         with Progress("{} images") as progress:
-            outcome = predict(cfg.ckpt, cfg.images, target, progress=progress, **settings)
+            outcome = predict(cfg.ckpt, named(cfg), target, progress=progress, **settings)
     except TrainingDiverged as error:
         sys.stderr.write(f"semscale: {error}\n")
         raise SystemExit(FAILED) from error
@@ -67,6 +62,8 @@ def run(cfg: DictConfig) -> None:
         sys.stderr.write(f"semscale: {passed_over}\n")
     if not outcome.predicted:
         raise SystemExit(FAILED)
+    if outcome.total == 1:
+        sys.stdout.write("".join(f"{100 * p:5.1f} %  {printable(name)}\n" for name, p in outcome.first))
     print(f"{_images(outcome.predicted)} predicted, {len(outcome.skipped)} skipped; probabilities in {target}")
 
 

@@ -12,8 +12,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from semscale_pl.config.errors import WrongCallError
+from semscale_pl.data.chosen import chosen_images
 from semscale_pl.data.decoding import DecodedImages
-from semscale_pl.data.finding import look_through, printable, shown
+from semscale_pl.data.finding import printable
 from semscale_pl.data.source import DataError
 from semscale_pl.data.workers import start_worker
 from semscale_pl.files import replacing
@@ -26,11 +27,13 @@ class Outcome:
     """What became of the images.
 
     Args:
+        first: the likeliest classes of the first image, as many as were asked for, with their probabilities.
         skipped: path and reason of each image that could not be read.
         passed_over: files that are no images, by the sub-folder that they lie below.
     """
 
     predicted: int = 0
+    first: list[tuple[str, float]] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     passed_over: Mapping[str, Sequence[Path]] = field(default_factory=dict)
 
@@ -42,7 +45,7 @@ class Outcome:
 
 def predict(
     ckpt: str | Path,
-    images: str | Path,
+    images: str | Path | Sequence[str | Path],
     target: Path,
     *,
     batch_size: int = 64,
@@ -50,14 +53,16 @@ def predict(
     accelerator: str = "auto",
     on_bad_image: str = "skip",
     exif_rotation: bool | None = None,
+    top_k: int = 5,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Outcome:
-    """Write the probabilities of all readable images of a folder.
+    """Write the probabilities of all readable images that are named.
 
     Args:
-        images: folder, searched with its sub-folders.
-        target: the CSV file: path within the folder, class name, its probability, then one probability per class. It
-            is put in place in one step, and only where at least one image could be read.
+        images: a file, a folder or a list, see :func:`semscale_pl.data.chosen.chosen_images`.
+        target: the CSV file: path, index, name and probability of the likeliest class, the same of the next ones, then
+            one probability per class. It is put in place in one step, and only where at least one image could be read.
+        top_k: likeliest classes of each image, at most as many as there are.
         num_workers: processes that decode; 0 decodes in this one.
         on_bad_image: "skip" images that cannot be decoded, or "refuse" to go on.
         exif_rotation: turn images as their EXIF tag asks for; None does what was done in training.
@@ -68,21 +73,22 @@ def predict(
         TrainingDiverged: the model's output is not finite.
         DataError: an image cannot be decoded, where that is refused; no file is written then.
     """
-    restored, outcome, folder = restore(ckpt), Outcome(), str(images)
+    restored, outcome = restore(ckpt), Outcome()
     device = _device(accelerator)
-    found = look_through(folder)
-    outcome.passed_over = _by_folder(found.passed_over, Path(folder))
-    paths = sorted(found.images, key=lambda path: (path.parent, path.name))
+    paths, shown, outcome.passed_over = chosen_images(images)
+    top_k = min(top_k, len(restored.class_names))
     upright = restored.exif_rotation if exif_rotation is None else exif_rotation
     loader = _loader(paths, restored, upright, batch_size, num_workers)
     with replacing(target) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["path", "class_name", "probability", *(f"p_{name}" for name in restored.class_names)])
+        writer.writerow(_head(restored.class_names, top_k))
         for readable, probabilities, others in _scored(loader, restored, device):
-            names = [shown(paths[entry.position], folder) for entry in readable]
-            writer.writerows(_rows(names, probabilities, restored.class_names))
+            names = [shown[entry.position] for entry in readable]
+            writer.writerows(_rows(names, probabilities, restored.class_names, top_k))
+            if probabilities and not outcome.predicted:
+                outcome.first = [(restored.class_names[label], p) for label, p in _top(probabilities[0], top_k)]
             outcome.predicted += len(readable)
-            outcome.skipped += [(shown(paths[entry.position], folder), entry.problem) for entry in others]
+            outcome.skipped += [(shown[entry.position], entry.problem) for entry in others]
             if outcome.skipped and on_bad_image == "refuse":
                 raise DataError(_refusal(*outcome.skipped[0]))
             progress(outcome.total, len(paths))
@@ -90,14 +96,6 @@ def predict(
             file.close()
             partial.unlink()
     return outcome
-
-
-def _by_folder(files: Sequence[Path], folder: Path) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
-    for file in files:
-        first, *rest = file.relative_to(folder).parts
-        found.setdefault(first if rest else folder.name or str(folder), []).append(file)
-    return found
 
 
 def _refusal(path: str, problem: str) -> str:
@@ -135,10 +133,23 @@ def _probabilities(logits: torch.Tensor) -> list[list[float]]:
     return logits.double().softmax(dim=1).tolist()
 
 
-def _rows(names: list[str], probabilities: list[list[float]], class_names: list[str]) -> Iterator[list[str]]:
+def _head(class_names: Sequence[str], top_k: int) -> list[str]:
+    places = ["", *(f"_{place}" for place in range(2, top_k + 1))]
+    likeliest = [f"{column}{place}" for place in places for column in ("class_index", "class_name", "probability")]
+    return ["path", *likeliest, *(f"p_{name}" for name in class_names)]
+
+
+def _rows(
+    names: Sequence[str], probabilities: Sequence[list[float]], class_names: Sequence[str], top_k: int
+) -> Iterator[list[str]]:
     for name, row in zip(names, probabilities, strict=True):
-        best = max(range(len(row)), key=row.__getitem__)
-        yield [name, class_names[best], *(f"{value:.6g}" for value in (row[best], *row))]
+        likeliest = [text for label, p in _top(row, top_k) for text in (str(label), class_names[label], f"{p:.6g}")]
+        yield [name, *likeliest, *(f"{value:.6g}" for value in row)]
+
+
+def _top(row: Sequence[float], top_k: int) -> list[tuple[int, float]]:
+    labels = sorted(range(len(row)), key=lambda label: -row[label])[:top_k]
+    return [(label, row[label]) for label in labels]
 
 
 def _device(accelerator: str) -> torch.device:

@@ -67,7 +67,7 @@ def test_the_file_gives_the_logits_of_the_module_at_any_batch_size(
     assert len(captured.out.strip().splitlines()) == 2
     assert captured.err == ""
     path = Path("out") / export.FILES[kind]
-    assert {file.name for file in Path("out").iterdir()} == {".hydra", path.name, "model.json"}
+    assert {file.name for file in Path("out").iterdir()} == {path.name, "model.json"}
     run_file = reader(path)
     for batch in (1, 2, 7):
         images = torch.randn(batch, 1, 8, 8)
@@ -95,7 +95,7 @@ def test_a_file_that_differs_is_a_failure_and_is_not_kept(
     monkeypatch.setattr(exporting, "_write_torchscript", write_another)
     assert main(["export", ckpt, "format=torchscript", "hydra.run.dir=out"]) == 1
     assert "logits 0.01 " in capsys.readouterr().out
-    assert [file.name for file in Path("out").iterdir()] == [".hydra"]
+    assert [file.name for file in Path("out").iterdir()] == []
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ def test_needs_neither_the_training_data_nor_pretrained_weights(ckpt: Path, fold
 
     code, rows = called(changed(ckpt, tmp_path / "forgetful.ckpt", forget), folder)
     assert code == 0
-    assert list(rows[0])[3:] == [f"p_digit, {name}" for name in range(10)]
+    assert list(rows[0])[-10:] == [f"p_digit, {name}" for name in range(10)]
     assert all(row["class_name"].startswith("digit, ") for row in rows)
 
 
@@ -193,6 +193,43 @@ def test_an_interrupted_prediction_leaves_the_old_file(
     _, before = called(ckpt, folder)
     monkeypatch.setattr(prediction, "_rows", interrupted)
     assert called(ckpt, folder) == (130, before)
+
+
+def test_the_likeliest_classes_come_first(ckpt: Path, folder: Path) -> None:
+    _, rows = called(ckpt, folder, "top_k=3")
+    places = ["", "_2", "_3"]
+    likeliest = [f"{column}{place}" for place in places for column in ("class_index", "class_name", "probability")]
+    assert list(rows[0]) == ["path", *likeliest, *(f"p_{name}" for name in range(10))]
+    for row, values in zip(rows, probabilities(rows), strict=True):
+        order = np.argsort(-values, kind="stable")[:3]
+        assert [int(row[f"class_index{place}"]) for place in places] == order.tolist()
+        assert [float(row[f"probability{place}"]) for place in places] == values[order].tolist()
+    assert len(called(ckpt, folder, "top_k=99")[1][0]) == 1 + 3 * 10 + 10
+
+
+def test_one_file_a_list_and_a_list_in_a_file(ckpt: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = {row["path"]: pytest.approx(float(row["p_0"]), rel=1e-3) for row in called(ckpt, folder)[1]}
+    capsys.readouterr()
+    (folder / "a/my digit (1), no=2.png").write_bytes((folder / "a/1.png").read_bytes())
+    code, rows = called(ckpt, folder / "a/my digit (1), no=2.png")
+    assert (code, [float(row["p_0"]) for row in rows]) == (0, [whole["a/1.png"]])
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].split() == [f"{100 * float(rows[0]['probability']):.1f}", "%", rows[0]["class_name"]]
+    assert len(printed) == 5 + 1
+    assert main(["predict", f"ckpt={ckpt}", "images=[images/b/7.png,images/a/0.png]", "out=out"]) == 0
+    rows = list(csv.DictReader(Path("out/predictions.csv").read_text().splitlines()))
+    assert [row["path"] for row in rows] == ["images/b/7.png", "images/a/0.png"]
+    Path("list.txt").write_text("images/b/7.png\n\nimages/a\n")
+    _, rows = called(ckpt, Path("list.txt"))
+    assert [row["path"] for row in rows][:2] == ["images/b/7.png", "images/a/0.png"]
+    assert len(rows) == 1 + 6
+    assert [float(row["p_0"]) for row in rows[:2]] == [whole["b/7.png"], whole["a/0.png"]]
+
+
+def test_a_file_that_is_no_image_is_named(ckpt: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("notes.md").write_text("no image")
+    assert called(ckpt, Path("notes.md")) == (1, [])
+    assert "skipped notes.md: no known image format" in capsys.readouterr().err
 
 
 def test_finds_what_training_finds(tmp_path: Path) -> None:
@@ -234,8 +271,10 @@ CALLS = {
     "predict": "Pass ckpt=",
     "predict ckpt=x.ckpt": "Pass images=",
     "predict ckpt=nowhere.ckpt images=full": "`ckpt` to be a checkpoint file",
-    "predict ckpt=x.ckpt images=nowhere": "`images` to be a folder, but there is none at 'nowhere'",
-    "predict ckpt=x.ckpt images=full/0.png": "`images` to be a folder",
+    "predict ckpt=x.ckpt images=nowhere": "`images` to name files or folders, but there is none at 'nowhere'",
+    "predict ckpt=x.ckpt images=[full/0.png,gone.png]": "there is none at 'gone.png'",
+    "predict ckpt=x.ckpt images=[]": "found none in an empty list",
+    "predict ckpt=x.ckpt images=full top_k=0": "`top_k` to be an integer of at least 1",
     "predict ckpt=x.ckpt images=empty": "found none in 'empty'",
     "predict ckpt=x.ckpt images=full batch_size=0": "`batch_size`",
     "predict ckpt=x.ckpt images=full batch_size=null": "`batch_size`",
