@@ -46,8 +46,9 @@ def train(cfg: DictConfig, run_dir: Path) -> TrainResult:
         TrainingDiverged: the loss is not finite.
         KeyboardInterrupt: the run was interrupted; the last finished epoch's checkpoint is in ``run_dir``.
     """
-    from semscale_pl.training.wandb_runs import one_wandb_run
+    from semscale_pl.training.wandb_runs import check_wandb, one_wandb_run
 
+    check_wandb(cfg)
     with one_wandb_run():
         return _train(with_current_names(cfg), run_dir)
 
@@ -59,6 +60,7 @@ def _train(cfg: DictConfig, run_dir: Path) -> TrainResult:
     from semscale_pl.training.first_images import check_first_images
     from semscale_pl.training.interrupting import unwinding
     from semscale_pl.training.run_folder import start_afresh
+    from semscale_pl.training.wandb_runs import open_wandb
 
     started = time.perf_counter()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -72,6 +74,7 @@ def _train(cfg: DictConfig, run_dir: Path) -> TrainResult:
     start_afresh(cfg, run_dir)
     callbacks = building.build_callbacks(cfg, run_dir, datamodule.has_validation)
     loggers = building.build_loggers(cfg, run_dir)
+    open_wandb(loggers, cfg)
     trainer = building.build_trainer(cfg, callbacks, loggers, run_dir, datamodule.has_validation)
     with unwinding():
         _fit(trainer, module, datamodule, cfg.ckpt_path)

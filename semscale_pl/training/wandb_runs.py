@@ -1,15 +1,60 @@
-"""What a run leaves in Weights & Biases when it ends: its summary, a table of its classes, and a closed run."""
+"""A W&B run: ready before training, and closed in the end, with a summary and a table of its classes."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger, WandbLogger
 
+from semscale_pl.config.errors import WrongCallError
 from semscale_pl.training.record import Record
+
+# Of WANDB_MODE and of `logger.wandb.mode`; dryrun is an old name of offline.
+MODES = ("online", "offline", "disabled", "shared", "dryrun")
+_OFFLINE = (
+    "or leave out WANDB_MODE (and logger.wandb.mode): the run is then kept here, and `wandb sync` uploads it later"
+)
+
+
+def check_wandb(cfg: DictConfig) -> None:
+    """Check, before anything else is done, that a run which is to be online can be.
+
+    In a terminal W&B asks for a key; elsewhere a missing, wrong or unreachable account is an error.
+
+    Raises:
+        WrongCallError: W&B cannot be reached or does not let us in, or there is no such mode.
+    """
+    settings = OmegaConf.select(cfg, "logger.wandb")
+    mode = None if settings is None else settings.get("mode")
+    if mode is None:
+        return
+    if mode not in MODES:
+        raise WrongCallError(
+            f"Expected `logger.wandb.mode` (WANDB_MODE) to be one of {', '.join(MODES)}, but got {mode}."
+        )
+    if mode in ("online", "shared") and os.environ.get("LOCAL_RANK", "0") == "0":
+        import wandb
+
+        with _in_one_line("log in to"):
+            wandb.login()
+
+
+def open_wandb(loggers: Sequence[Logger], cfg: DictConfig) -> None:
+    """Open the W&B run of a run that is to be online, so that a refusal comes before training.
+
+    Raises:
+        WrongCallError: W&B refuses, such as for an entity or a project that this account may not write to.
+    """
+    if OmegaConf.select(cfg, "logger.wandb.mode") in ("online", "shared"):
+        for logger in loggers:
+            if isinstance(logger, WandbLogger):
+                with _in_one_line("open a run at"):
+                    _ = logger.experiment
 
 
 @contextmanager
@@ -68,6 +113,20 @@ def class_rows(record: Record) -> tuple[list[str], list[list[Any]]]:
         "accuracy": report["per_class"]["accuracy"] if report else [None] * record["num_classes"],
     }
     return list(columns), [list(row) for row in zip(*columns.values(), strict=True)]
+
+
+@contextmanager
+def _in_one_line(what: str) -> Iterator[None]:
+    import wandb
+
+    try:
+        yield
+    except wandb.errors.Error as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise WrongCallError(
+            f"Expected to {what} W&B, which WANDB_MODE=online needs, but got: {reason}. Set WANDB_API_KEY or run "
+            f"`wandb login` once, check the network and logger.wandb.entity, {_OFFLINE}."
+        ) from error
 
 
 def _open_run() -> Any:

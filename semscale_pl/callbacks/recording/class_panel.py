@@ -45,9 +45,10 @@ def send_config(loggers: Iterable[Any], config: Mapping[str, Any] | None) -> Non
 
 
 def send_panel(loggers: Iterable[Any], panel: ClassPanel, epoch: int, step: int) -> None:
-    """Send an epoch's values as a table: to W&B as a Table and one series for each class, to TensorBoard as text.
+    """Send an epoch's values as a table: to W&B as a Table, to TensorBoard as text.
 
-    The CSV logger needs nothing here: ``scales.csv`` is its table.
+    No series for each class: hundreds of them slow a workspace down and hide the curves. The CSV logger needs nothing
+    here: ``scales.csv`` is its table.
     """
     for logger in loggers:
         if isinstance(logger, WandbLogger):
@@ -60,14 +61,8 @@ def _send_to_wandb(logger: WandbLogger, panel: ClassPanel, epoch: int, step: int
     import wandb
 
     header, rows = panel.rows()
-    series = {
-        f"classes/{quantity}/{name}": value
-        for quantity, values in panel.values.items()
-        for name, value in zip(panel.names, map(_defined, values), strict=True)
-        if value is not None
-    }
     table = wandb.Table(columns=[*header], data=[*rows])
-    logger.experiment.log({"classes/table": table, **series, "epoch": epoch, "trainer/global_step": step})
+    logger.experiment.log({"classes/table": table, "epoch": epoch, "trainer/global_step": step})
 
 
 def _markdown(panel: ClassPanel) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from semscale_pl.callbacks.recording.class_panel import ClassPanel, Values, prepare_axes, send_config, send_panel
-from semscale_pl.callbacks.recording.class_pictures import send_pictures
+from semscale_pl.callbacks.recording.class_pictures import send_history, send_pictures
 from semscale_pl.callbacks.recording.csv_log import ResumedCSVLogger
 from semscale_pl.callbacks.recording.scale_table import NAME, ScaleTable
 from semscale_pl.callbacks.training_data import first_known
@@ -109,8 +109,10 @@ class RunRecorder(pl.Callback):
             self._draw(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw the last epoch also where it came early, by early stopping or a limit of steps."""
+        """Draw the last epoch also where it came early, by early stopping or a limit of steps; send the history."""
         self._draw(trainer)
+        if trainer.is_global_zero:
+            send_history(trainer.loggers, self.table, trainer.current_epoch - 1, trainer.global_step)
 
     def _draw(self, trainer: pl.Trainer) -> None:
         if self._undrawn is None:

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from semscale_pl.callbacks.recording.class_panel import Values
 from semscale_pl.files import csv_text, write_text
@@ -70,6 +71,23 @@ class ScaleTable:
             by_epoch.setdefault(int(row[0]), []).append(float(row[position]) if row[position] else math.nan)
         return list(by_epoch), list(by_epoch.values())
 
+    def rows(self, most: int) -> tuple[list[str], list[list[Any]]]:
+        """Read the whole table back: the header, and rows of plain values, None where undefined.
+
+        Args:
+            most: rows at most; of more, every k-th epoch and the last one are kept.
+        """
+        header, rows = _read(self.path)
+        epochs = list(dict.fromkeys(row[0] for row in rows))
+        every = -(-len(rows) // max(1, most))
+        kept = {*epochs[:: max(1, every)], *epochs[-1:]} if every > 1 else set(epochs)
+        name = header.index("class_name")
+        return header, [
+            [cell if place == name else _number(cell) for place, cell in enumerate(row)]
+            for row in rows
+            if row[0] in kept
+        ]
+
     def _rewrite(self, rows: list[list[str]]) -> None:
         write_text(self.path, csv_text([self.columns, *rows]))
 
@@ -86,6 +104,12 @@ def _cell(value: float | int | None) -> str:
     if value is None or math.isnan(value):
         return ""
     return str(value) if isinstance(value, int) else f"{value:.10g}"
+
+
+def _number(cell: str) -> float | int | None:
+    if not cell:
+        return None
+    return int(cell) if cell.isdigit() else float(cell)
 
 
 def _at(cells: list[str] | None, index: int) -> str:

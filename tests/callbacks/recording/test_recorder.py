@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -255,9 +256,17 @@ def test_an_offline_wandb_run_holds_scalars_tables_and_pictures(
     with listener, pytest.raises(BlockingIOError):
         listener.accept()
     (run,) = read_finished(tmp_path, 1)
-    series = [row["classes/scale/dog"] for row in run.history if "classes/scale/dog" in row]
-    assert series == [0.0, 2.0, 4.0, 6.0]
-    assert not any("classes/scale/emu" in row for row in run.history)
+    keys = {key.split("/_")[0].split("/size")[0] for row in run.history for key in row if key.startswith("classes/")}
+    assert not [key for key in keys if any(name in key for name in NAMES)]  # no series for each class
+    history = json.loads(next(tmp_path.rglob("classes/history*.table.json")).read_text())
+    columns = [history["columns"].index(name) for name in ("epoch", "class_name", "scale")]
+    assert [[row[column] for column in columns] for row in history["data"]] == [
+        [epoch, name, value]
+        for epoch in range(4)
+        for name, value in zip(NAMES, (float(epoch), 2.0 * epoch, None), strict=True)
+    ]
+    assert sum(row.get("classes/history/_type") == "table-file" for row in run.history) == 1
+    assert sum(row.get("classes/heatmaps/_type") == "image-file" for row in run.history) == 1
     assert sum("train/balanced_accuracy" in row for row in run.history) == 4
     assert sum(row.get("classes/table/_type") == "table-file" for row in run.history) == 4
     pictures = [row for row in run.history if row.get("classes/bars/_type") == "image-file"]
