@@ -1,14 +1,16 @@
-"""`semscale advise features=FILE|dataset=NAME batch=m threshold=t [budget=B]`: what to collect next, class by class."""
+"""`semscale advise`: what to collect next, class by class, from a file of features, a dataset or a folder of images."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from semscale_pl.cli.command import FILE_SETTINGS, PREPARATION, Call, Command, Setting, new_folder, read_text
+from semscale_pl.cli.command import FILE_SETTINGS, PREPARATION, Call, Command, Setting, new_folder
+from semscale_pl.cli.sources import IMAGE_SETTINGS, image_features, with_source
 from semscale_pl.config.errors import OK
 from semscale_pl.progress import Progress
 
@@ -16,16 +18,16 @@ if TYPE_CHECKING:
     from semscale_pl.features.prepared import LoadedFeatures
     from semscale_pl.features.source import Taken
 
-_DATASET = "instead of a file: the pixels of a training set, with any other override of `semscale train`"
 _THRESHOLD = "stop where the last batch has added less than this share of S'; 2% is the same"
 COMMAND = Command(
     name="advise",
-    usage=["features=FILE batch=m threshold=t [KEY=VALUE ...]", "dataset=NAME batch=m threshold=t [KEY=VALUE ...]"],
+    usage=[
+        "features=FILE batch=m threshold=t [KEY=VALUE ...]              a file of features",
+        "dataset=NAME|images=FOLDER batch=m threshold=t [KEY=VALUE ...] pixels; with ckpt= or backbone= features",
+    ],
     settings={
-        "": [
-            *FILE_SETTINGS,
-            Setting("dataset", _DATASET, None, "NAME", read_text),
-            Setting("image_size", "side of the resized images of a dataset", 16),
+        "what": [*FILE_SETTINGS, *IMAGE_SETTINGS],
+        "how": [
             Setting("batch", "samples of a class that are collected at a time", shown="20"),
             Setting("threshold", _THRESHOLD, shown="0.02"),
             Setting("budget", "new samples in all, to be spread over the classes", 0),
@@ -35,13 +37,16 @@ COMMAND = Command(
             Setting(
                 "out", "of advice.json and advice.csv; runs/advise/NAME unless given", None, "FOLDER", new_folder, True
             ),
-        ]
+        ],
     },
     takes_overrides=True,
 )
-_FILE_KEYS = tuple(setting.key for setting in (*FILE_SETTINGS, *PREPARATION))
 # Settings that advice.json holds besides those that are in the advice itself.
-RECORDED = (*_FILE_KEYS, "orders", "seed", "dataset", "image_size", "overrides")
+RECORDED = (
+    *(setting.key for setting in (*FILE_SETTINGS, *PREPARATION)),
+    *(setting.key for setting in IMAGE_SETTINGS if isinstance(setting, Setting)),
+    *("orders", "seed", "dataset"),
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -50,14 +55,12 @@ def main(argv: Sequence[str]) -> int:
 
 
 def checked(call: Call) -> Call:
-    """Raise ValueError for settings that are missing, or that fit neither a file nor a dataset, or the other one."""
-    if bool(call.features) == bool(call.dataset):
-        raise ValueError("Expected either `features` or `dataset`. Pass features=FILE or dataset=NAME.")
-    foreign = [key for key in _FILE_KEYS if key in call.given] if call.dataset else []
-    if foreign:
-        raise ValueError(f"Expected `{foreign[0]}` only with features=FILE, but got it with dataset=.")
-    if call.overrides and not call.dataset:
-        raise COMMAND.unknown(call.overrides[0].partition("=")[0])
+    """Check what goes together, and add what :func:`semscale_pl.cli.sources.with_source` does.
+
+    Raises:
+        ValueError: a setting is missing or does not go with another.
+    """
+    with_source(call, COMMAND)
     for key in ("batch", "threshold"):
         if key not in call.given:
             raise ValueError(f"Expected `{key}`. Pass {COMMAND.keys[key].left}; {COMMAND.see.replace('See', 'see')}")
@@ -74,8 +77,9 @@ def execute(call: Call) -> int:
     settings = {key: getattr(call, key) for key in ("batch", "threshold", "budget", "orders", "seed")}
     with Progress("class {}") as progress:
         advice = advise(features, labels, names, **settings, progress=progress)
-    folder = call.out or Path("runs/advise") / (call.dataset or call.features.stem)
+    folder = call.out or Path("runs/advise") / call.source_name
     recorded = {key: getattr(call, key) for key in RECORDED}
+    recorded["overrides"] = [override for override in call.overrides if not override.startswith("dataset=")]
     with staged(folder) as place:
         write_text(place / "advice.csv", csv_of(advice))
         found = {"taken": dataclasses.asdict(taken)} if taken else {}
@@ -88,14 +92,14 @@ def execute(call: Call) -> int:
 
 
 def _load(call: Call) -> tuple[LoadedFeatures, Taken | None]:
-    if call.dataset is not None:
-        from semscale_pl.training.image_features import Images
-
-        overrides = [f"dataset={call.dataset}", *call.overrides, f"seed={call.seed}"]
-        with Progress("image {}") as progress:
-            return Images(overrides).pixels(call.image_size).load(progress), None
     from semscale_pl.features.opening import open_features
     from semscale_pl.features.prepared import load_features
 
-    source = open_features(call.features, call.labels, call.label_column, call.feature_columns, call.feature_key)
-    return load_features(source, feature_norm=call.feature_norm, num_features=call.num_features), source.taken
+    how = {"feature_norm": call.feature_norm, "num_features": call.num_features}
+    if call.features is not None:
+        keys = (call.labels, call.label_column, call.feature_columns, call.feature_key)
+        source = open_features(call.features, *keys)
+        return load_features(source, **how), source.taken
+    images = image_features(call)
+    with tempfile.TemporaryDirectory(prefix="semscale-") as folder, Progress("image {}") as progress:
+        return load_features(images.store(Path(folder) / "rows", call.source_name, progress), **how), None

@@ -215,7 +215,8 @@ def existing_folder(key: str, text: str) -> Path:
     """Read the path of a folder; ValueError where there is none."""
     path = Path(text)
     if not path.is_dir():
-        raise ValueError(f"Expected `{key}` to be a folder, but there is none at {text!r}.")
+        found = f"{text!r} is a file. Name the folder that holds it" if path.is_file() else f"there is none at {text!r}"
+        raise ValueError(f"Expected `{key}` to be a folder, but {found}.")
     return path
 
 

@@ -17,12 +17,10 @@ from semscale_pl.cli.command import (
     Call,
     Command,
     Setting,
-    existing_file,
-    existing_folder,
     new_folder,
     read_list,
 )
-from semscale_pl.config.composing import config_groups
+from semscale_pl.cli.sources import IMAGE_SETTINGS, image_features, with_source
 from semscale_pl.config.errors import OK
 from semscale_pl.memory import left_of, parse_bytes, resident
 from semscale_pl.options import RULES
@@ -30,13 +28,10 @@ from semscale_pl.progress import Progress
 
 if TYPE_CHECKING:
     from semscale_pl.measuring.measurement import Measurement
-    from semscale_pl.training.image_features import ImageFeatures
 
 # What the help says in more words than a line has.
-_CKPT = "of `semscale train`: measure the features that enter its classifier"
 _CONTROLLED = "also scales that depend less on n: matched, oas, ledoit_wolf, extrapolated"
 _MEMORY = "for the whole process; in a larger one, for what the call adds"
-_ROTATION = "turn image files as their EXIF tag asks for; as in training with ckpt=, else those of images=FOLDER"
 _OUT = "scales.json, scales.csv, report.html and figures; runs/measure/NAME unless given"
 HOW = (
     Setting("alpha", "of the inter-class weights W, at least 1: the larger, the weaker", 1.0),
@@ -61,16 +56,7 @@ COMMAND = Command(
     settings={
         "what": [
             *FILE_SETTINGS,
-            ("dataset=NAME", "the training images, with any other override of `semscale train`"),
-            Setting(
-                "images", "one folder of images for each class, or these below train/", None, "FOLDER", existing_folder
-            ),
-            Setting("image_size", "side of the resized images where pixels are measured", 16),
-            Setting("ckpt", _CKPT, None, "FILE", existing_file),
-            ("backbone=NAME", "of `semscale train`, with pretrained=true: published weights"),
-            Setting("pretrained", "published weights of a backbone", False),
-            Setting("on_bad_image", "images that cannot be decoded: refuse to measure, or skip them", "refuse"),
-            Setting("exif_rotation", _ROTATION, shown="true|false"),
+            *IMAGE_SETTINGS,
         ],
         "how": [*HOW, Setting("max_memory", _MEMORY, 2**30, "1GiB", lambda _, text: parse_bytes(text))],
         "result": [
@@ -82,11 +68,6 @@ COMMAND = Command(
     },
     takes_overrides=True,
 )
-_FILE_KEYS = tuple(setting.key for setting in FILE_SETTINGS)
-# How image files are read, from a folder or a dataset.
-_OF_IMAGES = ("on_bad_image", "exif_rotation")
-# Of `semscale train`, without a dot.
-_PLAIN_OVERRIDES = ("imbalance_factor", "subset_seed")
 # Typical and distant samples of each class that the report shows, at most.
 SAMPLES = 4
 # Bytes that readers and libraries take beside what is measured with, as blocks are decoded, and a bare interpreter.
@@ -109,14 +90,8 @@ def checked(call: Call) -> Call:
     Raises:
         ValueError: a setting is missing or does not go with another.
     """
-    typed = {key: value for key, _, value in (text.partition("=") for text in call.overrides)}
-    call.dataset, call.backbone = typed.get("dataset"), typed.get("backbone")
-    _check_together(call, typed)
-    name = call.features.stem if call.features else call.images.resolve().name if call.images else str(call.dataset)
-    call.out = call.out or new_folder("out", f"runs/measure/{name}")
-    folder = ["dataset=image_folder"] if call.images else []
-    shared = [f"dataset.{key}={getattr(call, key)}" for key in _OF_IMAGES if key in call.given and not call.images]
-    call.training_overrides = [*call.overrides, *folder, *shared, f"seed={call.seed}"]
+    with_source(call, COMMAND)
+    call.out = call.out or new_folder("out", f"runs/measure/{call.source_name}")
     call.settings = {setting.key: getattr(call, setting.key) for setting in HOW}
     call.shown_images = None
     return call
@@ -162,12 +137,7 @@ def measured(call: Call, before: int = 0) -> Measurement:
         taken = {} if source.taken is None else {"taken": dataclasses.asdict(source.taken)}
         origin = {"features": call.features.name, "path": str(call.features.resolve()), **taken}
         return _of(source, call, origin, before)
-    if call.overrides:
-        # Once before torch is imported, which takes seconds: a typo should not.
-        from semscale_pl.config.checks import composed
-
-        composed(call.training_overrides)
-    images = _image_features(call)
+    images = image_features(call)
     name = call.dataset or str(call.out.name if call.images is None else call.images.resolve().name)
     call.shown_images = images
     with tempfile.TemporaryDirectory(prefix="semscale-") as folder:
@@ -197,15 +167,6 @@ def _write_report(measurement: Measurement, call: Call, path: Path) -> None:
     write_report(measurement, path, picture=shown.picture if shown else None, names=names, about=about)
 
 
-def _image_features(call: Call) -> ImageFeatures:
-    from semscale_pl.training.image_features import Images
-
-    images = Images(call.training_overrides, call.images, call.on_bad_image, call.exif_rotation)
-    if call.ckpt is not None:
-        return images.of_checkpoint(Path(call.ckpt))
-    return images.pixels(call.image_size) if call.backbone is None else images.of_published(call.backbone)
-
-
 def _of(source: Any, call: Call, origin: dict[str, Any], before: int) -> Measurement:
     from semscale_pl.measuring.measuring import Settings, measure_source
 
@@ -214,47 +175,3 @@ def _of(source: Any, call: Call, origin: dict[str, Any], before: int) -> Measure
     with Progress("class {}") as progress:
         found = measure_source(source, Settings(**call.settings), max_memory=left, progress=progress, samples=shown)
     return dataclasses.replace(found, source={**origin, **found.source})
-
-
-def _check_together(call: Call, typed: dict[str, str]) -> None:
-    own = call.given
-    sources = [key for key in ("features", "images") if key in own] + ["dataset"] * ("dataset" in typed)
-    _check_overrides(call, typed, sources)
-    if len(sources) != 1:
-        what = " and ".join(sources) or "none of them"
-        raise ValueError(f"Expected one of features=FILE, dataset=NAME and images=FOLDER, but got {what}.")
-    model = [key for key in ("ckpt", "pretrained", "backbone") if key in own or key in typed]
-    foreign = [*model, *(key for key in ("image_size", *_OF_IMAGES) if key in own)] if sources == ["features"] else []
-    if sources != ["features"]:
-        foreign = [key for key in _FILE_KEYS if key in own]
-    if foreign:
-        where = "features=FILE" if foreign[0] in _FILE_KEYS else "dataset=NAME or images=FOLDER"
-        raise ValueError(f"Expected `{foreign[0]}` only with {where}, but got it with {sources[0]}=.")
-    if model and "image_size" in own:
-        raise ValueError(
-            "Expected `image_size` only where pixels are measured: a model has its own. Leave it out, or set "
-            "dataset.image_size."
-        )
-    _check_model(call)
-
-
-def _check_model(call: Call) -> None:
-    if call.ckpt and (call.backbone or call.pretrained):
-        raise ValueError("Expected either `ckpt` or `backbone`, but got both: a checkpoint brings its own network.")
-    if call.backbone and not call.pretrained:
-        raise ValueError(
-            "Expected pretrained=true with `backbone`: the features of an untrained network say little about classes. "
-            "Pass pretrained=true, or ckpt=FILE of a trained one."
-        )
-    if call.pretrained and not call.backbone:
-        raise ValueError("Expected `backbone` with pretrained=true. Pass backbone=resnet50, for example.")
-
-
-def _check_overrides(call: Call, typed: dict[str, str], sources: list[str]) -> None:
-    groups = config_groups()
-    for key in typed:
-        plain = key.lstrip("+~")
-        if not ("." in plain or plain in groups or plain in _PLAIN_OVERRIDES):
-            raise COMMAND.unknown(key, ("dataset", "backbone"))
-        if key != "dataset" and sources and "dataset" not in sources and not (key == "backbone" and call.images):
-            raise ValueError(f"Expected `{key}` only with dataset=NAME, but got it with {sources[0]}=.")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from semscale_pl.cli.advise import COMMAND, checked, main
 from semscale_pl.cli.main import main as semscale
@@ -75,21 +76,50 @@ def test_the_pixels_of_a_dataset_are_features(file: Path) -> None:
     assert record["settings"]["overrides"] == ["imbalance_factor=10"]
 
 
+def test_a_folder_of_images_is_advised_on_as_measure_measures_it(file: Path) -> None:
+    generator = np.random.default_rng(0)
+    for name, count in (("ant", 12), ("bee", 5)):
+        Path("images", name).mkdir(parents=True)
+        for number in range(count):
+            pixels = generator.integers(0, 255, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(Path("images", name, f"{number:02}.png"))
+    how = ["images=images", "image_size=4", "feature_norm=rms"]
+    assert main([*how, "batch=4", "threshold=0.02", "orders=2"]) == 0
+    assert semscale(["measure", *how, "report=false", "figures=false"]) == 0
+    advice = json.loads(Path("runs/advise/images/advice.json").read_text())
+    measured = json.loads(Path("runs/measure/images/scales.json").read_text())
+    assert [(entry["name"], entry["count"]) for entry in advice["classes"]] == [("ant", 12), ("bee", 5)]
+    assert [entry["scale"] for entry in advice["classes"]] == pytest.approx(measured["scales"], rel=1e-3)
+    assert (advice["settings"]["images"], advice["settings"]["image_size"]) == ("images", 4)
+
+
 def test_a_call_is_read() -> None:
     call = checked(
         COMMAND.parse([f"features={__file__}", "batch=5", "threshold=3%", "budget=7", "num_features=4", "seed=2"])
     )
     assert (call.batch, call.threshold, call.features) == (5, 0.03, Path(__file__))
     assert (call.budget, call.num_features, call.seed) == (7, 4, 2)
+    assert (call.dataset, call.images, call.ckpt, call.source_name) == (None, None, None, Path(__file__).stem)
     assert (call.labels, call.orders, call.feature_norm, call.out, call.overrides) == (None, 20, "none", None, ())
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["batch=5", "threshold=0.1"], "Expected either `features` or `dataset`. Pass features=FILE"),
-        (["features=x.npz", "dataset=digits", *SETTINGS], "Expected either `features` or `dataset`"),
-        (["dataset=digits", "labels=x.npz", *SETTINGS], "Expected `labels` only with features=FILE"),
+        (
+            ["batch=5", "threshold=0.1"],
+            "Expected one of features=FILE, dataset=NAME and images=FOLDER, but got none of",
+        ),
+        (["features=x.npz", "dataset=digits", *SETTINGS], "but got features and dataset."),
+        (["images=.", "dataset=digits", *SETTINGS], "but got images and dataset."),
+        (["images=x.npz", *SETTINGS], "to be a folder, but 'x.npz' is a file. Name the folder that holds it."),
+        (["images=nowhere", *SETTINGS], "Expected `images` to be a folder, but there is none at 'nowhere'."),
+        (["features=x.npz", "ckpt=x.npz", *SETTINGS], "Expected `ckpt` only with dataset=NAME or images=FOLDER"),
+        (["images=.", "backbone=resnet18", *SETTINGS], "Expected pretrained=true with `backbone`"),
+        (
+            ["dataset=digits", "labels=x.npz", *SETTINGS],
+            "Expected `labels` only with features=FILE, but got it with dataset=",
+        ),
         (["dataset=digit", *SETTINGS], "Unknown option `digit` of `dataset`. Did you mean `digits`?"),
         (["dataset=digits", "dataset.rot=here", *SETTINGS], "Unknown key `dataset.rot`"),
         (["dataset=digits", "image_size=0", *SETTINGS], "Expected `image_size`"),

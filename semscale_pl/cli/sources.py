@@ -1,0 +1,115 @@
+"""Where `measure` and `advise` take features from: a file, the images of a dataset or folder, or a network on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from semscale_pl.cli.command import FILE_SETTINGS, Call, Command, Setting, existing_file, existing_folder
+from semscale_pl.config.composing import config_groups
+
+if TYPE_CHECKING:
+    from semscale_pl.training.image_features import ImageFeatures
+
+_CKPT = "of `semscale train`: take the features that enter its classifier"
+_ROTATION = "turn image files as their EXIF tag asks for; as in training with ckpt=, else those of images=FOLDER"
+IMAGE_SETTINGS: tuple[Setting | tuple[str, str], ...] = (
+    ("dataset=NAME", "the training images, with any other override of `semscale train`"),
+    Setting("images", "one folder of images for each class, or these below train/", None, "FOLDER", existing_folder),
+    Setting("image_size", "side of the resized images where pixels are taken", 16),
+    Setting("ckpt", _CKPT, None, "FILE", existing_file),
+    ("backbone=NAME", "of `semscale train`, with pretrained=true: published weights"),
+    Setting("pretrained", "published weights of a backbone", False),
+    Setting("on_bad_image", "images that cannot be decoded: refuse to go on, or skip them", "refuse"),
+    Setting("exif_rotation", _ROTATION, shown="true|false"),
+)
+_FILE_KEYS = tuple(setting.key for setting in FILE_SETTINGS)
+# How image files are read, from a folder or a dataset.
+_OF_IMAGES = ("on_bad_image", "exif_rotation")
+# Of `semscale train`, without a dot.
+_PLAIN_OVERRIDES = ("imbalance_factor", "subset_seed")
+
+
+def with_source(call: Call, command: Command) -> Call:
+    """Check what goes together of where the features come from, and add what follows from it.
+
+    Returns:
+        The call, with ``dataset``, ``backbone``, ``source_name``, and ``training_overrides``: what `semscale train`
+        would be called with for the same images and network.
+
+    Raises:
+        ValueError: a setting is missing or does not go with another.
+    """
+    typed = {key: value for key, _, value in (text.partition("=") for text in call.overrides)}
+    call.dataset, call.backbone = typed.get("dataset"), typed.get("backbone")
+    _check_together(call, typed, command)
+    call.source_name = (
+        call.features.stem if call.features else call.images.resolve().name if call.images else str(call.dataset)
+    )
+    folder = ["dataset=image_folder"] if call.images else []
+    shared = [f"dataset.{key}={getattr(call, key)}" for key in _OF_IMAGES if key in call.given and not call.images]
+    call.training_overrides = [*call.overrides, *folder, *shared, f"seed={call.seed}"]
+    return call
+
+
+def image_features(call: Call) -> ImageFeatures:
+    """Return the images of a call whose source was checked, with what turns them into features.
+
+    Raises:
+        ValueError: the configuration is wrong, or images or network cannot be used.
+    """
+    if call.overrides:
+        # Once before torch is imported, which takes seconds: a typo should not.
+        from semscale_pl.config.checks import composed
+
+        composed(call.training_overrides)
+    from semscale_pl.training.image_features import Images
+
+    images = Images(call.training_overrides, call.images, call.on_bad_image, call.exif_rotation)
+    if call.ckpt is not None:
+        return images.of_checkpoint(Path(call.ckpt))
+    return images.pixels(call.image_size) if call.backbone is None else images.of_published(call.backbone)
+
+
+def _check_together(call: Call, typed: dict[str, str], command: Command) -> None:
+    own = call.given
+    sources = [key for key in ("features", "images") if key in own] + ["dataset"] * ("dataset" in typed)
+    _check_overrides(call, typed, sources, command)
+    if len(sources) != 1:
+        what = " and ".join(sources) or "none of them"
+        raise ValueError(f"Expected one of features=FILE, dataset=NAME and images=FOLDER, but got {what}.")
+    model = [key for key in ("ckpt", "pretrained", "backbone") if key in own or key in typed]
+    foreign = [*model, *(key for key in ("image_size", *_OF_IMAGES) if key in own)] if sources == ["features"] else []
+    if sources != ["features"]:
+        foreign = [key for key in _FILE_KEYS if key in own]
+    if foreign:
+        where = "features=FILE" if foreign[0] in _FILE_KEYS else "dataset=NAME or images=FOLDER"
+        raise ValueError(f"Expected `{foreign[0]}` only with {where}, but got it with {sources[0]}=.")
+    if model and "image_size" in own:
+        raise ValueError(
+            "Expected `image_size` only where pixels are taken: a model has its own. Leave it out, or set "
+            "dataset.image_size."
+        )
+    _check_model(call)
+
+
+def _check_model(call: Call) -> None:
+    if call.ckpt and (call.backbone or call.pretrained):
+        raise ValueError("Expected either `ckpt` or `backbone`, but got both: a checkpoint brings its own network.")
+    if call.backbone and not call.pretrained:
+        raise ValueError(
+            "Expected pretrained=true with `backbone`: the features of an untrained network say little about classes. "
+            "Pass pretrained=true, or ckpt=FILE of a trained one."
+        )
+    if call.pretrained and not call.backbone:
+        raise ValueError("Expected `backbone` with pretrained=true. Pass backbone=resnet50, for example.")
+
+
+def _check_overrides(call: Call, typed: dict[str, str], sources: list[str], command: Command) -> None:
+    groups = config_groups()
+    for key in typed:
+        plain = key.lstrip("+~")
+        if not ("." in plain or plain in groups or plain in _PLAIN_OVERRIDES):
+            raise command.unknown(key, ("dataset", "backbone"))
+        if key != "dataset" and sources and "dataset" not in sources and not (key == "backbone" and call.images):
+            raise ValueError(f"Expected `{key}` only with dataset=NAME, but got it with {sources[0]}=.")
