@@ -268,7 +268,7 @@ class FeaturePool(nn.Module):
         before = stored if stored >= 0 else int(labels[:row][indices[:row] == index][-1])
         return (
             f"Expected one label for each index, but index {index} came with labels {before} and {int(labels[row])}. "
-            "Pass each sample's position in the training split, not in the batch, or use a pool of mode fifo."
+            "Pass each sample's position in the training split, not in the batch, or use a queue (`pool=fifo`)."
         )
 
 
