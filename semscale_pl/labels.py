@@ -30,7 +30,8 @@ def class_numbers(labels: Labels, num_classes: int | None = None, name: str = "l
     """Return labels as class numbers: integers are numbers already, words are numbered by :func:`sorted_names`.
 
     Args:
-        labels: (N,) whole numbers or words; a tensor comes back untouched and unchecked.
+        labels: (N,) whole numbers or words; a tensor of integers comes back untouched and unchecked, but one of bool or
+            unsigned ones, which torch does not compare, in int64.
         num_classes: C, where it is known.
         name: of the labels in messages.
 
@@ -44,10 +45,12 @@ def class_numbers(labels: Labels, num_classes: int | None = None, name: str = "l
         >>> class_numbers(["dog", "cat", "dog"])
         (tensor([1, 0, 1]), 2)
     """
-    if _is_tensor(labels):
-        return labels, num_classes  # type: ignore[return-value]
     import torch
 
+    if isinstance(labels, torch.Tensor):
+        if labels.dtype not in (torch.bool, torch.uint16, torch.uint32, torch.uint64):
+            return labels, num_classes
+        return torch.from_numpy(label_array(labels, name)).to(labels.device), num_classes
     values = label_array(labels, name)
     if values.dtype.kind != "U":
         return torch.from_numpy(values), num_classes

@@ -21,16 +21,16 @@ def as_tensor(values: ArrayLike, name: str) -> Tensor:
 
     Raises:
         TypeError: the values are not real numbers.
-        ValueError: lists of different lengths, or values that are masked.
+        ValueError: lists of different lengths, masked values or a sparse tensor.
 
     Example:
         >>> as_tensor([[1, 2], [3, 4]], "counts")
         tensor([[1, 2],
                 [3, 4]])
     """
+    check_dense(values, name)
     if isinstance(values, Tensor):
         return values
-    refuse_masked(values, name)
     try:
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:  # also tensors in a list, with a gradient or on a GPU
@@ -60,12 +60,14 @@ def as_features(values: ArrayLike, name: str = "features", *, min_rows: int = 0)
     return features
 
 
-def refuse_masked(values: object, name: str) -> None:
-    """Refuse an array of numpy with masked values: whoever takes the numbers below the mask takes what is missing.
+def check_dense(values: object, name: str) -> None:
+    """Refuse sparse tensors, and arrays with masked values: below the mask stands what is missing.
 
     Raises:
-        ValueError: a value is masked.
+        ValueError: the tensor is sparse, or a value is masked.
     """
+    if isinstance(values, Tensor) and values.layout != torch.strided:
+        raise ValueError(f"Expected `{name}` to be dense, but got a sparse tensor. Pass {name}.to_dense().")
     if isinstance(values, np.ma.MaskedArray) and (masked := int(np.ma.count_masked(values))):
         raise ValueError(f"Expected every value of `{name}`, but {masked:,} are masked. Fill them, or drop their rows.")
 

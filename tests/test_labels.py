@@ -106,6 +106,14 @@ def test_numbers_are_what_python_writes(words: list[str]) -> None:
     assert sorted_names(names) == sorted(names, key=int if are_numbers(names) else None)
 
 
+@pytest.mark.parametrize("kind", [torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8])
+def test_integers_of_every_type_are_class_numbers(kind: torch.dtype) -> None:
+    labels = torch.tensor([1, 0, 1]).to(kind)
+    for values in (labels, labels.numpy()):
+        assert ss.class_geometry(np.eye(3), values).counts.tolist() == [1, 2]
+        assert ss.measure(np.eye(3), values).counts.tolist() == [1, 2]
+
+
 def test_words_that_are_numbers_are_ranked_as_numbers() -> None:
     numbers, names = encode_labels(["10", "9", "10"])
     assert (numbers.tolist(), names) == ([1, 0, 1], ("9", "10"))

@@ -176,6 +176,8 @@ X = [[0.0], [1.0]]
         (lambda: ss.volume([[None]]), TypeError, "`features` to be real numbers, but got Python objects"),
         (lambda: ss.volume(np.ones((2, 2), complex)), TypeError, "real numbers, but got complex128"),
         (lambda: ss.volume(torch.ones(2, 2).to(torch.complex64)), TypeError, "floating point, but got torch.complex64"),
+        (lambda: ss.measure(torch.eye(2).to_sparse(), [0, 1]), ValueError, "`features` to be dense"),
+        (lambda: ss.class_geometry(torch.eye(2).to_sparse(), [0, 1]), ValueError, "`features` to be dense"),
         (lambda: ss.measure(np.ma.masked_less(np.eye(2), 1), [0, 1]), ValueError, "of `features`, but 2 are masked"),
         (lambda: ss.class_geometry(np.ma.masked_less(np.eye(2), 1), [0, 1]), ValueError, "but 2 are masked"),
         (lambda: ss.volume([1.0, 2.0]), ValueError, "shape (samples, features), but got shape (2,)"),

@@ -20,7 +20,7 @@ _NO_FEATURE = re.compile(
     r"|is_.*|train|test|val|valid|validation|holdout|(.*_)?(timestamp|datetime|date|created_at|updated_at)"
     r"|(.*_)?(path|file|filename|file_name|url)"
 )
-_NUMBERED = re.compile(r"(.*?)(\d+)")
+_NUMBERED = re.compile(r"(.*?)(\d+)(\D*)")
 # Samples from which on whole numbers that count them, or grow with them, are no coincidence.
 _FEW, _MANY = 5, 20
 _SHOWN = 4
@@ -134,17 +134,17 @@ def refuse(
 
 
 def numbered_alike(columns: Sequence[str]) -> frozenset[str]:
-    """Return the columns that share the start of their name and are numbered, where these are most of the columns.
+    """Return the columns whose names differ by a number alone, where these are most of the columns.
 
     Example:
         >>> sorted(numbered_alike(["f0", "f1", "f2", "id"])), numbered_alike(["a", "b", "fold"])
         (['f0', 'f1', 'f2'], frozenset())
     """
-    starts = {name: match[1] for name in columns if (match := _NUMBERED.fullmatch(name))}
+    starts = {name: match.group(1, 3) for name in columns if (match := _NUMBERED.fullmatch(name))}
     if not starts:
         return frozenset()
     start, count = Counter(starts.values()).most_common(1)[0]
-    if count < 2 or 2 * count < len(columns) or _NO_FEATURE.fullmatch(_plain(start)):
+    if count < 2 or 2 * count < len(columns) or _NO_FEATURE.fullmatch(_plain("".join(start))):
         return frozenset()
     return frozenset(name for name, own in starts.items() if own == start)
 
@@ -262,11 +262,11 @@ class _Seen(NamedTuple):
 
 
 def _runs(columns: Sequence[str]) -> list[list[str]]:
-    """Cut columns where the name before their number changes; every name without a number is one for itself."""
+    """Cut columns where the name around their number changes; every name without a number is one for itself."""
     runs, before = list[list[str]](), None
     for name in columns:
         match = _NUMBERED.fullmatch(name)
-        start = match[1] if match else None
+        start = match.group(1, 3) if match else None
         if start is not None and start == before:
             runs[-1].append(name)
         else:
@@ -296,10 +296,12 @@ def _range(there: Sequence[str], text: str) -> list[str]:
     if not dots or first not in there or last not in there:
         return []
     ends = _NUMBERED.fullmatch(first), _NUMBERED.fullmatch(last)
-    if ends[0] and ends[1] and ends[0][1] == ends[1][1]:
-        low, high, start = int(ends[0][2]), int(ends[1][2]), ends[0][1]
+    if ends[0] and ends[1] and ends[0].group(1, 3) == ends[1].group(1, 3):
+        low, high, start = int(ends[0][2]), int(ends[1][2]), ends[0].group(1, 3)
         matches = [(name, _NUMBERED.fullmatch(name)) for name in there]
-        return [name for name, match in matches if match and match[1] == start and low <= int(match[2]) <= high]
+        return [
+            name for name, match in matches if match and match.group(1, 3) == start and low <= int(match[2]) <= high
+        ]
     return list(there[there.index(first) : there.index(last) + 1])
 
 

@@ -27,7 +27,7 @@ from semscale_pl.measuring.samples import SampleFinder
 from semscale_pl.measuring.table import ClassTable, Extra, Progress, class_table
 from semscale_pl.options import MOST_EIGENVALUES, check
 from semscale_pl.seeding import derive_seed
-from semscale_pl.validation import refuse_masked
+from semscale_pl.validation import check_dense
 
 NEIGHBOURS = 5
 # Candidates more than asked for, of which the nearest are chosen by their exact distances.
@@ -286,7 +286,7 @@ def _spectrum_size(source: FeatureSource) -> int:
 
 
 def _array(values: Any) -> np.ndarray:
-    refuse_masked(values, "features")
+    check_dense(values, "features")
     if isinstance(values, Tensor):
         values = values.detach().cpu()
         values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()

@@ -177,6 +177,8 @@ def test_columns_in_a_few_words() -> None:
     assert shown([*(f"f{n}" for n in range(512)), "age"]) == "f0 ... f511, age (513 columns)"
     assert shown(list("abcdefgh")) == "a, b, c ... h (8 columns)"
     assert spelled(["a,b", "it's"], ["a,b", "it's"]) == "'a?b,it'\"'\"'s'"
+    assert shown([f"unit_{n}_mean" for n in range(9)]) == "unit_0_mean ... unit_8_mean (9 columns)"
+    assert numbered_alike(["0_x", "1_x", "y"]) == {"0_x", "1_x"}
     assert numbered_alike(["fold0", "fold1", "fold2", "a"]) == frozenset()
 
 
