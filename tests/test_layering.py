@@ -25,7 +25,7 @@ FLOORS = [
         "terminal",
         "torchvision_operators",
     ],
-    ["geometry", "imbalance", "statistics"],
+    ["geometry", "imbalance", "statistics", "text_table"],
     ["weighting", "pool", "losses", "metrics", "models", "figures"],
     ["features", "modules", "callbacks"],
     ["data"],

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from semscale_pl.advice.advice import Advice, ClassAdvice
 from semscale_pl.files import csv_text
-from semscale_pl.terminal import cell, console
+from semscale_pl.terminal import console
+from semscale_pl.text_table import print_table
 
 SHOWN_CLASSES = 60
+HEAD = ("class", "n", "S'", "last batch", "next batch", "advice", "enough at", "new")
 
 
 def print_advice(advice: Advice) -> None:
     """Print a table, the classes that gain most first, and what it says in a sentence or two."""
-    from rich.table import Table
-
     out = console()
-    table = Table("class", "n", "S'", "last batch", "next batch", "advice", "enough at", "new")
-    for column in table.columns[1:]:
-        column.justify = "right"
     ranked = ranking(advice)
-    for entry in ranked[:SHOWN_CLASSES]:
-        table.add_row(*_cells(entry))
-    out.print(table)
+    print_table(out, HEAD, [_cells(entry) for entry in ranked[:SHOWN_CLASSES]])
     if len(ranked) > SHOWN_CLASSES:
         out.print(f"and {len(ranked) - SHOWN_CLASSES:,} more, see the CSV", markup=False)
     for sentence in sentences(advice):
@@ -62,16 +56,14 @@ def csv_of(advice: Advice) -> str:
     return csv_text([list(rows[0]), *(list(row.values()) for row in rows)])
 
 
-def _cells(entry: ClassAdvice) -> list[Any]:
-    from rich.markup import escape
-
+def _cells(entry: ClassAdvice) -> list[str]:
     interval = f"{_per_cent(entry.increment)} [{_per_cent(entry.low)}, {_per_cent(entry.high)}]"
     advice = ("stop" if entry.stop else "continue") + ("" if entry.certain or math.isnan(entry.increment) else " ?")
     return [
-        cell(entry.name),
+        entry.name,
         f"{entry.count:,}",
         f"{entry.scale:.2f}",
-        escape(interval) if not math.isnan(entry.increment) else "n/a",
+        interval if not math.isnan(entry.increment) else "n/a",
         _per_cent(entry.next_gain),
         advice,
         f"{entry.enough:,}" if entry.enough is not None else "n/a",

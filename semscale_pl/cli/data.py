@@ -76,6 +76,8 @@ def _show(report: Report, out: Any) -> None:
 
     if report.findings:
         table = Table("", "expected", "found", "")
+        for column in table.columns:
+            column.overflow = "fold"  # never cut
         for entry in report.findings:
             table.add_row(cell(entry.what), cell(entry.expected or "any"), cell(entry.found), _MARKS[entry.ok])
         out.print(table)

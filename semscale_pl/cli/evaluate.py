@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from semscale_pl.config.checks import check_evaluate as check
 from semscale_pl.config.errors import answers_in_one_line
 from semscale_pl.files import staged, write_json, write_text
-from semscale_pl.terminal import cell, console
+from semscale_pl.terminal import console
+from semscale_pl.text_table import print_table
 from semscale_pl.training.launching import run_folder
 
 if TYPE_CHECKING:
@@ -50,29 +51,18 @@ def run(cfg: DictConfig) -> None:
 
 
 def _show(report: Report, split: str) -> None:
-    from rich.table import Table
-
-    table = Table("metric", "value", title=f"{split} set")
-    for name in SHOWN:
-        value = report[name]  # type: ignore[literal-required]
-        table.add_row(name.replace("_", " "), _number(value, 4))
-    console().print(table)
+    rows = [[name.replace("_", " "), _number(report[name], 4)] for name in SHOWN]  # type: ignore[literal-required]
+    print_table(console(), ("metric", "value"), rows, f"{split} set")
 
 
 def _show_classes(rows: Sequence[ClassResult], split: str, top: int) -> None:
-    from rich.table import Table
-
     from semscale_pl.training.class_results import by_accuracy
 
-    table = Table(title="classes, the least accurate first")
-    table.add_column("class", overflow="fold")
-    for head in dict.fromkeys(("n train", f"n {split}", "accuracy", "95 % interval", "precision")):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("most confused with", overflow="fold")
-    for row in by_accuracy(rows)[:top]:
-        table.add_row(*_cells(row, split))
+    counts = dict.fromkeys(("n train", f"n {split}"))
+    head = ("class", *counts, "accuracy", "95 % interval", "precision", "most confused with")
     out = console()
-    out.print(table)
+    shown = [_cells(row, split) for row in by_accuracy(rows)[:top]]
+    print_table(out, head, shown, "classes, the least accurate first", texts=(0, len(head) - 1))
     if len(rows) > top:
         more = len(rows) - top
         out.print(
@@ -82,40 +72,33 @@ def _show_classes(rows: Sequence[ClassResult], split: str, top: int) -> None:
         )
 
 
-def _cells(row: ClassResult, split: str) -> list[Any]:
+def _cells(row: ClassResult, split: str) -> list[str]:
     counts = [row.n_train] if split == "train" else [row.n_train, row.n_evaluated]
     interval = "n/a" if row.accuracy is None else f"{_number(row.accuracy_low)} to {_number(row.accuracy_high)}"
     confused = (
         f"{row.most_confused_with} ({100 * row.num_confused / row.n_evaluated:.0f} %)" if row.num_confused else ""
     )
     return [
-        cell(row.class_name),
+        row.class_name,
         *("n/a" if count is None else f"{count:,}" for count in counts),
         _number(row.accuracy),
         interval,
         _number(row.precision),
-        cell(confused),
+        confused,
     ]
 
 
 def _show_pairs(pairs: Sequence[Confusion], names: Sequence[str], counted: bool) -> None:
-    from rich.table import Table
-
     out = console()
     if not pairs:
         found = "No image was taken for another class." if counted else "Confusions are counted up to 1,000 classes."
         out.print(found, markup=False)
         return
-    table = Table(title="most confused pairs")
-    for head in ("class", "taken for"):
-        table.add_column(head, overflow="fold")
-    for head in ("images", "of the class"):
-        table.add_column(head, justify="right", no_wrap=True)
-    for pair in pairs[:MOST_PAIRS]:
-        table.add_row(
-            cell(names[pair.true]), cell(names[pair.predicted]), f"{pair.images:,}", f"{100 * pair.share:.1f} %"
-        )
-    out.print(table)
+    shown = [
+        [names[pair.true], names[pair.predicted], f"{pair.images:,}", f"{100 * pair.share:.1f} %"]
+        for pair in pairs[:MOST_PAIRS]
+    ]
+    print_table(out, ("class", "taken for", "images", "of the class"), shown, "most confused pairs", texts=(0, 1))
     if len(pairs) > MOST_PAIRS:
         out.print(f"and {len(pairs) - MOST_PAIRS:,} more pairs, see confusions.csv", markup=False)
 

@@ -7,23 +7,17 @@ import math
 from semscale_pl.features.source import Taken
 from semscale_pl.files import csv_text
 from semscale_pl.measuring.measurement import Column, Measurement
-from semscale_pl.terminal import cell, console, printable
+from semscale_pl.terminal import console, printable
+from semscale_pl.text_table import print_table
 
 UNDEFINED = "n/a"
 
 
 def print_measurement(measurement: Measurement, top: int) -> None:
     """Print at most ``top`` classes, the smallest S first, what was taken from a file, and the warnings in words."""
-    from rich.table import Table
-
     out = console()
     head, *rows = cells(measurement)
-    table = Table(*head)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for row in rows[:top]:
-        table.add_row(cell(row[0]), *row[1:])
-    out.print(table)
+    print_table(out, head, rows[:top])
     if len(rows) > top:
         out.print(f"and {len(rows) - top:,} more with a larger S, see scales.csv (top=N prints more)", markup=False)
     if "taken" in measurement.source:

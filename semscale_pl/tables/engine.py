@@ -16,6 +16,7 @@ from semscale_pl.tables.schema import Table
 from semscale_pl.tables.sentences import conditions
 from semscale_pl.tables.workers import run_cells
 from semscale_pl.terminal import console
+from semscale_pl.text_table import print_table as print_rows
 
 DATA_ABSENT, FAILED = "data absent", "failed"
 
@@ -89,7 +90,7 @@ def save_table(result: TableResult, folder: Path) -> list[Path]:
 def print_table(result: TableResult) -> None:
     """Print the table, its conditions and the cells that failed."""
     out = console(200)
-    out.print(rendering.terminal(result.summary))
+    print_rows(out, rendering.header(result.summary), rendering.body(result.summary), result.summary.table.title)
     for sentence in conditions(result.summary):
         out.print(sentence, markup=False)
     for text in dict.fromkeys(result.absent.values()):

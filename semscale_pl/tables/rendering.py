@@ -1,10 +1,10 @@
-"""A table as Markdown, CSV, LaTeX, JSON and in the terminal."""
+"""A table as Markdown, CSV, LaTeX and JSON, and the texts of its cells."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 from semscale_pl import files
 from semscale_pl.tables.aggregate import Difference, Entry, Summary
@@ -18,9 +18,6 @@ from semscale_pl.tables.sentences import (
     p_text,
     verdict,
 )
-
-if TYPE_CHECKING:
-    from rich.table import Table as RichTable
 
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "±": r"$\pm$", "<": "$<$", "·": r"$\cdot$"}
 
@@ -114,18 +111,6 @@ def as_json(summary: Summary, failures: Mapping[str, str], absent: Mapping[str, 
         "failures": dict(failures),
         "absent": dict(absent or {}),
     }
-
-
-def terminal(summary: Summary) -> RichTable:
-    """Return the table for rich's console."""
-    from rich.table import Table as RichTable
-
-    drawn = RichTable(title=summary.table.title)
-    for number, title in enumerate(header(summary)):
-        drawn.add_column(title, justify="right" if number else "left")
-    for line in body(summary):
-        drawn.add_row(*line)
-    return drawn
 
 
 def header(summary: Summary) -> list[str]:

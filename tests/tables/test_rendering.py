@@ -106,15 +106,6 @@ def test_json_is_strict(summary: Summary) -> None:
     assert json.loads(text)["entries"][0]["values"] == pytest.approx({"0": 50.0, "1": 52.0, "2": 49.0})
 
 
-def test_terminal_draws_every_row(summary: Summary) -> None:
-    from rich.console import Console
-
-    console = Console(file=io.StringIO(), width=200)
-    console.print(rendering.terminal(summary))
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert all(name in text for name in ("A", "B_1", "C", "D", "60.7 ± 5.2"))
-
-
 @pytest.mark.parametrize(("value", "text"), [(None, "n/a"), (0.0004, "< 0.001"), (0.0123, "0.012"), (1.0, "1.000")])
 def test_p_text(value: float | None, text: str) -> None:
     assert p_text(value) == text
