@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semscale_pl.figures.style import PALETTE, finite
+from semscale_pl.figures.style import PALETTE, finite, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+MOST_LETTERS = 60
 
 
 def draw_intervals(ax: Axes, rows: Sequence[Mapping[str, Any]], metric: str) -> None:
@@ -26,7 +29,7 @@ def draw_intervals(ax: Axes, rows: Sequence[Mapping[str, Any]], metric: str) -> 
     positions = np.arange(len(rows))
     ax.errorbar(means, positions, xerr=widths, fmt="o", color=PALETTE[0], ecolor="#555555", capsize=3, markersize=5)
     ax.axvline(float(means[0]), color="#888888", linewidth=0.8, linestyle="--")
-    ax.set_yticks(positions, [str(row["method"]).replace("$", r"\$") for row in rows])
+    ax.set_yticks(positions, [plain(row["method"], MOST_LETTERS) for row in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.grid(axis="x", color="#E5E5E5", linewidth=0.6)
     ax.set_xlabel(f"{metric} (mean, 95 % interval)")

@@ -40,7 +40,7 @@ def radar_panels(datasets: Sequence[Mapping[str, Any]], *, note: str = "") -> Fi
     for number, dataset in enumerate(datasets, start=1):
         ax: Any = figure.add_subplot(rows, columns, number, projection="polar")
         draw_radar(ax, dataset["classes"], dataset["imbalance"], dataset["scales"], dataset["counts"])
-        ax.set_title(dataset["title"], fontsize=10, pad=14)
+        ax.set_title(plain(dataset["title"], 48), fontsize=10, pad=14)
     legend_below(figure, fontsize=9)
     if note:
         figure.suptitle(note, fontsize=9, color="#555555")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import textwrap
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import east_asian_width
 
 import numpy as np
 
+from semscale_pl.figures.letters import make_readable
 from semscale_pl.files import replacing
 
 if TYPE_CHECKING:
@@ -80,6 +84,13 @@ def label_classes(ax: Axes, class_names: Sequence[str], axis: str = "x") -> None
     ax.set_xticks(positions, names, rotation=0 if upright else 90)
 
 
+def note_in_place(ax: Axes, text: str) -> None:
+    """Say in the middle of empty axes why nothing is drawn there."""
+    ax.set_xticks([])
+    ax.grid(False)
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=9, color="#555555")
+
+
 def logarithmic(ax: Axes) -> None:
     """Give counts a logarithmic axis on which a single image still shows as a bar."""
     ax.set_yscale("log")
@@ -87,9 +98,25 @@ def logarithmic(ax: Axes) -> None:
 
 
 def plain(name: str, most: int = 18) -> str:
-    """Shorten a name to some letters for a label, shown as it is and never as a formula."""
-    text = str(name) if len(str(name)) <= most else f"{str(name)[: most - 1]}…"
+    r"""Shorten a name to some letters for a label, shown as it is on one line and never as a formula.
+
+    A wide letter, such as a Chinese one, counts as two.
+
+    Example:
+        >>> plain("a class with a long name"), plain("\u6771\u4eac\u90fd\u5e81\u820e", 6) == "\u6771\u4eac…"
+        ('a class with a lo…', True)
+    """
+    text = " ".join(str(name).split())
+    ends = list(accumulate(1 + (east_asian_width(letter) in "WF") for letter in text))
+    if ends and ends[-1] > most:
+        text = f"{text[: bisect_right(ends, most - 1)]}…"
     return text.replace("$", r"\$")
+
+
+def entry(name: str, most: int = 18) -> str:
+    """Return a name for a legend, see :func:`plain`; matplotlib leaves out what begins with an underscore."""
+    text = plain(name, most)
+    return f" {text}" if text.startswith("_") else text
 
 
 def head(figure: Figure, title: str) -> None:
@@ -134,6 +161,7 @@ def as_pixels(figure: Figure) -> np.ndarray:
     """Draw a figure and return its pixels, (height, width, 3) uint8."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    make_readable(figure)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
@@ -151,6 +179,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     if not target.suffix:
         raise ValueError(f"Expected `path` to end in .png, .pdf or .svg, but got {str(target)!r}.")
+    make_readable(figure)
     with replacing(target) as partial:
         figure.savefig(partial, format=target.suffix[1:])
     return target

@@ -14,10 +14,12 @@ from semscale_pl.figures.style import (
     MISSING,
     PALETTE,
     empty_figure,
+    entry,
     finite,
     label_classes,
     logarithmic,
     new_figure,
+    note_in_place,
     plain,
     reaches,
     save_figure,
@@ -109,8 +111,14 @@ def _draw_points(
         counts[shown], scales[shown], yerr=errors, fmt="o", markersize=size, color=PALETTE[0], ecolor="#777777",
         elinewidth=1.0, alpha=0.85,
     )  # fmt: skip
-    if len(shown):
-        ax.set_xscale("log")
+    ax.set_ylim(bottom=0.0)
+    ax.set_xlabel("samples n", fontsize=9)
+    ax.set_ylabel("S' (bits)", fontsize=9)
+    if len(shown) < 2 or len(np.unique(counts[shown])) == 1:
+        why = f"all {len(shown)} classes have n = {counts[shown[0]]:,.0f}" if len(shown) > 1 else "one class alone"
+        note_in_place(ax, f"No relation to show:\n{why if len(shown) else 'no class has a scale'}.")
+        return
+    ax.set_xscale("log")
     if len(shown) <= MOST_LABELS:
         together: dict[tuple[float, float], list[str]] = {}
         for label in shown.tolist():
@@ -118,8 +126,6 @@ def _draw_points(
         for point, found in together.items():
             ax.annotate(", ".join(found), point, (5, 3), textcoords="offset points", fontsize=8)
     ax.set_ylim(bottom=0.0)
-    ax.set_xlabel("samples n", fontsize=9)
-    ax.set_ylabel("S' (bits)", fontsize=9)
 
 
 def spectra_against_band(spectra: Any, class_names: Sequence[str], chosen: Sequence[int]) -> Figure:
@@ -148,8 +154,10 @@ def spectra_against_band(spectra: Any, class_names: Sequence[str], chosen: Seque
         ax.plot(ranks, _above(middle, floor), color="#555555", linestyle="--", linewidth=1.2, label="median")
     for number, label in enumerate(chosen):
         colour = PALETTE[number % len(PALETTE)]
-        name = plain(class_names[label])
+        name = entry(class_names[label])
         ax.plot(ranks, _above(values[label], floor), color=colour, marker="o", markersize=2.5, label=name)
+    if values.shape[1] == 1 or np.isfinite(values).sum(1).max() <= 1:
+        note_in_place(ax, "No class varies in more\nthan one direction.")
     if floor > 0:
         ax.set_yscale("log")
     ax.set_xlabel("direction, by its variance", fontsize=9)

@@ -208,7 +208,14 @@ def _with_class_panels(
 def _draw_accuracies(ax: Axes, accuracy: Mapping[str, Any]) -> None:
     for number, (method, values) in enumerate(accuracy.items()):
         colour, marker = style.series_style(number)
-        ax.plot(style.finite(values), marker=marker, markersize=4, linewidth=1.2, color=colour, label=method)
+        ax.plot(
+            style.finite(values),
+            marker=marker,
+            markersize=4,
+            linewidth=1.2,
+            color=colour,
+            label=style.entry(method, 60),
+        )
     ax.set(ylabel="accuracy", ylim=(-0.03, 1.03))
     if accuracy:
         ax.legend(fontsize=8, frameon=False, loc="lower left")

@@ -50,3 +50,14 @@ def test_the_names_of_a_radar_plot_stay_within_the_figure() -> None:
             extent = text.get_window_extent()
             assert extent.x0 >= 0
             assert extent.x1 <= figure.bbox.x1
+
+
+def test_counts_that_are_all_the_same_leave_a_note_in_place_of_one_vertical_line() -> None:
+    for counts, note in (([5, 5, 5], "all 3 classes have n = 5"), ([5, 0, 0], "one class alone")):
+        figure = scale_against_count(
+            ["a", "b", "c"], counts, [1.0, np.nan, np.nan] if counts[1] == 0 else [1.0, 2.0, 3.0]
+        )
+        assert note in figure.axes[0].texts[0].get_text()
+        as_pixels(figure)
+    one_direction = spectra_against_band(np.ones((2, 1)), ["a", "b"], [0, 1])
+    assert "more\nthan one direction" in one_direction.axes[0].texts[0].get_text()

@@ -45,7 +45,8 @@ function element(name, properties = {}, ...children) {
   return made;
 }
 
-const shorten = (text, length) => (text.length <= length ? text : text.slice(0, length - 1) + "…");
+// By letters, so that none of two halves is cut in the middle.
+const shorten = (text, length) => (text.length <= length || [...text].length <= length ? text : [...text].slice(0, length - 1).join("") + "…");
 
 // A class's name that chooses the class.
 const classButton = (index) =>
