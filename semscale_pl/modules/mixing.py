@@ -81,7 +81,11 @@ class Mixing:
         """
         seed = derive_seed(derive_seed(self.seed, _STREAM), *step)
         with seeded(seed):
-            recipe = self._draw(*images.shape[-2:]) if torch.rand(()).item() < self.probability else None
+            recipe = (
+                self._draw(*images.shape[-2:])
+                if torch.rand((), dtype=torch.float32).item() < self.probability
+                else None
+            )
         if recipe is None:
             return None
         region = (..., *(recipe.box or (slice(None), slice(None))))
@@ -95,9 +99,10 @@ class Mixing:
         return Mixed(mixed, names, numbers[0] if numbers else None, recipe.lam)
 
     def _draw(self, height: int, width: int) -> _Recipe:
-        cut = self.cutmix_alpha > 0 and (self.mixup_alpha == 0 or torch.rand(()).item() < 0.5)
+        cut = self.cutmix_alpha > 0 and (self.mixup_alpha == 0 or torch.rand((), dtype=torch.float32).item() < 0.5)
         alpha = self.cutmix_alpha if cut else self.mixup_alpha
-        lam = float(torch.distributions.Beta(alpha, alpha).sample())
+        parameter = torch.tensor(alpha, dtype=torch.float32)
+        lam = float(torch.distributions.Beta(parameter, parameter).sample())
         return _draw_box(lam, height, width) if cut else _Recipe(lam, None)
 
 
