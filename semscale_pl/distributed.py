@@ -65,6 +65,15 @@ def from_first_rank(value: bool) -> bool:
     return answers[0]
 
 
+def true_everywhere(flag: Tensor) -> Tensor:
+    """Tell whether a flag () is true on every rank, as a tensor that is equal on all of them; no rank waits for it."""
+    if world_size() == 1:
+        return flag
+    agreed = flag.to(torch.int32)
+    dist.all_reduce(agreed, dist.ReduceOp.MIN)
+    return agreed.bool()
+
+
 @torch.no_grad()
 def gather_rows(*tensors: Tensor, counts: list[int] | None = None) -> tuple[Tensor, ...]:
     """Concatenate the rows of all ranks, in rank order, to tensors (sum of all B, ...) that are equal on all ranks.

@@ -123,11 +123,19 @@ PROFILES = ("none", "exponential", "step")
 _PROFILE = one_of(*PROFILES, "per_class", "listed")
 POOL_MODES = ("indexed", "fifo")
 CONTROLLED = ("matched", "oas", "ledoit_wolf", "extrapolated")
+PROFILERS = ("simple", "advanced", "pytorch")
 # Eigenvalues of a class that a measurement keeps at most.
 MOST_EIGENVALUES = 64
 _PRECISIONS = (
-    "32-true", "32", "64-true", "64", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "transformer-engine",
+    "32-true", "32", "64-true", "64", "16-mixed", "bf16-mixed", "16-true", "bf16-true",
 )  # fmt: skip
+
+_BATCHES = Rule(
+    "a number of batches of at least 1, or a share in (0, 1]",
+    lambda value: (is_int(value) and value >= 1) or (is_number(value) and 0 < value <= 1),
+)
+# Days, hours, minutes and seconds.
+_TIME = re.compile(r"[0-9]+:[0-9]{2}:[0-9]{2}:[0-9]{2}")
 
 # An option means the same wherever its name stands, in the configuration, as an argument or after a command; where one
 # group or class means something else by it, that has an entry of its own: "group.name" or "Class.name".
@@ -252,10 +260,32 @@ RULES: dict[str, Rule] = {
     "precision": Rule(f"one of {', '.join(_PRECISIONS)}", lambda value: str(value) in _PRECISIONS),
     "accumulate_grad_batches": integer(1),
     "gradient_clip_val": above(0, optional=True),
-    "limit_train_batches": Rule(
-        "a number of batches of at least 1, or a share in (0, 1]",
-        lambda value: (is_int(value) and value >= 1) or (is_number(value) and 0 < value <= 1),
+    "gradient_clip_algorithm": one_of("norm", "value"),
+    "min_epochs": integer(1, optional=True),
+    "max_steps": Rule(
+        "an integer of at least 1, or -1 for no limit", lambda value: is_int(value) and (value >= 1 or value == -1)
     ),
+    "max_time": Rule(
+        "days:hours:minutes:seconds such as 00:12:00:00",
+        lambda value: isinstance(value, str) and _TIME.fullmatch(value) is not None,
+        optional=True,
+    ),
+    "fast_dev_run": Rule(
+        "true, false or a number of batches of at least 1",
+        lambda value: isinstance(value, bool) or (is_int(value) and value >= 1),
+    ),
+    "limit_train_batches": _BATCHES,
+    "limit_val_batches": _BATCHES,
+    "limit_test_batches": _BATCHES,
+    "overfit_batches": Rule(
+        "a number of batches, or a share in [0, 1]",
+        lambda value: (is_int(value) and value >= 0) or (is_number(value) and 0 <= value <= 1),
+    ),
+    "val_check_interval": Rule(
+        "a number of training batches of at least 1, or a share of the epoch in (0, 1]", _BATCHES.holds
+    ),
+    "profiler": Rule(f"one of {', '.join(PROFILERS)}", lambda value: value in PROFILERS, optional=True),
+    "on_nonfinite": one_of("raise", "skip"),
     "check_val_every_n_epoch": integer(1),
     "log_every_n_steps": integer(1),
     # Commands

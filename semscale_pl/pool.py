@@ -17,6 +17,19 @@ _STORAGE_DTYPES = {name: getattr(torch, name) for name in ("float32", "float16",
 _WARN_ABOVE_BYTES = 4 * 2**30
 
 
+class NonFiniteFeaturesError(ValueError):
+    """Features with NaN or infinity came to a pool.
+
+    Attributes:
+        label: class of the first of them.
+        index: of the sample, its position in the training split; None in a queue.
+    """
+
+    def __init__(self, message: str, label: int, index: int | None) -> None:
+        super().__init__(message)
+        self.label, self.index = label, index
+
+
 class FeaturePool(nn.Module):
     """Hold the newest features of the training samples, and their class moments, in step.
 
@@ -240,12 +253,9 @@ class FeaturePool(nn.Module):
             facts.append(self._contradictions(labels, indices).any())
         # One transfer for all checks: each waits for the device.
         finite, lowest, highest, *others = torch.stack([fact.to(torch.int64) for fact in facts]).tolist()
-        if not finite:
-            raise ValueError(
-                f"Expected `features` to be finite in {features.dtype}, but got NaN or infinity. "
-                "Look for divergence, or use a wider `storage_dtype`."
-            )
         _check_range("labels", lowest, highest, self.moments.num_classes)
+        if not finite:
+            raise _non_finite(features, labels, indices)
         if indices is None:
             return
         _check_range("indices", others[0], others[1], self.capacity)
@@ -277,6 +287,17 @@ def _storage_dtype(dtype: torch.dtype | str) -> torch.dtype:
     if found is None or found not in _STORAGE_DTYPES.values():
         raise ValueError(RULES["storage_dtype"].refusal("storage_dtype", dtype))
     return found
+
+
+def _non_finite(features: Tensor, labels: Tensor, indices: Tensor | None) -> NonFiniteFeaturesError:
+    rows = (~features.isfinite().all(dim=1)).nonzero().squeeze(1)
+    label, index = int(labels[rows[0]]), None if indices is None else int(indices[rows[0]])
+    which = f"class {label}" + ("" if index is None else f" and index {index}")
+    message = (
+        f"Expected `features` to be finite in {features.dtype}, but got NaN or infinity in {len(rows)} of "
+        f"{len(labels)} rows, first of {which}. Look for divergence, or use a wider `storage_dtype`."
+    )
+    return NonFiniteFeaturesError(message, label, index)
 
 
 def _check_range(name: str, lowest: int, highest: int, end: int) -> None:

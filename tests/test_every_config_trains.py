@@ -40,7 +40,7 @@ PHOTOGRAPHS = [
         }.items()
     ),
 ]
-ONE_STEP = ["+trainer.max_steps=1", "+trainer.enable_checkpointing=false"]
+ONE_STEP = ["trainer.fast_dev_run=true", "+trainer.enable_checkpointing=false"]
 
 
 def options(*groups: str) -> list[tuple[str, str]]:

@@ -125,7 +125,7 @@ def test_demo_takes_a_step(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)  # the twins of Table 2 are written to runs/
     table = load_table(TABLES[name], "demo")
     cell = next(cell for cell in table.cells() if cell.row == REPRODUCED[name])
-    one_step = ["+trainer.max_steps=1", "+trainer.enable_checkpointing=false"]
+    one_step = ["trainer.fast_dev_run=true", "+trainer.enable_checkpointing=false"]
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         cfg = compose("train", overrides=[*cell.overrides, *one_step])
     pl.seed_everything(0, verbose=False)

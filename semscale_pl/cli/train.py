@@ -10,7 +10,13 @@ from omegaconf import DictConfig
 
 from semscale_pl.config.checks import check_train as check
 from semscale_pl.config.errors import FAILED, answers_in_one_line
-from semscale_pl.training.launching import needs_own_process, repeatable_command_line, run_folder, run_in_own_process
+from semscale_pl.config.stopping import is_first_process
+from semscale_pl.training.launching import (
+    needs_own_process,
+    repeatable_command_line,
+    run_folder,
+    run_in_own_process,
+)
 from semscale_pl.training.run_folder import own_folder
 
 CONFIG = "train"
@@ -35,10 +41,14 @@ def _train(cfg: DictConfig) -> None:
         with repeatable_command_line(CONFIG):
             result = train(cfg, run_folder())
     except TrainingDiverged as error:
-        sys.stderr.write(f"semscale: {error}\n")
+        if is_first_process():
+            sys.stderr.write(f"semscale: {error}\n")
         raise SystemExit(FAILED) from error
     if result.trainer.is_global_zero:
         print(f"balanced accuracy {result.last['balanced_accuracy']:.4f} on the test set; record in {result.run_dir}")
+        if result.interrupted_by:
+            why = ", ".join(result.interrupted_by)
+            sys.stderr.write(f"semscale: The run is not a whole one ({why}): tables leave out its record.\n")
 
 
 def _quiet() -> None:

@@ -16,6 +16,8 @@ from semscale_pl.options import Rule, rule_of
 
 _HOLD_OUT = "Hold one out with dataset.validation_per_class=N or dataset.validation_fraction=F."
 _ABSENT = object()
+# The smallest number above 0 that float16 has.
+_LEAST_FLOAT16 = 2.0**-24
 # Groups whose keys mean the same whatever class they build.
 _GROUPS = (
     "dataset", "imbalance", "sampler", "mixing", "loss", "classifier", "reweighting",
@@ -24,7 +26,10 @@ _GROUPS = (
 # The value of another key, such as ${seed}; ${oc.env:SEED} is none.
 _TAKEN_OVER = re.compile(r"\$\{[\w.]+\}")
 # Keys of a training run that are not groups.
-_PLAIN_KEYS = ("seed", "subset_seed", "imbalance_factor", "lr_reference_batch", "compile", "ckpt_path", "overwrite")
+_PLAIN_KEYS = (
+    "seed", "subset_seed", "imbalance_factor", "lr_reference_batch", "compile", "on_nonfinite", "ckpt_path",
+    "overwrite",
+)  # fmt: skip
 
 
 def composed(overrides: Sequence[str]) -> Any:
@@ -162,7 +167,12 @@ def _check_top_level(cfg: DictConfig) -> None:
 
 def _check_schedule(cfg: DictConfig) -> None:
     start, epochs = OmegaConf.select(cfg, "reweighting.start_epoch"), cfg.trainer.max_epochs
-    if start is not None and start >= epochs:
+    least, trial = cfg.trainer.get("min_epochs"), cfg.trainer.get("fast_dev_run")
+    if least is not None and least > epochs:
+        raise WrongCallError(
+            f"Expected `trainer.min_epochs` to be at most `trainer.max_epochs`, {epochs}, but got {least}."
+        )
+    if start is not None and start >= epochs and not trial:
         raise WrongCallError(
             f"Expected `reweighting.start_epoch` to be below `trainer.max_epochs`, but got {start} with {epochs} "
             "epochs: the weights would never be used. Lower it or train longer."
@@ -197,7 +207,13 @@ def _check_mixing(cfg: DictConfig) -> None:
 
 
 def _check_precision(cfg: DictConfig) -> None:
-    if cfg.trainer.accelerator == "cpu" and str(cfg.trainer.precision) in ("16-mixed", "transformer-engine"):
+    precision, optimizer = str(cfg.trainer.precision), _class_name(cfg, "optimizer")
+    if cfg.trainer.accelerator == "cpu" and precision == "16-mixed":
         raise WrongCallError(
-            f"Expected `trainer.precision` to be one that a CPU has, but got {cfg.trainer.precision}. Use bf16-mixed."
+            f"Expected `trainer.precision` to be one that a CPU has, but got {precision}. Use bf16-mixed."
+        )
+    if precision == "16-true" and optimizer in ("Adam", "AdamW") and cfg.optimizer.get("eps", 1e-8) < _LEAST_FLOAT16:
+        raise WrongCallError(
+            f"Expected `optimizer.eps` of at least 1e-7 for {optimizer} with trainer.precision=16-true: smaller ones "
+            "are 0 there, and the parameters become NaN. Set +optimizer.eps=1e-4, or use trainer.precision=bf16-true."
         )

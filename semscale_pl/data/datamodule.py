@@ -249,7 +249,9 @@ class ImbalancedDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the training loader, set to the epoch that comes next."""
-        sampler = EpochSampler(self.sampling, self.train_dataset.labels, self.class_counts, derive_seed(self.seed, 0))
+        seed, repeated = derive_seed(self.seed, 0), bool(getattr(self.trainer, "overfit_batches", 0))
+        labels, counts = self.train_dataset.labels, self.class_counts
+        sampler = EpochSampler(self.sampling, labels, counts, seed, repeated=repeated)
         # Lightning builds the first iterator, whose workers prefetch at once, before it calls `set_epoch`.
         sampler.set_epoch(self._next_epoch())
         return self._loader(self.train_dataset, GlobalBatchSampler(sampler, self.batch_size, self.drop_last))

@@ -109,15 +109,18 @@ class EpochSampler(Sampler[int]):
         labels: (N,) class of each training sample.
         counts: (C,) training samples of each class.
         seed: any integer.
+        repeated: draw epoch 0 again and again, for ``trainer.overfit_batches``.
     """
 
-    def __init__(self, sampling: Sampling, labels: Tensor, counts: Tensor, seed: int) -> None:
+    def __init__(
+        self, sampling: Sampling, labels: Tensor, counts: Tensor, seed: int, *, repeated: bool = False
+    ) -> None:
         self.sampling, self.labels, self.counts, self.seed = sampling, labels, counts, seed
-        self.epoch = 0
+        self.epoch, self.repeated = 0, repeated
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, from 0, that the next iteration draws."""
-        self.epoch = epoch
+        self.epoch = 0 if self.repeated else epoch
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.sampling.draw(self.labels, self.counts, self.epoch, self.seed).tolist())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
@@ -18,6 +18,13 @@ from semscale_pl.weighting import StepInputs, StepTerms, Weighting, adjusted_log
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], Any]
 LOGGED = ("top1", "balanced_accuracy", "worst_class_accuracy", "bias", "ece")
+
+
+class Watch(Protocol):
+    """Tells, equally on all ranks, whether the values of a training step can be used."""
+
+    def usable(self, *values: Tensor) -> bool:
+        """Return False where the step is to be passed over."""
 
 
 class ImbalancedClassifier(pl.LightningModule):
@@ -38,6 +45,7 @@ class ImbalancedClassifier(pl.LightningModule):
 
     Attributes:
         weighting: the slot; a re-weighting callback fills it in ``on_fit_start`` and empties it again.
+        watch: tells whether a step's features, logits and loss can be used; None where all are, as they are.
 
     Reference: Ma et al. (ICLR 2023), section 4.2.
     """
@@ -62,6 +70,7 @@ class ImbalancedClassifier(pl.LightningModule):
         self.num_classes, self.class_counts, self.class_names = num_classes, class_counts, class_names
         self.mixing = mixing
         self.weighting: Weighting | None = None
+        self.watch: Watch | None = None
         self._optimizer, self._scheduler = optimizer, scheduler
         self._updates_loss = type(loss).update is not PerSampleLoss.update
         self.last_val_results: Report | None = None
@@ -108,23 +117,28 @@ class ImbalancedClassifier(pl.LightningModule):
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return the loss of a batch of (images, labels, indices), with the logits for the recorder.
 
-        The indices, each image's position in the training split, may be left out where nothing asks for them.
+        The indices, each image's position in the training split, may be left out where nothing asks for them. A
+        batch that ``watch`` refuses has a loss without gradient and no logits.
         """
         images, labels, *indices = batch
         inputs, logits = self._observe(images, labels, indices[0] if indices else None, batch_idx)
+        if not self._usable(inputs.features, inputs.logits):
+            return {"loss": self._no_loss()}
         terms = terms_of(self.weighting, inputs)
         num_rows = global_row_count(logits)
         loss = self._reduce(adjusted_logits(logits, terms), inputs, terms, num_rows)
         penalty = self.classifier.penalty()  # type: ignore[operator]
         if penalty is not None:
             loss = loss + penalty
+        if not self._usable(loss.detach()):
+            return {"loss": self._no_loss()}
         # All ranks' rows: the loss is a rank's share of the global mean, whatever its own number of rows.
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=num_rows, sync_dist=self._ranks())
         return {"loss": loss, "logits": inputs.logits, "labels": inputs.labels}
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Let a loss that keeps state see the batch, all ranks' rows of it."""
-        if self._updates_loss:
+        if self._updates_loss and "logits" in outputs:
             self.loss.update(*gather_rows(outputs["logits"], outputs["labels"]))
 
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
@@ -185,6 +199,13 @@ class ImbalancedClassifier(pl.LightningModule):
         if inputs.mixed_labels is None:
             return weighted_mean(first, inputs.labels, terms, num_rows)
         return mixed_mean(first, self.loss(logits, inputs.mixed_labels), inputs, terms, num_rows)
+
+    def _usable(self, *values: Tensor) -> bool:
+        return self.watch is None or self.watch.usable(*values)
+
+    def _no_loss(self) -> Tensor:
+        """Return 0 with a gradient of 0 for every parameter: under DDP all ranks wait for all gradients."""
+        return torch.stack([(0.0 * one).sum() for one in self.parameters() if one.requires_grad]).sum()
 
     def _set_up_loss(self) -> None:
         name = "class_counts" if getattr(self.loss, "from_counts", False) else "class_frequencies"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import traceback
@@ -66,7 +67,7 @@ def task_of(table: Table, run: CellRun) -> Task:
 def outcome_of(run: CellRun, seconds: float, failure: Failure | None) -> Outcome:
     """Return a cell's outcome; one that reports no failure must have left its record."""
     if failure is None and run.metrics() is None:
-        failure = Failure(f"the run ended without a readable {METRICS}")
+        failure = Failure(_without_metrics(run.folder / METRICS))
     return Outcome(run, seconds, failure)
 
 
@@ -147,6 +148,16 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[key]
             else:
                 os.environ[key] = value
+
+
+def _without_metrics(path: Path) -> str:
+    try:
+        reasons = json.loads(path.read_text(encoding="utf-8"))["interrupted_by"]
+    except (OSError, ValueError, KeyError, TypeError):
+        reasons = []
+    return (
+        f"the run was cut short by {', '.join(reasons)}" if reasons else f"the run ended without a readable {path.name}"
+    )
 
 
 def _failure(error: BaseException) -> Failure:

@@ -11,7 +11,10 @@ import pytorch_lightning as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 
+from semscale_pl.callbacks.recording.finiteness import FinitenessWatch
+from semscale_pl.callbacks.recording.interruption import Interruption
 from semscale_pl.modules.classifier import ImbalancedClassifier
 from semscale_pl.modules.schedules import linear_scaling
 from semscale_pl.training.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
@@ -61,7 +64,24 @@ def build_callbacks(cfg: DictConfig, run_dir: Path, has_validation: bool) -> lis
     callbacks = [finish(entry, dirpath=run_dir) for entry in entries(cfg.callbacks)]
     reweighting = built_or_none(cfg.reweighting)
     first = [] if reweighting is None else [reweighting]
-    return [EndsBySignal(), *first, *callbacks, *checkpoint_callbacks(run_dir, has_validation)]
+    interruption = Interruption(*left_out(cfg, has_validation), cfg.trainer.get("max_steps", -1))
+    watch = FinitenessWatch(OmegaConf.select(cfg, "on_nonfinite", default="raise"))
+    return [EndsBySignal(), watch, *first, *callbacks, interruption, *checkpoint_callbacks(run_dir, has_validation)]
+
+
+def left_out(cfg: DictConfig, has_validation: bool) -> tuple[list[str], list[str]]:
+    """Name the settings that leave a part of the data out of the training, and of the test."""
+    training = {"fast_dev_run": False, "limit_train_batches": 1.0, "overfit_batches": 0.0}
+    if has_validation:
+        training["limit_val_batches"] = 1.0
+    return _changed(cfg, training), _changed(cfg, {"limit_test_batches": 1.0})
+
+
+def _changed(cfg: DictConfig, whole: dict[str, Any]) -> list[str]:
+    values = {key: cfg.trainer.get(key, default) for key, default in whole.items()}
+    # 1 is one batch, 1.0 all of them.
+    different = [key for key, value in values.items() if value != whole[key] or type(value) is not type(whole[key])]
+    return [f"trainer.{key}={values[key]}" for key in different if values[key]]
 
 
 def build_loggers(cfg: DictConfig, run_dir: Path) -> list[Logger]:
@@ -75,7 +95,9 @@ def build_trainer(
     """Build the trainer."""
     return instantiate(
         cfg.trainer,
-        limit_val_batches=1.0 if has_validation else 0,
+        max_steps=-1,  # `Interruption` keeps it
+        **({} if has_validation else {"limit_val_batches": 0}),
+        profiler=_profiler(cfg.trainer.get("profiler"), run_dir / "profile"),
         callbacks=callbacks,
         logger=loggers,
         default_root_dir=str(run_dir),
@@ -83,6 +105,14 @@ def build_trainer(
         enable_progress_bar=any(isinstance(callback, pl.callbacks.ProgressBar) for callback in callbacks),
         _convert_="object",
     )
+
+
+def _profiler(name: str | None, folder: Path) -> Any:
+    """Build a profiler that writes into the run folder."""
+    if name is None:
+        return None
+    kinds = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
+    return kinds[name](dirpath=folder, filename=name)  # type: ignore[abstract]
 
 
 def plain_config(cfg: DictConfig) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: last.ckpt after every epoch, best.ckpt by validation, never half-written."""
+"""Checkpoints of a run: last.ckpt after every whole epoch, best.ckpt by validation, cut.ckpt of a run cut short."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities import rank_zero_only
 
+from semscale_pl.callbacks.recording.interruption import CUT, LAST, in_mid_epoch, is_trial, reached_limit
 from semscale_pl.distributed import from_first_rank
 from semscale_pl.files import copy_file, remove_partial, replacing
 
@@ -36,6 +37,11 @@ class BestCheckpoint(ModelCheckpoint):
     Lightning forgets score and file there, so that the next epoch counts as the best so far, however bad it is.
     """
 
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save, but not where a limit ends the training in mid-epoch: a resumed run does not come by there."""
+        if trainer.state.fn != "fit" or not (in_mid_epoch(trainer) and reached_limit(trainer)):
+            super().on_validation_end(trainer, pl_module)
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the state of `state_dict`, and the best file into this run's folder."""
         source = Path(str(state_dict["best_model_path"]))
@@ -53,11 +59,27 @@ class BestCheckpoint(ModelCheckpoint):
         super().load_state_dict({**state_dict, "dirpath": self.dirpath, **files, **scores})
 
 
+class LastCheckpoint(ModelCheckpoint):
+    """Keep the last whole epoch's checkpoint, from which a run can be resumed.
+
+    A run that a limit of steps or time ends in mid-epoch leaves its model beside it, as ``cut.ckpt``.
+    """
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save, and take away what an earlier run that was cut short left."""
+        cut = Path(str(self.dirpath)) / CUT
+        if in_mid_epoch(trainer) and reached_limit(trainer):
+            trainer.save_checkpoint(cut)
+        elif not is_trial(trainer):
+            super().on_train_epoch_end(trainer, pl_module)
+            rank_zero_only(cut.unlink)(missing_ok=True)
+
+
 def checkpoint_callbacks(run_dir: Path, has_validation: bool) -> list[pl.Callback]:
     """Return the callbacks that keep checkpoints/last.ckpt and, with a validation part, checkpoints/best.ckpt."""
     folder = run_dir / "checkpoints"
     common: dict[str, Any] = {"dirpath": folder, "save_top_k": 1, "enable_version_counter": False}
-    last = ModelCheckpoint(filename="last", monitor=None, save_on_train_epoch_end=True, **common)
+    last = LastCheckpoint(filename=LAST.removesuffix(".ckpt"), monitor=None, save_on_train_epoch_end=True, **common)
     if not has_validation:
         return [last]
     best = BestCheckpoint(

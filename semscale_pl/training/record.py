@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
+from torch import Tensor
 
 from semscale_pl.callbacks.training_data import evaluating
 from semscale_pl.files import csv_text, strict, write_json, write_text
@@ -54,6 +55,9 @@ class Cost(TypedDict, total=False):
 class Record(TypedDict):
     """The content of ``metrics.json``, whose presence means that the run ended.
 
+    A run that is not a whole one, by a limit or a setting that leaves out data, is ``interrupted``; tables and results
+    leave it out, and ``interrupted_by`` says why. ``skipped_steps`` counts training steps without an update
+    (``on_nonfinite=skip``).
     ``correlations`` has, for each of the results, quantity to method (``pearson``, ``spearman``) to value, low and
     high (95 %) and n.
     """
@@ -67,6 +71,8 @@ class Record(TypedDict):
     train_size: int
     completed_epochs: int | None
     interrupted: bool
+    interrupted_by: list[str]
+    skipped_steps: int
     results: Results
     scales: Scales
     effective_numbers: EffectiveNumbers
@@ -89,12 +95,8 @@ def diagnose(module: Any, datamodule: Any) -> Scales:
 
     Reference: Ma et al. (ICLR 2023), eq. 4 to 7.
     """
-    device = _device(module)
     with evaluating(module):
-        rows = [
-            (pool_features(module.features(batch[0].to(device)), NUM_POOLED).cpu(), batch[1].cpu())
-            for batch in datamodule.eval_train_dataloader()
-        ]
+        rows = [(_pooled(module, batch[0]), batch[1].cpu()) for batch in datamodule.eval_train_dataloader()]
     features, labels = (torch.cat(part) for part in zip(*rows, strict=True))
     found = class_geometry(features, labels, datamodule.num_classes)
     return {"S'": strict(found.scales), "W": strict(found.interclass_weights), "S": strict(found.imbalance)}
@@ -110,7 +112,8 @@ def write_record(
     scales: Scales | None = None,
     seconds: float | None = None,
     completed_epochs: int | None = None,
-    interrupted: bool = False,
+    interrupted_by: Sequence[str] = (),
+    skipped_steps: int = 0,
     further_cost: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> Record:
@@ -122,6 +125,7 @@ def write_record(
             ``ClassificationReport`` computed on the test set, or None; any further reports under their own names.
         datamodule: with ``num_classes``, ``class_names``, ``class_counts``, ``train_size`` and ``index_hash``.
         scales: what :func:`diagnose` returned; None where the run ended before it.
+        interrupted_by: what made it less than a whole run.
 
     Returns:
         The record, as written.
@@ -133,7 +137,9 @@ def write_record(
     record = {
         **_identity(config, datamodule, counts),
         "completed_epochs": completed_epochs,
-        "interrupted": interrupted,
+        "interrupted": bool(interrupted_by),
+        "interrupted_by": list(interrupted_by),
+        "skipped_steps": skipped_steps,
         "results": {"last": None, "selected": None, **results},
         "scales": {name: columns[name] for name in SCALES},
         "effective_numbers": {"beta": beta, "E_n": columns["E_n"]},
@@ -180,6 +186,15 @@ def _identity(config: Mapping[str, Any], datamodule: Any, counts: list[int]) -> 
         "class_counts": counts,
         "train_size": sum(counts),
     }
+
+
+def _pooled(module: Any, images: Tensor) -> Tensor:
+    """Return the pooled features of a batch on the CPU, in float32 or wider.
+
+    Outside of the trainer nobody else brings the images to the precision of a `trainer.precision` such as 64-true.
+    """
+    features = module.features(images.to(next(module.parameters(), images)))
+    return pool_features(features.to(torch.promote_types(features.dtype, torch.float32)), NUM_POOLED).cpu()
 
 
 def _device(module: Any) -> torch.device:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from semscale_pl.config.moved import with_current_names
+from semscale_pl.training.diverging import TrainingDiverged as TrainingDiverged
+from semscale_pl.training.diverging import staying_finite
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -19,13 +21,12 @@ if TYPE_CHECKING:
     from semscale_pl.modules.classifier import ImbalancedClassifier
 
 
-class TrainingDiverged(RuntimeError):  # noqa: N818
-    """The loss of the last epoch is not finite, so there is nothing to test or to record."""
-
-
 @dataclass(frozen=True)
 class TrainResult:
-    """What a run leaves in memory: the last model, its test results, those of the selected epoch if there is one."""
+    """What a run leaves in memory: the last model, its test results, those of the selected epoch if there is one.
+
+    ``interrupted_by`` says what made it less than a whole run.
+    """
 
     trainer: pl.Trainer
     module: ImbalancedClassifier
@@ -33,6 +34,7 @@ class TrainResult:
     last: Report
     best: Report | None
     run_dir: Path
+    interrupted_by: tuple[str, ...] = ()
 
 
 def train(cfg: DictConfig, run_dir: Path) -> TrainResult:
@@ -43,7 +45,7 @@ def train(cfg: DictConfig, run_dir: Path) -> TrainResult:
             resumes from a checkpoint in that folder.
 
     Raises:
-        TrainingDiverged: the loss is not finite.
+        TrainingDiverged: a loss, a feature of the pool or a parameter is not finite.
         KeyboardInterrupt: the run was interrupted; the last finished epoch's checkpoint is in ``run_dir``.
     """
     from semscale_pl.training.wandb_runs import check_wandb, one_wandb_run
@@ -59,6 +61,7 @@ def _train(cfg: DictConfig, run_dir: Path) -> TrainResult:
     from semscale_pl.training import building
     from semscale_pl.training.first_images import check_first_images
     from semscale_pl.training.interrupting import unwinding
+    from semscale_pl.training.limits import check_limits
     from semscale_pl.training.run_folder import start_afresh
     from semscale_pl.training.wandb_runs import open_wandb
 
@@ -69,6 +72,7 @@ def _train(cfg: DictConfig, run_dir: Path) -> TrainResult:
         cfg, datamodule.num_classes, datamodule.class_names, [int(count) for count in datamodule.class_counts]
     )
     check_first_images(datamodule, module.backbone)
+    check_limits(cfg.trainer, datamodule)
     if cfg.compile:
         module.backbone.compile()  # in place: the names in checkpoints stay
     start_afresh(cfg, run_dir)
@@ -77,13 +81,28 @@ def _train(cfg: DictConfig, run_dir: Path) -> TrainResult:
     open_wandb(loggers, cfg)
     trainer = building.build_trainer(cfg, callbacks, loggers, run_dir, datamodule.has_validation)
     with unwinding():
-        _fit(trainer, module, datamodule, cfg.ckpt_path)
-        _check_finite(trainer)
+        with staying_finite(trainer, datamodule, run_dir):
+            _fit(trainer, module, datamodule, cfg.ckpt_path)
+        fitted = _fitted(trainer)  # a test of the best checkpoint brings the callbacks back to its epoch
         last, best = _test(trainer, module, datamodule, run_dir)
-    result = TrainResult(trainer, module, datamodule, last, best, run_dir)
+    result = TrainResult(trainer, module, datamodule, last, best, run_dir, tuple(fitted["interrupted_by"]))
     if trainer.is_global_zero:
-        _record(result, cfg, time.perf_counter() - started)
+        _record(result, cfg, time.perf_counter() - started, fitted)
     return result
+
+
+def _fitted(trainer: pl.Trainer) -> dict[str, Any]:
+    """Return what the record says of the training as a whole."""
+    from semscale_pl.callbacks.recording.finiteness import skipped_steps
+    from semscale_pl.callbacks.recording.interruption import interruption_of
+
+    interruption = interruption_of(trainer)
+    return {
+        "completed_epochs": trainer.current_epoch - interruption.in_middle,
+        "interrupted_by": interruption.reasons,
+        "skipped_steps": skipped_steps(trainer),
+        "further_cost": {"extra_passes": _extra_passes(trainer)},
+    }
 
 
 def _fit(trainer: pl.Trainer, module: ImbalancedClassifier, datamodule: Any, ckpt_path: str | None) -> None:
@@ -92,27 +111,21 @@ def _fit(trainer: pl.Trainer, module: ImbalancedClassifier, datamodule: Any, ckp
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
         # Or in another one, where `BestCheckpoint` sees to what Lightning would lose.
         warnings.filterwarnings("ignore", message="The dirpath has changed from")
+        # Or without the limit of time that it had.
+        warnings.filterwarnings("ignore", message="Be aware that when using .ckpt_path., callbacks used to create")
         trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
-
-
-def _check_finite(trainer: pl.Trainer) -> None:
-    loss = trainer.callback_metrics.get("train/loss")
-    if loss is not None and not bool(loss.isfinite()):
-        raise TrainingDiverged(
-            f"Training diverged: the loss of the last epoch is {float(loss)}. Lower optimizer.lr, or look for images "
-            "with pixels that are no numbers; no record was written."
-        )
 
 
 def _test(
     trainer: pl.Trainer, module: ImbalancedClassifier, datamodule: Any, run_dir: Path
 ) -> tuple[Report, Report | None]:
     """Test the selected model first, so that the run ends with the last one in memory."""
+    from semscale_pl.callbacks.recording.interruption import is_trial
     from semscale_pl.distributed import from_first_rank
 
     best: Report | None = None
     selected = run_dir / "checkpoints" / "best.ckpt"
-    if datamodule.has_validation and from_first_rank(selected.is_file()):
+    if datamodule.has_validation and not is_trial(trainer) and from_first_rank(selected.is_file()):
         last_state = {name: value.clone() for name, value in module.state_dict().items()}
         trainer.test(module, datamodule=datamodule, ckpt_path=str(selected), weights_only=True, verbose=False)
         best = module.last_test_results
@@ -122,7 +135,7 @@ def _test(
     return module.last_test_results, best
 
 
-def _record(result: TrainResult, cfg: DictConfig, seconds: float) -> None:
+def _record(result: TrainResult, cfg: DictConfig, seconds: float, fitted: dict[str, Any]) -> None:
     from semscale_pl.distributed import alone
     from semscale_pl.training.building import plain_config
     from semscale_pl.training.record import diagnose, write_record
@@ -138,8 +151,7 @@ def _record(result: TrainResult, cfg: DictConfig, seconds: float) -> None:
         module=result.module,
         scales=scales,
         seconds=seconds,
-        completed_epochs=result.trainer.current_epoch,
-        further_cost={"extra_passes": _extra_passes(result.trainer)},
+        **fitted,
     )
     summarize_in_wandb(result.trainer.loggers, record)
 

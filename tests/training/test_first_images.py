@@ -132,7 +132,7 @@ def test_an_exchange_that_breaks_off_names_the_other_process() -> None:
 def test_a_training_that_diverges_says_so_and_leaves_no_record(capsys: pytest.CaptureFixture[str]) -> None:
     assert trained("optimizer.lr=1e30", "trainer.max_epochs=2") == 1
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("semscale: Training diverged: the loss of the last epoch is")
+    assert last.startswith("semscale: Training diverged: the loss is not finite in epoch 1, step 2 of 5.")
     assert "optimizer.lr" in last
     assert not Path("run/metrics.json").exists()
 

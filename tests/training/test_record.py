@@ -106,7 +106,7 @@ def test_per_class_table_holds_every_column(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_leaves_a_readable_record(tmp_path: Path) -> None:
-    written = _write(tmp_path, results={"last": None}, scales=None, interrupted=True, completed_epochs=2)
+    written = _write(tmp_path, results={"last": None}, scales=None, interrupted_by=["max_steps"], completed_epochs=2)
     assert written["interrupted"] is True
     assert written["correlations"] == {}
     assert written["scales"] == {"S'": [None] * 5, "W": [None] * 5, "S": [None] * 5}

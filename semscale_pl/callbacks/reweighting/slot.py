@@ -159,7 +159,8 @@ class SlotReweighting(pl.Callback):
         if sum(isinstance(other, SlotReweighting) for other in getattr(trainer, "callbacks", ())) > 1:
             raise MisconfigurationException("Expected one re-weighting callback, but got several. Keep one a run.")
         limit = trainer.max_epochs
-        if limit is not None and 0 <= limit <= self.start_epoch:
+        is_trial = bool(getattr(trainer, "fast_dev_run", False))  # one epoch, whatever `max_epochs` is
+        if limit is not None and 0 <= limit <= self.start_epoch and not is_trial:
             raise MisconfigurationException(
                 f"Expected `start_epoch` to be below `max_epochs`, but got {self.start_epoch} with {limit} epochs: "
                 "the weights would never be used. Lower `start_epoch` or train longer."
