@@ -245,7 +245,11 @@ FILE_SETTINGS = (
         existing_file,
     ),
     Setting(
-        "labels", ".npy, .pt, .csv or .txt, where the labels are not in the same file", None, "FILE", existing_file
+        "labels",
+        ".npy, .pt, .csv, .tsv or .txt, where the labels are not in the same file",
+        None,
+        "FILE",
+        existing_file,
     ),
     Setting("label_column", "of a table, or the array of labels in .npz or .pt", None, "NAME", read_text),
     Setting(

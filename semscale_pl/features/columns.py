@@ -23,7 +23,7 @@ _NO_FEATURE = re.compile(
 _NUMBERED = re.compile(r"(.*?)(\d+)(\D*)")
 # Samples from which on whole numbers that count them, or grow with them, are no coincidence.
 _FEW, _MANY = 5, 20
-_SHOWN = 4
+_SHOWN, _MOST_REASONS = 4, 3
 
 
 def named_columns(there: Sequence[str], wanted: Sequence[str], file: str, label: str = "") -> list[str]:
@@ -124,8 +124,9 @@ def refuse(
     """
     if not reasons:
         return
-    what = ", ".join(f"`{name}` {reason}" for name, reason in list(reasons.items())[:3])
-    more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+    listed = list(reasons.items())
+    what = ", ".join(f"`{name}` {reason}" for name, reason in listed[:_MOST_REASONS])
+    more = f", and {len(listed) - _MOST_REASONS} more such columns" if len(listed) > _MOST_REASONS else ""
     others, them = [name for name in columns if name not in reasons], "it" if len(reasons) == 1 else "them"
     cure = f"Leave {them} out with {option}={spelled(others, there)}, or name {them} there as features."
     if not others:

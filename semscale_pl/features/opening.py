@@ -62,10 +62,8 @@ def open_features(
     if other is not None:
         found, taken = _labels(other, label_column), replace(taken, label_column=f"in {other.name}")
     if found is None:
-        raise ValueError(
-            f"Expected labels for {path.name}, but it holds features only. Pass labels=FILE"
-            f"{', or label_column=NAME' if endings[0] in _WITH_KEYS and taken.left_out else ''}."
-        )
+        others = f", or label_column=NAME with one of {', '.join(taken.left_out[:8])}" if taken.left_out else ""
+        raise ValueError(f"Expected labels for {path.name}, but it holds features only. Pass labels=FILE{others}.")
     if isinstance(found, np.ndarray) and found.dtype.kind == "U":
         found = numbers_or_words(found)
     return FeatureSource(rows, *encode_labels(found, f"labels of {path.name}"), path.name, taken)

@@ -149,6 +149,9 @@ FAULTS: dict[str, tuple[Make, str, tuple[str, ...]]] = {
     "an array for each feature": (
         lambda: np.savez("t.npz", f0=X[:, 0], f1=X[:, 1], labels=LABELS), "t.npz", ("np.stack([f0, f1",)
     ),
+    "labels under a name that was not given": (
+        lambda: np.savez("t.npz", x=X, kind=LABELS), "t.npz", ("labels=FILE", "label_column=NAME with one of kind.")
+    ),
     "only identifiers": (
         lambda: np.savez("t.npz", ids=np.arange(ROWS)[:, None], labels=LABELS), "t.npz", ("`ids`", "feature_key=ids")
     ),
