@@ -128,7 +128,10 @@ class Command:
 
         way = f"{self.kept} To go on" if self.kept else "To start again"
         way += f", type: {to_type(self.name, argv)}"
-        return exit_code(answer, interrupted=way, reported=(ValueError, FileNotFoundError, *self.reported))
+        # With a file or a folder of images no option of `semscale train` is taken.
+        alone = any(argument.startswith(("images=", "features=")) for argument in argv)
+        reported: tuple[type[Exception], ...] = (ValueError, FileNotFoundError, *self.reported)
+        return exit_code(answer, interrupted=way, reported=reported, keys=set(self.keys) if alone else None)
 
     def parse(self, argv: Sequence[str]) -> Call:
         """Check a call one setting at a time, before anything heavy is imported.

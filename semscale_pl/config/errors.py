@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from semscale_pl.config.composing import composed_from, config_dir, config_groups
 from semscale_pl.config.leftovers import clear_run_folder
 from semscale_pl.config.stopping import Ended, as_ended, is_first_process
+from semscale_pl.config.wording import in_words_of
 from semscale_pl.files import CannotWriteError, FolderInUseError
 from semscale_pl.terminal import unbreakable
 
@@ -33,7 +34,7 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
         >>> did_you_mean("qqq", ["train", "evaluate"])
         ''
     """
-    near = get_close_matches(name, list(choices), n=1, cutoff=0.6)
+    near = get_close_matches(name, [choice for choice in choices if choice != name], n=1, cutoff=0.6)
     return f" Did you mean `{near[0]}`?" if near else ""
 
 
@@ -54,7 +55,7 @@ def dotted_keys(tree: Any, prefix: str = "") -> Iterator[str]:
 
 def closest_key(name: str, keys: Iterable[str]) -> str:
     """Return the suggestion for a mistyped dotted key: the whole path, or the same last part elsewhere."""
-    known, last = list(keys), name.rpartition(".")[2]
+    known, last = [key for key in keys if key != name], name.rpartition(".")[2]
     elsewhere = (f" Did you mean `{key}`?" for key in known if key.rpartition(".")[2] == last)
     return did_you_mean(name, known) or next(elsewhere, "")
 
@@ -75,6 +76,7 @@ def exit_code(
     config_name: str = "train",
     interrupted: str = "",
     reported: tuple[type[Exception], ...] = (),
+    keys: Collection[str] | None = None,
 ) -> int:
     """Run a task and turn every ending into an exit code, and what the user can mend into one line.
 
@@ -83,6 +85,7 @@ def exit_code(
         config_name: see :func:`message_of`.
         interrupted: what to say after the cause where a signal ends it, unless the task says it itself.
         reported: further errors whose message is for the user; others keep their traceback.
+        keys: all options of the call, where it takes none of `semscale train`.
     """
     try:
         return task() or OK
@@ -97,7 +100,7 @@ def exit_code(
             message = str(error)
         if message is None:
             raise
-        return complain(message)
+        return complain(message if keys is None else in_words_of(message, keys))
 
 
 def _say_ended(ended: Ended, kept: str) -> int:
@@ -120,14 +123,25 @@ def answers_in_one_line(task: Callable[[Any], Any]) -> Callable[[Any], Any]:
             try:
                 return task(cfg)
             except Exception as error:
-                message = message_of(error)
+                command = _command()
+                message = message_of(error, command)
                 if message is None:
                     raise
+                if command != "train":
+                    message = in_words_of(message, _known_keys(command))
                 clear_run_folder()
                 code = complain(message)
                 raise SystemExit(FAILED if _is_of_another_rank(error) else code) from error
 
     return guarded
+
+
+def _command() -> str:
+    """Return the name of the configuration that Hydra runs."""
+    from hydra.core.hydra_config import HydraConfig
+
+    name = HydraConfig.get().job.config_name if HydraConfig.initialized() else None
+    return str(name or "train")
 
 
 def message_of(error: BaseException, config_name: str = "train") -> str | None:
@@ -142,7 +156,7 @@ def message_of(error: BaseException, config_name: str = "train") -> str | None:
     if isinstance(error, InstantiationException):
         return _instantiation(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return _mistyped_key(error, config_name) or _interpolation(error) or str(error)
+        return _mistyped_key(error, config_name) or _chosen_twice(error) or _interpolation(error) or str(error)
     if _is_of_another_rank(error):
         return "Another process of this run ended first; what it said before it did is the reason."
     # Lightning's and those of semscale_pl.data, which must not be imported to be named.
@@ -179,7 +193,15 @@ def _mistyped_key(error: BaseException, config_name: str) -> str | None:
     key = found.group(1)
     if found.group(0).startswith("An item"):
         return f"`{key}` exists already. Set it without the `+`."
-    return f"Unknown key `{key}`.{_elsewhere(key) or closest_key(key, _known_keys(config_name))}"
+    known = _known_keys(config_name)
+    if config_name == "train":
+        return f"Unknown key `{key}`.{_elsewhere(key) or closest_key(key, known)}"
+    return f"Unknown key `{key}`.{closest_key(key, known)} See `semscale {config_name} --help`."
+
+
+def _chosen_twice(error: BaseException) -> str | None:
+    found = re.match(r"(\S+) appears more than once in the final defaults list", str(error))
+    return f"`{found.group(1)}` is chosen already. Set it without the `+`." if found else None
 
 
 def _elsewhere(key: str) -> str:
@@ -196,7 +218,7 @@ def _known_keys(config_name: str) -> list[str]:
         tree = OmegaConf.to_container(composed_from(config_name), resolve=False)
     except (HydraException, OmegaConfBaseException):
         return []
-    return [*dotted_keys(tree), *config_groups()]
+    return [*dotted_keys(tree), *(config_groups() if config_name == "train" else ())]
 
 
 def _interpolation(error: BaseException) -> str | None:

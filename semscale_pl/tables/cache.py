@@ -110,6 +110,7 @@ def _compose(table: Table, cell: Cell) -> dict[str, Any]:
     from omegaconf.errors import OmegaConfBaseException
 
     from semscale_pl.config.checks import check_train
+    from semscale_pl.config.errors import message_of
     from semscale_pl.config.moved import with_current_names
 
     try:
@@ -117,7 +118,9 @@ def _compose(table: Table, cell: Cell) -> dict[str, Any]:
         if table.train == TRAIN:
             check_train(config)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join((message_of(error) or str(error)).split())
+        if " has none; these have: " in reason:
+            reason += " With ++ before the key, rows without it pass it over."
         raise ValueError(f"Expected a valid config for {cell.label!r}, but: {reason}") from None
     return OmegaConf.to_container(config)  # type: ignore[return-value]
 

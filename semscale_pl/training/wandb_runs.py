@@ -125,7 +125,7 @@ def _in_one_line(what: str) -> Iterator[None]:
         reason = " ".join(str(error).split()).rstrip(".")
         raise WrongCallError(
             f"Expected to {what} W&B, which WANDB_MODE=online needs, but got: {reason}. Set WANDB_API_KEY or run "
-            f"`wandb login` once, check the network and logger.wandb.entity, {_OFFLINE}."
+            f"`wandb login` once, check the network and +logger.wandb.entity=NAME, {_OFFLINE}."
         ) from error
 
 
