@@ -9,8 +9,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from semscale_pl.config.checks import check_file, check_values
 from semscale_pl.config.errors import FAILED, WrongCallError, answers_in_one_line
 from semscale_pl.data.chosen import chosen_images
-from semscale_pl.data.finding import describe, printable
+from semscale_pl.data.finding import describe
 from semscale_pl.progress import Progress
+from semscale_pl.terminal import printable
 from semscale_pl.training.launching import run_folder
 
 CONFIG = "predict"

@@ -17,11 +17,12 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from semscale_pl.data.decoding import decoded
-from semscale_pl.data.finding import describe, printable
+from semscale_pl.data.finding import describe
 from semscale_pl.data.indexed import IndexedDataset
 from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
 from semscale_pl.files import replacing
 from semscale_pl.progress import Progress
+from semscale_pl.terminal import printable
 
 ImageCheck = Literal["decode", "exist", "none"]
 BadImages = Literal["refuse", "skip"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from semscale_pl.data.finding import USUAL_SUFFIXES, look_through, shown
+from semscale_pl.data.finding import USUAL_SUFFIXES, describe, look_through, shown
 
 LIST_SUFFIX = ".txt"
 
@@ -47,9 +47,11 @@ def chosen_images(images: str | os.PathLike[str] | Sequence[str | os.PathLike[st
         else:
             raise ValueError(f"Expected `images` to name files or folders, but there is none at {str(path)!r}.")
     if not chosen.paths:
+        said = describe(chosen.passed_over)
         where = ", ".join(repr(str(path)) for path in entries) or "an empty list"
         raise ValueError(
-            f"Expected `images` to hold image files ({', '.join(USUAL_SUFFIXES)}, ...), but found none in {where}."
+            f"Expected `images` to hold image files ({', '.join(USUAL_SUFFIXES)}, ...), but found none in {where}"
+            f"{said and f'; {said}'}."
         )
     return chosen
 

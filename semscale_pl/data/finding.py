@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from semscale_pl.data.errors import DataError
+from semscale_pl.terminal import printable
 
 # What most images end in; :func:`image_suffixes` has all.
 USUAL_SUFFIXES = (
@@ -69,7 +70,7 @@ def entries_of(folder: Path) -> list[os.DirEntry[str]]:
             return sorted((entry for entry in entries if not is_hidden(entry.name)), key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(
-            f"Expected to read the folder {printable(folder)}, but got: {error.strerror}. Allow it, or take the "
+            f"Expected to read the folder {printable(str(folder))}, but got: {error.strerror}. Allow it, or take the "
             "folder out."
         ) from error
 
@@ -92,16 +93,6 @@ def is_hidden(name: str) -> bool:
 def shown(path: Path, folder: str | os.PathLike[str]) -> str:
     """Return a path relative to its folder, with forward slashes; bytes that are no UTF-8 are escaped."""
     return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
-
-
-def printable(text: object) -> str:
-    r"""Return a name for a line of text: line breaks and what else cannot be printed is escaped.
-
-    Example:
-        >>> print(printable("a\nb.png"))
-        a\nb.png
-    """
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(text))
 
 
 def composed(name: str) -> str:

@@ -25,11 +25,11 @@ from semscale_pl.data.checking import (
 )
 from semscale_pl.data.datamodule import ImbalancedDataModule
 from semscale_pl.data.decoding import decoded
-from semscale_pl.data.finding import printable
 from semscale_pl.data.lists import Lists, read_list
 from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
 from semscale_pl.data.vision import Vision
 from semscale_pl.data.wrapped import Balanced
+from semscale_pl.terminal import printable
 
 SPLITS = ("train", "val", "test")
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]

@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader
 from semscale_pl.config.errors import WrongCallError
 from semscale_pl.data.chosen import chosen_images
 from semscale_pl.data.decoding import DecodedImages
-from semscale_pl.data.finding import printable
 from semscale_pl.data.source import DataError
 from semscale_pl.data.workers import start_worker
 from semscale_pl.files import replacing
+from semscale_pl.terminal import printable
 from semscale_pl.training.restoring import Restored, restore
 from semscale_pl.training.run import TrainingDiverged
 
