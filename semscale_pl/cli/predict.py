@@ -9,6 +9,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from semscale_pl.config.checks import check_file, check_values
 from semscale_pl.config.errors import FAILED, WrongCallError, answers_in_one_line
 from semscale_pl.data.chosen import chosen_images
+from semscale_pl.data.decoding import dark_line
 from semscale_pl.data.finding import describe
 from semscale_pl.progress import Progress
 from semscale_pl.terminal import printable
@@ -59,8 +60,8 @@ def run(cfg: DictConfig) -> None:
         sys.stderr.write(f"semscale: skipped {printable(path)}: {problem}\n")
     if outcome.skipped:
         sys.stderr.write(f"semscale: skipped {len(outcome.skipped)} of {_images(outcome.total)}\n")
-    if passed_over := describe(outcome.passed_over):
-        sys.stderr.write(f"semscale: {passed_over}\n")
+    for line in filter(None, (dark_line(outcome.dark), describe(outcome.passed_over))):
+        sys.stderr.write(f"semscale: {line}\n")
     if not outcome.predicted:
         raise SystemExit(FAILED)
     if outcome.total == 1:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
-from semscale_pl.data.decoding import decoded
-from semscale_pl.data.finding import describe
+from semscale_pl.data.decoding import dark_line, decoded
+from semscale_pl.data.finding import composed, describe
 from semscale_pl.data.indexed import IndexedDataset
 from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
 from semscale_pl.files import replacing
@@ -31,10 +32,6 @@ SHOWN = 3
 CURE = (
     "dataset.on_bad_image=skip leaves them out, `semscale data verify` lists all, dataset.check_images=exist starts "
     "without looking into the files."
-)
-DARK = (
-    "of 16 bits hold no number above 4,095, as those of 12 bits do: they are read nearly black. Multiply their pixels "
-    "by 16 for the full range"
 )
 # Fewer images are decoded again sooner than a file is worth it.
 REMEMBERED_FROM = 256
@@ -92,6 +89,19 @@ def check_disjoint(train: ImageSet, other: ImageSet, split: str) -> None:
         raise DataError(
             f"Expected train and {split} to share no image, but {len(shared)} are in both, for example "
             f"{printable(min(shared))}. Take them out of one of them."
+        )
+
+
+def check_same_classes(trained: Sequence[str], found: Sequence[str]) -> None:
+    """Raise DataError where the data has other classes than a checkpoint, or has them in another order."""
+    names = [composed(str(name)) for name in trained]
+    if names != list(found):
+        row, before, now = next(
+            (row, *pair) for row, pair in enumerate(zip_longest(names, found)) if pair[0] != pair[1]
+        )
+        raise DataError(
+            f"Expected the classes of the checkpoint, but class {row} is {now!r} in the data and was {before!r} in "
+            "training. Use the data that it was trained on, or name the classes in the same order."
         )
 
 
@@ -177,11 +187,6 @@ def say_once(*lines: str) -> None:
     """Write lines for the user on stderr, on the first rank alone; empty ones are left out."""
     for line in filter(None, lines if is_first_rank() else ()):
         sys.stderr.write(f"semscale: {line}\n")
-
-
-def dark_line(paths: Sequence[str]) -> str:
-    """Return the line that says of 16-bit images that they are nearly black; empty where there are none."""
-    return f"{len(paths):,} images {DARK}; the first is {printable(paths[0])}" if paths else ""
 
 
 def named(problems: Mapping[str, str]) -> str:

@@ -18,6 +18,7 @@ from semscale_pl.data.checking import (
     ImageCheck,
     broken_images,
     check_decodable,
+    check_same_classes,
     check_splits,
     is_first_rank,
     memory_of,
@@ -273,8 +274,8 @@ class ImbalancedDataModule(pl.LightningDataModule):
         return self.test_dataloader()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the epoch to go on with and the name of the training subset."""
-        return {"epoch": self._next_epoch(), "index_hash": self.index_hash}
+        """Return the epoch to go on with, the name of the training subset, and the classes in their order."""
+        return {"epoch": self._next_epoch(), "index_hash": self.index_hash, "class_names": list(self.class_names)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the epoch of a checkpoint; raise ValueError where training would go on with another subset."""
@@ -285,6 +286,8 @@ class ImbalancedDataModule(pl.LightningDataModule):
                 f"Expected the checkpoint's training subset, {state_dict['index_hash']}, but got {self.index_hash}. "
                 "Resume with the same dataset, imbalance_factor and subset_seed."
             )
+        if fitting and self._ready:
+            check_same_classes(state_dict.get("class_names", self.class_names), self.class_names)
 
     def _next_epoch(self) -> int:
         if self.trainer is None or self.trainer.state.fn != "fit":

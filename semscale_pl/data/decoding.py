@@ -12,10 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from semscale_pl.terminal import printable
+
 # A tag that cannot be read says nothing; the image is whole.
 warnings.filterwarnings("ignore", r"(Possibly c|C)orrupt EXIF data", UserWarning)
 # Colour modes that Pillow turns into RGB whatever the pixels are; the others are tried.
 _CONVERTIBLE = ("RGB", "L", "RGBA", "LA", "P", "1", "CMYK")
+_DARK = "no number above 4,095, as those of 12 bits do: read nearly black. Multiply the pixels by 16 for the full range"
 # The EXIF tag that says how a camera was held, and what Pillow calls the way back.
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -53,12 +56,7 @@ def read_rgb(path: str | Path, upright: bool = False) -> Any:
     Raises:
         ValueError: the pixels are 32-bit numbers, which say nothing of where black and white lie.
     """
-    from PIL import Image
-
-    with Image.open(path) as image:
-        rgb = _rgb(image)
-        turn = _TURNS.get(_orientation(image)) if upright else None
-        return rgb if turn is None else rgb.transpose(Image.Transpose[turn])
+    return _read(path, upright)[0]
 
 
 def decoded(paths: Sequence[str]) -> Iterator[Look]:
@@ -67,6 +65,24 @@ def decoded(paths: Sequence[str]) -> Iterator[Look]:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while chunk := list(islice(waiting, 1024)):
             yield from pool.map(_decode, chunk)
+
+
+def dark_line(paths: Sequence[str]) -> str:
+    """Return the line that says of 16-bit images that they are nearly black; empty where there are none."""
+    if not paths:
+        return ""
+    what = "image of 16 bits holds" if len(paths) == 1 else "images of 16 bits hold"
+    return f"{len(paths):,} {what} {_DARK}; the first is {printable(paths[0])}"
+
+
+def _read(path: str | Path, upright: bool) -> tuple[Any, bool]:
+    """Return a file's picture, and whether it is nearly black as one of 12 bits in 16 is."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        rgb, dark = _rgb(image), _is_dark(image)
+        turn = _TURNS.get(_orientation(image)) if upright else None
+        return (rgb if turn is None else rgb.transpose(Image.Transpose[turn])), dark
 
 
 def _rgb(image: Any) -> Any:
@@ -87,6 +103,10 @@ def _is_of_16_bits(image: Any) -> bool:
     return bool(image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")))
 
 
+def _is_dark(image: Any) -> bool:
+    return _is_of_16_bits(image) and 0 < int(np.asarray(image).max()) < 2**12
+
+
 def _decode(path: str) -> Look:
     from PIL import Image
 
@@ -97,7 +117,7 @@ def _decode(path: str) -> Look:
             animated = image.format != "MPO" and bool(getattr(image, "is_animated", False))
             image.load()
             mode, turned = image.mode, _orientation(image) in _TURNS
-            dark = _is_of_16_bits(image) and 0 < int(np.asarray(image).max()) < 2**12
+            dark = _is_dark(image)
         if mode not in _CONVERTIBLE:
             read_rgb(path)
         return Look(path, mode, "", turned, animated, dark)
@@ -127,11 +147,12 @@ def reason(error: BaseException) -> str:
 
 
 class Decoded(NamedTuple):
-    """One file of a list: the model's input, or None and why it cannot be read, in one line."""
+    """One file of a list: the model's input, or None and why it cannot be read; whether it is dark, see `Look`."""
 
     position: int
     image: Any
     problem: str = ""
+    dark: bool = False
 
 
 class DecodedImages:
@@ -145,7 +166,7 @@ class DecodedImages:
 
     def __getitem__(self, position: int) -> Decoded:
         try:
-            image = read_rgb(self.paths[position], self.upright)
+            image, dark = _read(self.paths[position], self.upright)
         except Exception as error:  # Pillow raises whatever the bytes of a broken file lead to
             return Decoded(position, None, reason(error))
-        return Decoded(position, self.model_input(image))
+        return Decoded(position, self.model_input(image), dark=dark)

@@ -16,7 +16,6 @@ from semscale_pl.data.checking import (
     check_classes,
     check_disjoint,
     check_several_classes,
-    dark_line,
     missing_files,
     passed_over_of,
     paths_of,
@@ -24,7 +23,7 @@ from semscale_pl.data.checking import (
     what_is_untested,
 )
 from semscale_pl.data.datamodule import ImbalancedDataModule
-from semscale_pl.data.decoding import decoded
+from semscale_pl.data.decoding import dark_line, decoded
 from semscale_pl.data.lists import Lists, read_list
 from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
 from semscale_pl.data.vision import Vision
@@ -250,7 +249,7 @@ def _relations(report: Report, sets: dict[str, ImageSet]) -> None:
         except DataError as error:
             report.problems.append(str(error))
     report.remarks += filter(None, [passed_over_of(sets.values()), _named_twice(sets)])
-    if "test" in sets:
+    if "test" in sets and bool(train.class_counts.all()):
         report.remarks += filter(None, [what_is_untested(sets["test"].labels, train.class_names)])
 
 

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig
 
 from semscale_pl.config.errors import WrongCallError
+from semscale_pl.data.checking import check_same_classes
 from semscale_pl.metrics.report import Report
 from semscale_pl.training.building import build_datamodule, build_module
 from semscale_pl.training.restoring import read_checkpoint
@@ -38,6 +39,7 @@ def evaluate(ckpt: str | Path, accelerator: str = "cpu", split: str = "test", **
     datamodule = build_datamodule(config)
     check_classes(checkpoint.class_names, datamodule.class_names, config.dataset.get("name"))
     loader = _loader(datamodule, split)
+    check_same_classes(checkpoint.class_names, datamodule.class_names)
     counts = [int(count) for count in datamodule.class_counts]
     module = build_module(config, datamodule.num_classes, datamodule.class_names, counts)
     module.load_state_dict(checkpoint.state)

@@ -29,12 +29,14 @@ class Outcome:
     Args:
         first: the likeliest classes of the first image, as many as were asked for, with their probabilities.
         skipped: path and reason of each image that could not be read.
+        dark: images that are nearly black, see :func:`semscale_pl.data.decoding.dark_line`.
         passed_over: files that are no images, by the sub-folder that they lie below.
     """
 
     predicted: int = 0
     first: list[tuple[str, float]] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    dark: list[str] = field(default_factory=list)
     passed_over: Mapping[str, Sequence[Path]] = field(default_factory=dict)
 
     @property
@@ -88,6 +90,7 @@ def predict(
             if probabilities and not outcome.predicted:
                 outcome.first = [(restored.class_names[label], p) for label, p in _top(probabilities[0], top_k)]
             outcome.predicted += len(readable)
+            outcome.dark += [name for name, entry in zip(names, readable, strict=True) if entry.dark]
             outcome.skipped += [(shown[entry.position], entry.problem) for entry in others]
             if outcome.skipped and on_bad_image == "refuse":
                 raise DataError(_refusal(*outcome.skipped[0]))

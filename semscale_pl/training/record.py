@@ -69,6 +69,7 @@ class Record(TypedDict):
     class_names: list[str]
     class_counts: list[int]
     train_size: int
+    skipped_images: dict[str, int]
     completed_epochs: int | None
     interrupted: bool
     interrupted_by: list[str]
@@ -185,6 +186,7 @@ def _identity(config: Mapping[str, Any], datamodule: Any, counts: list[int]) -> 
         "class_names": list(datamodule.class_names),
         "class_counts": counts,
         "train_size": sum(counts),
+        "skipped_images": getattr(datamodule, "skipped_images", {}),
     }
 
 

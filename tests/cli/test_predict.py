@@ -145,12 +145,14 @@ def test_images_are_turned_as_in_training_or_as_asked(ckpt: Path, folder: Path) 
     assert not np.array_equal(first, second)
 
 
-def test_a_file_is_decoded_as_in_training(ckpt: Path, folder: Path) -> None:
+def test_a_file_is_decoded_as_in_training(ckpt: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     grey = np.asarray(Image.open(folder / "a/0.png"))
     Image.fromarray(grey.astype(np.uint16) << 8).save(folder / "a/0_of_16_bits.png")
+    Image.fromarray(grey.astype(np.uint16) << 4).save(folder / "a/of_12_bits.png")
     _, rows = called(ckpt, folder)
     assert [row["path"] for row in rows[:2]] == ["a/0.png", "a/0_of_16_bits.png"]
     np.testing.assert_array_equal(*probabilities(rows[:2]))
+    assert "the first is a/of_12_bits.png" in capsys.readouterr().err
 
 
 def test_no_readable_image_is_a_failure_without_a_file(

@@ -78,6 +78,10 @@ def test_other_ranks_skip_the_same_images_and_the_subset_has_another_name(
     assert capsys.readouterr().err == ""
     assert first.index_hash == second.index_hash != whole.index_hash
     assert greys(first) == greys(second)
+    state = {**first.state_dict(), "class_names": ["dog", "cat"]}
+    with pytest.raises(DataError, match="class 0 is 'cat' in the data and was 'dog' in training"):
+        first.load_state_dict(state)
+    first.load_state_dict({"epoch": 0, "index_hash": first.index_hash})  # of an earlier version
     # A run cannot go on where other images can be read than before.
     with pytest.raises(ValueError, match="training subset"):
         first.load_state_dict(whole.state_dict())
@@ -197,7 +201,7 @@ def test_twelve_bits_in_sixteen_are_said_each_time(tmp_path: Path, capsys: pytes
     Image.fromarray(values * 16).save(tmp_path / "y.png")
     assert checking.broken_images([str(tmp_path / "x.png"), str(tmp_path / "y.png")]) == {}
     (line,) = capsys.readouterr().err.splitlines()
-    assert "1 images of 16 bits hold no number above 4,095" in line
+    assert "1 image of 16 bits holds no number above 4,095" in line
     assert "x.png" in line
 
 
@@ -223,6 +227,6 @@ def test_verify_counts_tags_films_and_twelve_bits(
     for part in ("1 images with a tag: turned by it", "1 images: the first is read", "1 with 12 bits: nearly black"):
         assert part in out
     assert "1 images are there more than once, by links" in out
-    assert "Multiply their pixels by 16" in out
+    assert "Multiply the pixels by 16" in out
     assert main([*call, "dataset.exif_rotation=false"]) == 0
     assert "left as they are" in capsys.readouterr().out

@@ -74,7 +74,7 @@ def test_loaders_cover_their_sets_and_the_training_loader_augments_alone() -> No
 
 def test_state_names_epoch_and_subset() -> None:
     data = ready()
-    assert data.state_dict() == {"epoch": 0, "index_hash": data.index_hash}
+    assert data.state_dict() == {"epoch": 0, "index_hash": data.index_hash, "class_names": [*"0123456789"]}
     data.load_state_dict({"epoch": 5, "index_hash": data.index_hash})
     assert data.state_dict()["epoch"] == 5
     with pytest.raises(ValueError, match="training subset"):
