@@ -25,7 +25,8 @@ _ABOUT = {
     "measured": "measured",
     "image_size": "image size",
     "skipped_images": "images left out, broken",
-    "columns": "feature columns",
+    "taken.columns": "feature columns",
+    "taken.left_out": "columns left out",
     "overrides": "settings of the dataset",
 }
 
@@ -66,7 +67,8 @@ def about(measurement: Measurement) -> list[list[str]]:
     source = dict(measurement.source)
     settings = source.pop("settings", None) or {}
     source["overrides"] = [text for text in source.get("overrides", []) if not text.startswith("dataset=")]
-    found = [[label, _shown(source[key])] for key, label in _ABOUT.items() if source.get(key)]
+    leaves = dict(flat(source))
+    found = [[label, _shown(leaves[key])] for key, label in _ABOUT.items() if leaves.get(key)]
     found.append(["samples", f"{int(measurement.counts.sum()):,} in {measurement.num_classes:,} classes"])
     if source.get("num_features"):
         found.append(["dimensions", f"{source['num_features']:,}"])
