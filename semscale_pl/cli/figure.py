@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from semscale_pl.cli.command import Call, Command, Setting, existing_folder
+from semscale_pl.cli.command import Call, Command, Setting, existing_folder, new_folder
 from semscale_pl.config.composing import experiments_dir
 from semscale_pl.config.errors import OK, did_you_mean
 from semscale_pl.studies.stored import draw_stored, stored_figures
@@ -15,10 +15,13 @@ ENDINGS = (".png", ".pdf", ".svg")
 
 
 def picture(key: str, text: str) -> Path:
-    """Read the path of a picture to write; ValueError where its ending is not that of one."""
+    """Read the path of a picture to write; ValueError where its ending is not that of one, or its folder is none."""
     path = Path(text)
     if path.suffix not in ENDINGS:
         raise ValueError(f"Expected `{key}` to end in .png, .pdf or .svg, but got {text!r}.")
+    if path.is_dir():
+        raise ValueError(f"Expected `{key}` to be a file, but {text!r} is a folder. Name a file in it.")
+    new_folder(f"folder of {key}", str(path.parent))
     return path
 
 

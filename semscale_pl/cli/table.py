@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from semscale_pl.cli.command import Call, Command, Setting, read_text
+from semscale_pl.cli.command import Call, Command, Setting, new_folder, read_text
 from semscale_pl.config.composing import experiments_dir
 from semscale_pl.config.errors import FAILED, OK
 
@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 
 # What a cluster's queue takes at a time unless jobs= says otherwise; this machine's processes share its cores.
 MOST_JOBS = 1024
-
-
-def read_path(key: str, text: str) -> Path:
-    """Take a path as it was typed."""
-    return Path(text)
 
 
 def read_seeds(key: str, text: str) -> tuple[int, ...]:
@@ -44,9 +39,9 @@ SETTINGS: list[Setting | tuple[str, str]] = [
         shown="local|slurm",
         read=read_text,
     ),
-    Setting("runs", "where cells are kept; finished ones are not run again", Path("runs/tables"), read=read_path),
+    Setting("runs", "where cells are kept; finished ones are not run again", Path("runs/tables"), read=new_folder),
     Setting(
-        "out", "where the table goes; runs/tables/NAME unless given", shown="FOLDER", read=read_path, may_be_empty=True
+        "out", "where the table goes; runs/tables/NAME unless given", shown="FOLDER", read=new_folder, may_be_empty=True
     ),
     Setting("publish", "also copy table and cells to experiments/results/", False, shown="true"),
     ("KEY=VALUE", "any other override of `semscale train`, for every cell; logger=wandb sends each to W&B"),

@@ -68,6 +68,7 @@ def test_the_ending_chooses_the_format(ending: str, tmp_path: Path) -> None:
     [
         (["bunyn"], "Did you mean `bunny`"),
         (["bunny", "out=here.txt"], ".svg"),
+        (["bunny", f"out={__file__}/here.png"], "Expected `folder of out` to be a folder"),
         (["bunny", "ot=here.png"], "Did you mean `out`"),
         (["bunny", "results=nowhere"], "folder"),
         (["bunny", "drift"], "one name"),

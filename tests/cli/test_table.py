@@ -119,6 +119,8 @@ def test_a_cluster_has_settings_and_takes_many_jobs(monkeypatch: pytest.MonkeyPa
         (["small.yaml", "seeds=1,1"], "different"),
         (["small.yaml", "seed=1"], "seeds="),
         (["small.yaml", "publish=yes"], "publish"),
+        (["small.yaml", "out=small.yaml"], "Expected `out` to be a folder, but 'small.yaml' is a file."),
+        (["small.yaml", "runs=small.yaml"], "Expected `runs` to be a folder, but 'small.yaml' is a file."),
         (["small.yaml", "profile=big"], "profile"),
         (["small.yaml", "nonsense"], "KEY=VALUE"),
         (["small.yaml", "submitit=cloud"], "'cloud'"),
