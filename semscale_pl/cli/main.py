@@ -8,6 +8,7 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 
@@ -105,6 +106,8 @@ def _run(command: str, overrides: list[str]) -> int:
     from hydra._internal.utils import get_args_parser
 
     from semscale_pl.config.composing import config_dir
+    from semscale_pl.training.sweep import JOB_FILE, as_job, sweeping
+    from semscale_pl.training.sweep_table import finish
 
     # argparse would not find a positional argument that follows the flag.
     overrides = sorted(overrides, key=lambda argument: argument not in FLAGS)
@@ -115,13 +118,16 @@ def _run(command: str, overrides: list[str]) -> int:
     module = import_module(COMMANDS[command][0])
     # Hydra reads sys.argv, and would otherwise print a configuration error itself and exit with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    if is_sweep(overrides):
+    typed, sweeps = overrides, is_sweep(overrides)
+    if sweeps:
         check_sweep(module.CONFIG, overrides, module.check)
         overrides = runnable(overrides)
     _quieten()
     sys.argv = [sys.argv[0] if sys.argv else "semscale", *overrides]
     leftovers.note(overrides)
-    hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=module.CONFIG)(module.run)()
+    task = as_job(module.run) if sweeps or JOB_FILE in os.environ else module.run
+    with sweeping(command, typed, finish) if sweeps else nullcontext():
+        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=module.CONFIG)(task)()
     return OK
 
 

@@ -17,23 +17,28 @@ from semscale_pl.training.launching import (
     run_folder,
     run_in_own_process,
 )
-from semscale_pl.training.run_folder import own_folder
+from semscale_pl.training.run_folder import objective_in, own_folder
 
 CONFIG = "train"
 
 
 @answers_in_one_line
-def run(cfg: DictConfig) -> None:
-    """Check the configuration, then train in this process or, for a distributed job of a sweep, in one of its own."""
+def run(cfg: DictConfig) -> float | None:
+    """Check the configuration, then train in this process or, for a distributed job of a sweep, in one of its own.
+
+    Returns:
+        What the run is to be judged by, see :attr:`semscale_pl.training.run.TrainResult.objective`; Hydra hands it to
+        its sweeper.
+    """
     check(cfg)
     if needs_own_process(cfg):
         run_in_own_process(CONFIG)
-        return
+        return objective_in(run_folder())
     with own_folder(cfg, run_folder()):
-        _train(cfg)
+        return _train(cfg)
 
 
-def _train(cfg: DictConfig) -> None:
+def _train(cfg: DictConfig) -> float:
     from semscale_pl.training.run import TrainingDiverged, train
 
     _quiet()
@@ -49,6 +54,7 @@ def _train(cfg: DictConfig) -> None:
         if result.interrupted_by:
             why = ", ".join(result.interrupted_by)
             sys.stderr.write(f"semscale: The run is not a whole one ({why}): tables leave out its record.\n")
+    return result.objective[1]
 
 
 def _quiet() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from semscale_pl.config.composing import config_dir, config_groups
+from semscale_pl.config.errors import WrongCallError
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -21,14 +23,18 @@ MOST_JOBS = 12
 
 def is_sweep(arguments: Sequence[str]) -> bool:
     """Tell whether the arguments ask for a sweep."""
-    return any(flag in arguments for flag in FLAGS)
+    return any(argument in FLAGS or argument == "hydra.mode=MULTIRUN" for argument in arguments)
 
 
 def check_sweep(config_name: str, arguments: Sequence[str], check: Callable[[DictConfig], Any]) -> None:
-    """Compose and check the jobs of a sweep.
+    """Compose and check the jobs of a sweep, and say of those that will be refused when their turn comes.
 
     Settings of a swept group are for its other options where a job has the option `none`, the plain baseline.
     Arguments with further flags are left alone.
+
+    Raises:
+        WrongCallError: every job is refused.
+        HydraException: a job cannot be composed.
     """
     from hydra import compose, initialize_config_dir
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -42,8 +48,20 @@ def check_sweep(config_name: str, arguments: Sequence[str], check: Callable[[Dic
     settings = settings_of_swept(parsed)
     shared = {override.key_or_group for override in parsed if override.input_line in settings}
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        for job in islice((job for batch in batches for job in batch), MOST_JOBS):
-            check(compose(config_name, overrides=_meant(job, shared)))
+        jobs = [_meant(job, shared) for batch in batches for job in batch]
+        refusals = dict[int, WrongCallError]()
+        for number, job in enumerate(islice(jobs, MOST_JOBS)):
+            config = compose(config_name, overrides=job)  # a typo is an error of the whole sweep
+            try:
+                check(config)
+            except WrongCallError as error:
+                refusals[number] = error
+    if len(refusals) == len(jobs):
+        raise next(iter(refusals.values()))
+    if refusals:
+        number, refusal = next(iter(refusals.items()))
+        more = f" The same or another reason keeps {len(refusals) - 1} more." if len(refusals) > 1 else ""
+        sys.stderr.write(f"semscale: job {number} of the sweep cannot run, the others do. {refusal}{more}\n")
 
 
 def runnable(arguments: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ processes becomes a plain run in a process of its own.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -59,11 +60,18 @@ def run_in_own_process(command: str) -> None:
     """
     overrides = list(HydraConfig.get().overrides.task)
     folder = f"hydra.run.dir={quoted(str(run_folder()))}"
-    done = subprocess.run(
-        [sys.executable, "-m", "semscale_pl", command, *typed_flags(), *overrides, folder], check=False
-    )
-    if done.returncode != 0:
-        raise SystemExit(done.returncode if done.returncode > 0 else 1)
+    line = [sys.executable, "-m", "semscale_pl", command, *typed_flags(), *overrides, folder]
+    with subprocess.Popen(line) as process:
+        try:
+            code = process.wait()
+        except BaseException:
+            process.terminate()  # so that it ends its ranks; it takes no longer than it is allowed
+            process.wait()
+            raise
+    if code < 0:
+        raise SystemExit(f"its process was ended by {signal.Signals(-code).name}")
+    if code != 0:
+        raise SystemExit(code)
 
 
 @contextmanager

@@ -36,6 +36,19 @@ class TrainResult:
     run_dir: Path
     interrupted_by: tuple[str, ...] = ()
 
+    @property
+    def objective(self) -> tuple[str, float]:
+        """What the run is to be judged by, such as a sweeper's choice of options: a metric's name and its value.
+
+        It is the balanced accuracy on the validation part, of the epoch that this has selected. Only where there is
+        none it is that on the test set, of the last epoch: options chosen by it make it no estimate of new images.
+        """
+        keeper = next((one for one in self.trainer.checkpoint_callbacks if getattr(one, "monitor", None)), None)
+        score = getattr(keeper, "best_model_score", None)
+        if self.datamodule.has_validation and score is not None:
+            return "val/balanced_accuracy", float(score)
+        return "test/balanced_accuracy", float(self.last["balanced_accuracy"] or 0.0)
+
 
 def train(cfg: DictConfig, run_dir: Path) -> TrainResult:
     """Train, test and record one model.
@@ -151,6 +164,7 @@ def _record(result: TrainResult, cfg: DictConfig, seconds: float, fitted: dict[s
         module=result.module,
         scales=scales,
         seconds=seconds,
+        extra={"objective": dict(zip(("name", "value"), result.objective, strict=True))},
         **fitted,
     )
     summarize_in_wandb(result.trainer.loggers, record)

@@ -109,6 +109,13 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
+def objective_in(folder: Path) -> float | None:
+    """Return what the run in a folder is to be judged by, see `TrainResult.objective`; None where it has no record."""
+    found = (read_record(folder) or {}).get("objective")
+    value = found.get("value") if isinstance(found, dict) else None
+    return None if value is None else float(value)
+
+
 def goes_on(checkpoint: str | None, folder: Path) -> bool:
     """Tell whether a run resumes from a checkpoint in its own folder, whose files it then goes on with."""
     return checkpoint is not None and Path(checkpoint).resolve().is_relative_to(folder.resolve())
