@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from semscale_pl.config.checks import check_train as check
@@ -44,7 +47,7 @@ def _train(cfg: DictConfig) -> float:
     _quiet()
     try:
         with repeatable_command_line(CONFIG):
-            result = train(cfg, run_folder())
+            result = train(cfg, run_folder(), lambda *parts: _open(cfg, *parts))
     except TrainingDiverged as error:
         if is_first_process():
             sys.stderr.write(f"semscale: {error}\n")
@@ -55,6 +58,19 @@ def _train(cfg: DictConfig) -> float:
             why = ", ".join(result.interrupted_by)
             sys.stderr.write(f"semscale: The run is not a whole one ({why}): tables leave out its record.\n")
     return result.objective[1]
+
+
+def _open(cfg: DictConfig, datamodule: Any, module: Any, trainer: Any) -> None:
+    """Say what is about to run: a few lines, or one in a sweep."""
+    from semscale_pl.training.opening import opening_line, opening_lines
+
+    hydra = HydraConfig.get()
+    choices, folder = hydra.runtime.choices, run_folder()
+    is_sweep = hydra.mode == RunMode.MULTIRUN
+    short = [opening_line(cfg, choices, folder)]
+    lines = short if is_sweep else opening_lines(cfg, datamodule, module, trainer, folder, choices)
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    sys.stderr.flush()
 
 
 def _quiet() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,12 +51,13 @@ class TrainResult:
         return "test/balanced_accuracy", float(self.last["balanced_accuracy"] or 0.0)
 
 
-def train(cfg: DictConfig, run_dir: Path) -> TrainResult:
+def train(cfg: DictConfig, run_dir: Path, opening: Callable[[Any, Any, Any], None] = lambda *_: None) -> TrainResult:
     """Train, test and record one model.
 
     Args:
         run_dir: where checkpoints, tables and the record go. What an earlier run left there goes, unless this one
             resumes from a checkpoint in that folder.
+        opening: called on the first rank with datamodule, module and trainer before training begins.
 
     Raises:
         TrainingDiverged: a loss, a feature of the pool or a parameter is not finite.
@@ -65,10 +67,10 @@ def train(cfg: DictConfig, run_dir: Path) -> TrainResult:
 
     check_wandb(cfg)
     with one_wandb_run():
-        return _train(with_current_names(cfg), run_dir)
+        return _train(with_current_names(cfg), run_dir, opening)
 
 
-def _train(cfg: DictConfig, run_dir: Path) -> TrainResult:
+def _train(cfg: DictConfig, run_dir: Path, opening: Callable[[Any, Any, Any], None]) -> TrainResult:
     import pytorch_lightning as pl
 
     from semscale_pl.training import building
@@ -93,6 +95,8 @@ def _train(cfg: DictConfig, run_dir: Path) -> TrainResult:
     loggers = building.build_loggers(cfg, run_dir)
     open_wandb(loggers, cfg)
     trainer = building.build_trainer(cfg, callbacks, loggers, run_dir, datamodule.has_validation)
+    if trainer.is_global_zero:
+        opening(datamodule, module, trainer)
     with unwinding():
         with staying_finite(trainer, datamodule, run_dir):
             _fit(trainer, module, datamodule, cfg.ckpt_path)

@@ -10,14 +10,16 @@ from pytorch_lightning.callbacks import ProgressBar
 
 from semscale_pl.progress import Progress, duration
 
+# Seconds that an epoch has to last before a log gets lines from within it.
+LONG_EPOCH = 10.0
 SHOWN = {"train/loss": "loss", "train/balanced_accuracy": "train", "val/balanced_accuracy": "val"}
 
 
 class ProgressLine(ProgressBar):
     """Show epoch, latest numbers and the time that is left; stands in for Lightning's own bar.
 
-    On a terminal one line is kept up to date. Elsewhere lines are printed at the ends of epochs, further and further
-    apart, and at the last epoch.
+    On a terminal one line is kept up to date. Elsewhere lines are printed at the ends of epochs, and within epochs that
+    take long, further and further apart, and at the last epoch.
 
     Args:
         live: True for the terminal's line, False for plain lines, None to find out.
@@ -29,6 +31,7 @@ class ProgressLine(ProgressBar):
         self._enabled = True
         self._display: Progress | None = None
         self._first_epoch = 0
+        self._epoch_began = 0.0
         self._metrics: dict[str, Any] = {}
 
     def disable(self) -> None:
@@ -46,11 +49,22 @@ class ProgressLine(ProgressBar):
             self._display = Progress("epoch {}", quiet=0.0, live=self.live, keep=True)
             self._move(trainer, 0)
 
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember when the epoch began."""
+        self._epoch_began = 0.0 if self._display is None else self._display.elapsed
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the line."""
+        """Move the line, or print one in a long epoch."""
         self._move(trainer, batch_idx + 1)
+        display, per_epoch = self._display, _batches(trainer)
+        if display is None or display.live or not per_epoch or batch_idx + 1 >= per_epoch:
+            return
+        if display.elapsed - self._epoch_began >= LONG_EPOCH:
+            left = self._left(trainer, trainer.current_epoch + (batch_idx + 1) / per_epoch)
+            text = f"{self._describe(trainer)}  batch {batch_idx + 1:,}/{int(per_epoch):,}  {duration(display.elapsed)}"
+            display.line(", ".join(filter(None, [text, left])))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Move the line, or print one where it is time for it."""

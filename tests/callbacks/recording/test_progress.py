@@ -50,6 +50,23 @@ def test_an_epoch_gets_at_most_one_line(monkeypatch: pytest.MonkeyPatch, capsys:
     assert epochs == ["1/4", "2/4", "3/4", "4/4"]
 
 
+def test_a_long_epoch_gets_lines_within_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    trainer, clock, line = _trainer(2), [100.0], ProgressLine(live=False)
+    monkeypatch.setattr("semscale_pl.progress.time.monotonic", lambda: clock[0])
+    line.on_train_start(trainer, MODULE)
+    line.on_train_epoch_start(trainer, MODULE)
+    for batch in range(5):
+        clock[0] += 60.0
+        line.on_train_batch_end(trainer, MODULE, None, None, batch)
+    line.on_train_epoch_end(trainer, MODULE)
+    assert capsys.readouterr().err.splitlines() == [
+        "epoch 1/2  batch 1/5  1 min 0 s, 9 min 0 s left",
+        "epoch 1/2  batch 2/5  2 min 0 s, 8 min 0 s left",
+        "epoch 1/2  batch 3/5  3 min 0 s, 7 min 0 s left",
+        "epoch 1/2  loss 0.512  5 min 0 s, 5 min 0 s left",
+    ]
+
+
 def test_a_resumed_run_estimates_from_its_own_epochs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

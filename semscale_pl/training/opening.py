@@ -1,0 +1,65 @@
+"""What a run says before its first minute: data, model, method, device and folder in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from semscale_pl.training.provenance import device_name
+
+
+def opening_lines(
+    cfg: DictConfig, datamodule: Any, module: Any, trainer: Any, run_dir: Path, choices: Mapping[str, Any]
+) -> list[str]:
+    """Describe a run that is about to train.
+
+    Args:
+        choices: name of the option that was chosen for each group, such as ``{"loss": "ce"}``; classes stand in where
+            it is silent.
+    """
+    size = " x ".join(map(str, datamodule.eval_train_dataset[0][0].shape))
+    epochs, batch = cfg.trainer.max_epochs, cfg.dataset.batch_size
+    device = device_name(trainer.strategy.root_device)
+    ranks = f", {trainer.world_size} processes" if trainer.world_size > 1 else ""
+    return [
+        f"{datamodule.name}: {_counts(datamodule)}",
+        f"{size} images, {_chosen(cfg, 'backbone', choices)} with {_size(module.backbone)} parameters, "
+        f"{_chosen(cfg, 'classifier', choices)} classifier",
+        f"loss {_chosen(cfg, 'loss', choices)}, re-weighting {_reweighting(cfg, choices)}",
+        f"{epochs} epochs of batches of {batch}, precision {cfg.trainer.precision}, on {device}{ranks}",
+        f"run folder {run_dir}",
+    ]
+
+
+def opening_line(cfg: DictConfig, choices: Mapping[str, Any], run_dir: Path) -> str:
+    """Describe a job of a sweep in one line."""
+    data, loss = str(cfg.dataset.get("name")), _chosen(cfg, "loss", choices)
+    return f"{data}, loss {loss}, re-weighting {_reweighting(cfg, choices)}, seed {cfg.seed}: {run_dir}"
+
+
+def _counts(datamodule: Any) -> str:
+    counts: Sequence[int] = [int(count) for count in datamodule.class_counts]
+    largest, smallest = max(range(len(counts)), key=counts.__getitem__), min(range(len(counts)), key=counts.__getitem__)
+    names = datamodule.class_names
+    held_out = f", {len(datamodule.val_dataset):,} held out" if datamodule.has_validation else ""
+    return (
+        f"{len(counts)} classes, {sum(counts):,} training images (largest class {names[largest]!r} "
+        f"{counts[largest]:,}, smallest {names[smallest]!r} {counts[smallest]:,}){held_out}, "
+        f"{len(datamodule.test_dataset):,} for the test"
+    )
+
+
+def _size(backbone: Any) -> str:
+    return f"{sum(parameter.numel() for parameter in backbone.parameters()):,}"
+
+
+def _reweighting(cfg: DictConfig, choices: Mapping[str, Any]) -> str:
+    name, start = _chosen(cfg, "reweighting", choices), cfg.reweighting.get("start_epoch")
+    return name if start is None else f"{name} from epoch {start} on (counted from 0)"
+
+
+def _chosen(cfg: DictConfig, group: str, choices: Mapping[str, Any]) -> str:
+    return str(choices.get(group) or str(cfg[group].get("_target_")).rpartition(".")[2])
