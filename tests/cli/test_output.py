@@ -111,15 +111,20 @@ def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("redirection", "code", "printed"),
     [
-        ("| true", 0, ""),
-        ("> /dev/full", 1, "semscale: Could not print all of it: No space left on device. What the command saves"),
+        ("| true", 0, []),
+        (
+            "> /dev/full",
+            1,
+            ["semscale: Could not print all of it: No space left on device. What the command saves is whole."],
+        ),
     ],
 )
-def test_a_terminal_that_is_gone_loses_nothing(redirection: str, code: int, printed: str) -> None:
+def test_a_terminal_that_is_gone_loses_nothing(redirection: str, code: int, printed: list[str]) -> None:
     call = "advise features=x.npz batch=5 threshold=0.02 orders=2 out=out"
     done = shell(f"S {call} {redirection}", PYTHONIOENCODING="ascii")
     assert done.returncode == code
-    assert done.stderr.startswith(printed)
-    assert done.stderr.count("\n") == (1 if printed else 0)
+    # A slow machine shows how far it is.
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("class ")]
+    assert lines == printed
     assert {path.name for path in Path("out").iterdir()} == {"advice.csv", "advice.json"}
     assert "naïve [x]" in Path("out/advice.csv").read_text(encoding="utf-8")
