@@ -14,11 +14,11 @@ from semscale_pl.validation import ArrayLike, as_tensor
 
 
 class ScaleWeights(NamedTuple):
-    """Class weights (C,), and how many scales were raised to the floor and how many weights lowered to the cap."""
+    """Class weights (C,), and () int64 how many scales were raised to the floor and how many weights cut to the cap."""
 
     weights: Tensor
-    num_floored: int
-    num_capped: int
+    num_floored: Tensor
+    num_capped: Tensor
 
 
 def long_tail_counts(class_sizes: Sequence[int], factor: float, profile: str = "exponential") -> list[int]:
@@ -174,20 +174,26 @@ def scales_to_weights(
 
     Reference: Ma et al. (ICLR 2023), section 4.1.
     """
+    scales, frequencies = as_tensor(scales, "scales"), as_tensor(frequencies, "frequencies")
+    _check_values(scales)
     return weigh_scales(scales, frequencies, normalization, power, floor, max_ratio).weights
 
 
 def weigh_scales(
-    scales: ArrayLike,
-    frequencies: ArrayLike,
+    scales: Tensor,
+    frequencies: Tensor,
     normalization: str = "sample",
     power: float = 1.0,
     floor: float = 0.05,
     max_ratio: float = 100.0,
 ) -> ScaleWeights:
-    """Do what :func:`scales_to_weights` does and count the classes that the floor and the cap touched."""
-    scales, frequencies = as_tensor(scales, "scales"), as_tensor(frequencies, "frequencies")
-    _check_policy(scales, power, floor, max_ratio)
+    """Do what :func:`scales_to_weights` does and count the classes that the floor and the cap touched.
+
+    The values of the scales are not checked: that would wait for their device in every training step.
+    """
+    if scales.ndim != 1 or scales.shape[0] == 0:
+        raise ValueError(f"Expected `scales` of shape (C,), but got {tuple(scales.shape)}.")
+    check(power=power, floor=floor, max_ratio=max_ratio)
     scales = scales.double()
     absent = scales.isnan()
     if scales.shape == frequencies.shape:  # if not, normalize_weights says so
@@ -203,8 +209,7 @@ def weigh_scales(
     raw = torch.where(absent, math.nan, raw.minimum(cap))
     if normalization == "none":
         raw = raw * torch.where(largest > 0, largest, 1.0).pow(-power)
-    num_floored, num_capped = torch.stack([floored.sum(), capped.sum()]).tolist()
-    return ScaleWeights(normalize_weights(raw, frequencies, normalization), num_floored, num_capped)
+    return ScaleWeights(normalize_weights(raw, frequencies, normalization), floored.sum(), capped.sum())
 
 
 def _present(values: Tensor, frequencies: Tensor) -> Tensor:
@@ -220,13 +225,10 @@ def _shares(num_classes: int, factor: float, profile: str) -> list[float]:
     return [1.0] * num_classes
 
 
-def _check_policy(scales: Tensor, power: float, floor: float, max_ratio: float) -> None:
-    if scales.ndim != 1 or scales.shape[0] == 0:
-        raise ValueError(f"Expected `scales` of shape (C,), but got {tuple(scales.shape)}.")
+def _check_values(scales: Tensor) -> None:
     wrong = scales.isinf() | (scales < 0)
     if bool(wrong.any()):
         raise ValueError(
             "Expected `scales` to be finite and at least 0 (NaN for absent classes), but got "
             f"{int(wrong.sum())} others, the first for class {int(wrong.int().argmax())}."
         )
-    check(power=power, floor=floor, max_ratio=max_ratio)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,10 +48,12 @@ class FeaturePool(nn.Module):
         num_classes: C.
         mode: ``indexed`` or ``fifo``.
         storage_dtype: ``float32``, ``float16``, ``bfloat16`` or ``float64``, as a dtype or its name.
-        validate_args: whether to check the values of features, labels and indices, which waits for the device.
+        validate_args: whether to check the values of features, labels and indices. On an accelerator, where each look
+            at a value waits for the device, those of the first push at once and all later ones by :meth:`verify`.
         rebuild_every: rows pushed, in multiples of ``capacity``, between two rebuilds of the moments; 0 for never.
         fixed_labels: whether an index keeps its label: another one is refused, unless ``validate_args`` is off.
             Otherwise the row moves to its new class. Without effect in ``fifo`` mode.
+        fixed_shapes: see :class:`~semscale_pl.geometry.moments.ClassMoments`; a push then waits for no value.
 
     Attributes:
         features: (capacity, d) in the storage dtype.
@@ -85,6 +88,7 @@ class FeaturePool(nn.Module):
         validate_args: bool = True,
         rebuild_every: int = 10,
         fixed_labels: bool = False,
+        fixed_shapes: bool | None = None,
     ) -> None:
         super().__init__()
         RULES["pool"].check("mode", mode)
@@ -93,11 +97,13 @@ class FeaturePool(nn.Module):
             raise ValueError(f"Expected `rebuild_every` to be at least 0, but got {rebuild_every}.")
         self.mode, self.validate_args, self.rebuild_every = mode, validate_args, rebuild_every
         self.fixed_labels = fixed_labels
-        self.moments = ClassMoments(num_classes, num_features)
+        self.moments = ClassMoments(num_classes, num_features, fixed_shapes=fixed_shapes)
         dtype = _storage_dtype(storage_dtype)
         self.register_buffer("features", torch.zeros(capacity, num_features, dtype=dtype))
         self.register_buffer("labels", torch.full((capacity,), -1, dtype=torch.int64))
         self.register_buffer("num_pushed", torch.zeros((), dtype=torch.int64))
+        self._first_wrong: Tensor | None = None  # found, finite, label and index of the first wrong row not looked at
+        self._rows_pushed: int | None = 0  # `num_pushed` on the host; None where it has to be read
         if self.memory_bytes > _WARN_ABOVE_BYTES:
             warnings.warn(f"This feature pool takes {self.memory_bytes / 2**30:.1f} GiB per process.", stacklevel=2)
 
@@ -136,13 +142,22 @@ class FeaturePool(nn.Module):
         features = features.detach().to(self.features)
         labels = labels.to(self.labels)
         if self.validate_args:
-            self._check_values(features, labels, indices)
-        rows, slots = self._queue_slots(len(labels)) if indices is None else _last_rows(indices.to(self.labels))
+            self._validate(features, labels, indices)
         with torch.autocast(self.features.device.type, enabled=False):
-            self._write(slots, features[rows], labels[rows])
+            if indices is None:
+                rows, slots = self._queue_slots(len(labels))
+                counted = torch.ones_like(rows)
+            elif self.moments.fixed_shapes:
+                rows, slots, counted = _repeated_rows(indices.to(self.labels))
+            else:
+                rows, slots = _last_rows(indices.to(self.labels))
+            if self.moments.fixed_shapes:
+                self._write_all(slots, features[rows], labels[rows], counted)
+            else:
+                self._write(slots, features[rows], labels[rows])
             self._count(len(labels))
 
-    def scales(self, estimator: str = "plain", ratio: Ratio = "dim", unit: float = 1.0) -> Tensor:
+    def scales(self, estimator: str = "plain", ratio: Ratio = "dim", unit: float | Tensor = 1.0) -> Tensor:
         """Return the semantic scale of each class, (C,) bits, see :meth:`ClassMoments.scales`."""
         with torch.autocast(self.features.device.type, enabled=False):
             return self.moments.scales(estimator, ratio, unit)
@@ -152,7 +167,7 @@ class FeaturePool(nn.Module):
         return self.moments.centres()
 
     def geometry(
-        self, alpha: float | None = 1.0, *, estimator: str = "plain", ratio: Ratio = "dim", unit: float = 1.0
+        self, alpha: float | None = 1.0, *, estimator: str = "plain", ratio: Ratio = "dim", unit: float | Tensor = 1.0
     ) -> ClassGeometry:
         """Return the counts, scales S', centres, inter-class weights W (of alpha) and imbalance S of the classes."""
         return ClassGeometry.of(self.class_counts(), self.scales(estimator, ratio, unit), self.centres(), alpha)
@@ -174,7 +189,7 @@ class FeaturePool(nn.Module):
         if self.mode == "indexed":
             written = (self.labels >= 0).nonzero().squeeze(1)
         else:
-            pushed = int(self.num_pushed)
+            pushed = self._pushed()
             kept = min(pushed, self.capacity)
             written = torch.arange(pushed - kept, pushed, device=self.labels.device) % self.capacity
         return self.features[written], self.labels[written]
@@ -209,6 +224,10 @@ class FeaturePool(nn.Module):
                 "Resume with the settings of the first run."
             )
 
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._rows_pushed = None
+
     def _queue_slots(self, num_rows: int) -> tuple[Tensor, Tensor]:
         kept = min(num_rows, self.capacity)
         rows = torch.arange(num_rows - kept, num_rows, device=self.labels.device)
@@ -221,8 +240,27 @@ class FeaturePool(nn.Module):
         self.features[slots] = features
         self.labels[slots] = labels
 
+    def _write_all(self, slots: Tensor, features: Tensor, labels: Tensor, counted: Tensor) -> None:
+        """Write rows of which those with a 0 in ``counted`` (B,) repeat another, slot and values alike."""
+        old_features, old_labels = self.features[slots], self.labels[slots]
+        leaves = (old_labels >= 0) & (counted > 0)
+        # Where no row leaves, the new one stands in for it, without a sign.
+        old_features = torch.where(leaves.unsqueeze(1), old_features, features)
+        old_labels = torch.where(leaves, old_labels, labels)
+        self.moments.exchange(
+            torch.cat([old_features, features]), torch.cat([old_labels, labels]), torch.cat([-leaves.long(), counted])
+        )
+        self.features[slots] = features
+        self.labels[slots] = labels
+
+    def _pushed(self) -> int:
+        if self._rows_pushed is None:
+            self._rows_pushed = int(self.num_pushed)
+        return self._rows_pushed
+
     def _count(self, num_rows: int) -> None:
-        before = int(self.num_pushed)
+        before = self._pushed()
+        self._rows_pushed = before + num_rows
         self.num_pushed += num_rows
         period = self.rebuild_every * self.capacity
         if period and (before + num_rows) // period > before // period:
@@ -244,23 +282,64 @@ class FeaturePool(nn.Module):
             if values.dtype == torch.bool or values.is_floating_point() or values.is_complex():
                 raise TypeError(f"Expected `{name}` to be integers, but got {values.dtype}.")
 
-    def _check_values(self, features: Tensor, labels: Tensor, indices: Tensor | None) -> None:
+    def verify(self) -> None:
+        """Refuse values that were pushed on an accelerator since the last call; nothing to do where each was looked at.
+
+        Raises:
+            NonFiniteFeaturesError: a feature was not finite.
+            ValueError: a label or an index was out of range, or an index had two labels.
+        """
+        first, self._first_wrong = self._first_wrong, None
+        if first is None:
+            return
+        found, finite, label, index = first.tolist()
+        if found:
+            which = f"class {label}" + ("" if index < 0 else f" and index {index}")
+            if not finite:
+                message = f"Expected `features` to be finite, but got NaN or infinity, first of {which}."
+                raise NonFiniteFeaturesError(f"{message} Look for divergence.", label, None if index < 0 else index)
+            raise ValueError(
+                f"Expected labels and indices in their range, and one label for each index, but got others: {which}. "
+                "Pass each sample's position in the training split."
+            )
+
+    def _validate(self, features: Tensor, labels: Tensor, indices: Tensor | None) -> None:
         if labels.numel() == 0:
             return
-        numbers = [labels] if indices is None else [labels, indices]
-        facts = [features.isfinite().all(), *(end for values in numbers for end in values.aminmax())]
-        if indices is not None and self.fixed_labels:
-            facts.append(self._contradictions(labels, indices).any())
-        # One transfer for all checks: each waits for the device.
-        finite, lowest, highest, *others = torch.stack([fact.to(torch.int64) for fact in facts]).tolist()
-        _check_range("labels", lowest, highest, self.moments.num_classes)
-        if not finite:
+        wrong = self._violations(features, labels, indices)
+        if self.moments.fixed_shapes and self._pushed():
+            self._note(wrong.any(0), wrong[1], labels, indices)
+        elif bool(wrong.any()):  # one look for all checks: each waits for the device
+            self._refuse(wrong.any(1).tolist(), features, labels, indices)
+
+    def _violations(self, features: Tensor, labels: Tensor, indices: Tensor | None) -> Tensor:
+        """Return (4, B) whether a row's label is out of range, its features are not finite, its index is out of range,
+        and its index has another label."""
+        wrong = [_outside(labels, self.moments.num_classes), ~features.isfinite().all(dim=1)]
+        if indices is not None:
+            wrong.append(_outside(indices, self.capacity))
+            if self.fixed_labels:
+                wrong.append(self._contradictions(labels, indices))
+        return torch.stack(wrong)
+
+    def _note(self, wrong: Tensor, non_finite: Tensor, labels: Tensor, indices: Tensor | None) -> None:
+        """Keep the first wrong row on the device, to be told by :meth:`verify`."""
+        row = wrong.long().argmax()
+        index = torch.full_like(row, -1) if indices is None else indices[row]
+        first = torch.stack([wrong[row].long(), 1 - non_finite[row].long(), labels[row], index])
+        if self._first_wrong is not None:
+            first = torch.where(self._first_wrong[0] > 0, self._first_wrong, first)
+        self._first_wrong = first
+
+    def _refuse(self, wrong: list[bool], features: Tensor, labels: Tensor, indices: Tensor | None) -> None:
+        if wrong[0]:
+            raise ValueError(_range_refusal("labels", labels, self.moments.num_classes))
+        if wrong[1]:
             raise _non_finite(features, labels, indices)
-        if indices is None:
-            return
-        _check_range("indices", others[0], others[1], self.capacity)
-        if others[2:] == [1]:
-            raise ValueError(self._contradiction(labels, indices))
+        assert indices is not None
+        if wrong[2]:
+            raise ValueError(_range_refusal("indices", indices, self.capacity))
+        raise ValueError(self._contradiction(labels, indices))
 
     def _contradictions(self, labels: Tensor, indices: Tensor) -> Tensor:
         """Return for each row (B,) whether its index has another label in the pool or in an earlier row."""
@@ -300,9 +379,13 @@ def _non_finite(features: Tensor, labels: Tensor, indices: Tensor | None) -> Non
     return NonFiniteFeaturesError(message, label, index)
 
 
-def _check_range(name: str, lowest: int, highest: int, end: int) -> None:
-    if lowest < 0 or highest >= end:
-        raise ValueError(f"Expected `{name}` to be in [0, {end}), but got values from {lowest} to {highest}.")
+def _outside(values: Tensor, end: int) -> Tensor:
+    return (values < 0) | (values >= end)
+
+
+def _range_refusal(name: str, values: Tensor, end: int) -> str:
+    low, high = (int(value) for value in values.aminmax())
+    return f"Expected `{name}` to be in [0, {end}), but got values from {low} to {high}."
 
 
 def _last_rows(indices: Tensor) -> tuple[Tensor, Tensor]:
@@ -312,6 +395,20 @@ def _last_rows(indices: Tensor) -> tuple[Tensor, Tensor]:
     last = torch.ones_like(slots, dtype=torch.bool)
     last[:-1] = slots[1:] != slots[:-1]
     return order[last], slots[last]
+
+
+def _repeated_rows(indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return for each of the B sorted indices the last row with it, the index, and 1 where it stands for that row.
+
+    What :func:`_last_rows` finds, at a length that does not depend on the indices.
+    """
+    order = torch.argsort(indices, stable=True)
+    slots = indices[order]
+    last = torch.ones_like(slots, dtype=torch.bool)
+    last[:-1] = slots[1:] != slots[:-1]
+    positions = torch.arange(len(slots), device=slots.device)
+    nearest = torch.where(last, positions, len(slots)).flip(0).cummin(0).values.flip(0)
+    return order[nearest], slots, last.long()
 
 
 def _summary(moments: ClassMoments) -> tuple[Tensor, Tensor, Tensor]:

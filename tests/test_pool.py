@@ -235,7 +235,7 @@ def test_storage_dtype_may_be_a_name() -> None:
 
 def test_memory_is_the_sum_of_the_buffers_and_a_huge_pool_warns() -> None:
     pool = FeaturePool(100, 8, 5, storage_dtype="float16")
-    moments = 5 * (8 + 8 * 8 + 8 * 8 + 8 * 64) + 5 * (8 + 1)  # counts, shift, sums, second; cached bits and marks
+    moments = 5 * (8 + 8 * 8 + 8 * 8 + 8 * 64) + 5 * 8  # counts, shift, sums, second; cached bits
     assert pool.memory_bytes == 100 * (8 * 2 + 8) + 8 + moments
     with torch.device("meta"), pytest.warns(UserWarning, match=r"takes 7\.\d GiB"):
         FeaturePool(1_000_000, 2048 - 64, 1)

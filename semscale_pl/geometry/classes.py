@@ -176,19 +176,19 @@ def centre_distances(centres: ArrayLike) -> Tensor:
     if centres.ndim != 2:
         raise ValueError(f"Expected `centres` of shape (classes, features), but got shape {tuple(centres.shape)}.")
     present = ~centres.isnan().any(dim=1)
-    known = centres[present].double()
+    known = torch.where(present[:, None], centres.double(), 0.0)
     sums = torch.zeros_like(known[:, 0])
-    size = min(_MOST_ROWS, num_lines(known.shape[0]))
-    for start in range(0, known.shape[0], size):
+    size = num_lines(len(known)) if centres.is_cuda else min(_MOST_ROWS, num_lines(len(known)))
+    for start in range(0, len(known), size):
         # Differences, not the faster expansion |a|^2 + |b|^2 - 2ab: two equal centres are exactly 0 apart. A distance
-        # to a later block counts for both ends, so that half of them suffice.
+        # to a later block counts for both ends, so that half of them suffice. Absent classes are masked, not left out:
+        # their number would have to come from the device.
         rows, rest = known[start : start + size], known[start:]
         distances = torch.cdist(rows, rest, compute_mode="donot_use_mm_for_euclid_dist")
+        distances *= present[start : start + size, None] & present[start:]
         sums[start : start + size] += distances.sum(1)
         sums[start + size :] += distances[:, size:].sum(0)
-    means = torch.full((centres.shape[0],), math.nan, dtype=torch.float64, device=centres.device)
-    means[present] = sums / max(1, known.shape[0] - 1)
-    return means
+    return torch.where(present, sums / (present.sum() - 1).clamp_min(1), math.nan)
 
 
 @torch.no_grad()
@@ -252,14 +252,22 @@ def semantic_scale_imbalance(scales: ArrayLike, weights: ArrayLike) -> Tensor:
 
 @torch.no_grad()
 def scales_from_moments(
-    counts: Tensor, scatter: Tensor, *, unit: float = 1.0, ratio: Ratio = "dim", estimator: str = "plain"
+    counts: Tensor,
+    scatter: Tensor,
+    *,
+    unit: float | Tensor = 1.0,
+    ratio: Ratio = "dim",
+    estimator: str = "plain",
+    fixed_shapes: bool = False,
 ) -> Tensor:
     """Compute the semantic scales of classes of which only counts and scatter matrices are known.
 
     Args:
         counts: (K,).
         scatter: (K, d, d) float64 sums of the outer products of the centred samples.
-        unit, ratio, estimator: see :func:`semscale_pl.geometry.volumes.volume`.
+        unit, ratio, estimator: see :func:`semscale_pl.geometry.volumes.volume`; the unit may be a () tensor.
+        fixed_shapes: never wait for the device: a matrix that rounding has left indefinite (features of 1e7 and more)
+            is then raised by its rounding error instead of decomposed into eigenvalues.
 
     Returns:
         (K,) bits; NaN where a count is 0, 0 where it is 1.
@@ -278,10 +286,12 @@ def scales_from_moments(
         raise ValueError(
             f"Expected `counts` (K,) and `scatter` (K, d, d), but got {tuple(counts.shape)} and {tuple(scatter.shape)}."
         )
-    factors = scale_factor(dim, unit, ratio, estimator) ** 2 / counts.double().clamp_min(1.0)
+    length, by = (1.0, unit) if isinstance(unit, Tensor) else (unit, None)
+    factors = scale_factor(dim, length, ratio, estimator) ** 2 / counts.double().clamp_min(1.0)
+    factors = factors if by is None else factors / by.square()
     lines = num_lines(dim * dim)
     parts = zip(scatter.split(lines), factors.split(lines), counts.split(lines), strict=True)
-    bits = torch.cat([_bits_of_scatter(*part, dim, estimator) for part in parts])
+    bits = torch.cat([_bits_of_scatter(*part, dim, estimator, fixed_shapes) for part in parts])
     # The scatter of a single sample is 0 up to the rounding of whoever kept the sums.
     return torch.where(counts > 1, bits, torch.where(counts > 0, 0.0, math.nan))
 
@@ -356,11 +366,17 @@ def _padded_grams(features: Tensor, order: Tensor, starts: Tensor, counts: Tenso
     return samples @ samples.mT if size < features.shape[1] else samples.mT @ samples
 
 
-def _bits_of_scatter(scatter: Tensor, factors: Tensor, counts: Tensor, dim: int, estimator: str) -> Tensor:
+def _bits_of_scatter(
+    scatter: Tensor, factors: Tensor, counts: Tensor, dim: int, estimator: str, fixed_shapes: bool
+) -> Tensor:
     grams = scatter.double() * factors[:, None, None]
     bits, _ = bits_of_grams(grams, counts, dim, estimator)
-    failed = ~bits.isfinite()
-    if bool(failed.any()):  # rounding has left an eigenvalue of I + G below 0
+    failed = ~bits.isfinite()  # rounding has left an eigenvalue of I + G below 0
+    if fixed_shapes:
+        diagonal = grams.diagonal(dim1=1, dim2=2)
+        diagonal += dim * torch.finfo(torch.float64).eps * diagonal.sum(1, keepdim=True)
+        return torch.where(failed, bits_of_grams(grams, counts, dim, estimator)[0], bits)
+    if bool(failed.any()):
         values = torch.linalg.eigvalsh(grams[failed]).clamp_min(0.0).sqrt()
         bits[failed] = bits_of_singular_values(values, counts[failed], dim, estimator)
     return bits

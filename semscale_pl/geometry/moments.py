@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from semscale_pl.geometry.classes import scales_from_moments
-from semscale_pl.geometry.volumes import Ratio
+from semscale_pl.geometry.volumes import Ratio, num_lines
 from semscale_pl.options import check
 
 _CLASSES_AT_ONCE = 64  # 2 MiB of covariances at d = 64, which stay in a CPU's cache
@@ -25,9 +25,13 @@ class ClassMoments(nn.Module):
     exact zeros. Log-determinants are cached: only the classes touched since the last call are computed again. All sums
     run in an order fixed by the input, so that equal inputs give equal moments on all ranks.
 
+    On an accelerator all shapes depend on the sizes of the input alone, so that nothing waits for the device to tell
+    which classes a batch holds. On the CPU, where waiting costs nothing, only the classes of the batch are computed.
+
     Args:
         num_classes: C.
         num_features: d.
+        fixed_shapes: whether shapes must not depend on values; None for everywhere but on the CPU.
 
     Attributes:
         counts: (C,) int64.
@@ -52,19 +56,19 @@ class ClassMoments(nn.Module):
     sums: Tensor
     second: Tensor
     _bits: Tensor
-    _stale: Tensor
 
-    def __init__(self, num_classes: int, num_features: int) -> None:
+    def __init__(self, num_classes: int, num_features: int, *, fixed_shapes: bool | None = None) -> None:
         super().__init__()
         check(num_classes=num_classes, num_features=num_features)
         float64 = torch.float64
+        self._fixed_shapes = fixed_shapes
         self.register_buffer("counts", torch.zeros(num_classes, dtype=torch.int64))
         self.register_buffer("shift", torch.zeros(num_classes, num_features, dtype=float64))
         self.register_buffer("sums", torch.zeros(num_classes, num_features, dtype=float64))
         self.register_buffer("second", torch.zeros(num_classes, num_features, num_features, dtype=float64))
         # Derived from the moments, so a checkpoint does not carry them.
         self.register_buffer("_bits", torch.full((num_classes,), torch.nan, dtype=float64), persistent=False)
-        self.register_buffer("_stale", torch.ones(num_classes, dtype=torch.bool), persistent=False)
+        self._stale: Tensor | None = None  # the classes touched since the bits were computed; None for all
         self._cached_for: tuple[Any, ...] = ()
 
     @property
@@ -76,6 +80,11 @@ class ClassMoments(nn.Module):
     def num_features(self) -> int:
         """Width d of the features."""
         return self.second.shape[1]
+
+    @property
+    def fixed_shapes(self) -> bool:
+        """Whether shapes depend on the sizes of the input alone."""
+        return self.counts.device.type != "cpu" if self._fixed_shapes is None else self._fixed_shapes
 
     def add(self, features: Tensor, labels: Tensor) -> None:
         """Take rows in: features (B, d) of any floating dtype, and labels (B,) int64 in [0, C)."""
@@ -90,11 +99,22 @@ class ClassMoments(nn.Module):
         signs = torch.cat([-torch.ones_like(old_labels), torch.ones_like(labels)])
         self._update(torch.cat([old_features.double(), features.double()]), torch.cat([old_labels, labels]), signs)
 
+    def exchange(self, features: Tensor, labels: Tensor, signs: Tensor) -> None:
+        """Take rows in and out at once.
+
+        Args:
+            features: (B, d) of any floating dtype.
+            labels: (B,) int64 in [0, C).
+            signs: (B,) int64, 1 for a row that comes, -1 for one that goes, 0 for one that does not count; a class
+                without rows needs one that comes before any that does not count, unless that one is among its features.
+        """
+        self._update(features.double(), labels, signs)
+
     def reset(self) -> None:
         """Forget all rows."""
         for buffer in (self.counts, self.shift, self.sums, self.second):
             buffer.zero_()
-        self._stale.fill_(True)
+        self._stale = None
 
     def refill(self, features: Tensor, labels: Tensor) -> None:
         """Forget all rows and take these, class by class so that a large set needs little extra memory."""
@@ -124,46 +144,74 @@ class ClassMoments(nn.Module):
         return (squares - self.sums.square() / self.counts.clamp_min(1).unsqueeze(1)).clamp_min(0.0)
 
     @torch.no_grad()
-    def scales(self, estimator: str = "plain", ratio: Ratio = "dim", unit: float = 1.0) -> Tensor:
+    def scales(self, estimator: str = "plain", ratio: Ratio = "dim", unit: float | Tensor = 1.0) -> Tensor:
         """Return the semantic scale of each class; only classes touched since the last call cost anything.
 
         Args:
-            estimator, ratio, unit: see :func:`semscale_pl.geometry.volumes.volume`; others than the last time compute
-                all classes anew.
+            estimator, ratio, unit: see :func:`semscale_pl.geometry.volumes.volume`; others than the last time, or a
+                unit that is a () tensor, compute all classes anew.
 
         Returns:
             (C,) float64 bits, NaN for an empty class, 0 for a class of one row.
         """
-        if self._cached_for != (estimator, ratio, unit):
-            self._stale.fill_(True)
-            self._cached_for = (estimator, ratio, unit)
-        for classes in self._stale.nonzero().squeeze(1).split(_CLASSES_AT_ONCE):
+        settings = (estimator, ratio, None if isinstance(unit, Tensor) else unit)
+        if isinstance(unit, Tensor) or self._cached_for != settings:
+            self._stale = None
+        self._cached_for = settings
+        for classes in self._stale_classes().split(_CLASSES_AT_ONCE):
+            moments = (self.counts[classes], self.scatter(classes))
             self._bits[classes] = scales_from_moments(
-                self.counts[classes], self.scatter(classes), unit=unit, ratio=ratio, estimator=estimator
+                *moments, unit=unit, ratio=ratio, estimator=estimator, fixed_shapes=self.fixed_shapes
             )
-        self._stale.fill_(False)
+        self._stale = self.counts.new_empty(0)
         return self._bits.clone()
+
+    def _stale_classes(self) -> Tensor:
+        everything = torch.arange(self.num_classes, device=self.counts.device)
+        if self._stale is None:
+            return everything
+        if self.fixed_shapes:  # repeated ones are computed again, to the same bits
+            return self._stale if len(self._stale) < self.num_classes else everything
+        return self._stale.unique()
+
+    def _touch(self, classes: Tensor) -> None:
+        if self._stale is None or len(self._stale) + len(classes) >= self.num_classes * 2:
+            self._stale = None
+        else:
+            self._stale = torch.cat([self._stale, classes])
 
     @torch.no_grad()
     def _update(self, features: Tensor, labels: Tensor, signs: Tensor) -> None:
         if labels.numel() == 0:
             return
         order = torch.argsort(labels, stable=True)
-        classes, sizes = torch.unique_consecutive(labels[order], return_counts=True)
+        if not self.fixed_shapes:
+            self._update_present(features[order], labels[order], signs[order])
+            return
+        for rows in order.split(num_lines(self.num_features**2)):
+            self._update_segments(features[rows], labels[rows], signs[rows])
+
+    def _update_present(self, rows: Tensor, labels: Tensor, signs: Tensor) -> None:
+        """Take in rows sorted by class, classes of like size together."""
+        classes, sizes = torch.unique_consecutive(labels, return_counts=True)
         starts = sizes.cumsum(0) - sizes
-        rows = features[order]
-        # A class that was empty has only rows that enter, so the first of them can serve as its reference point.
-        empty = (self.counts[classes] == 0).unsqueeze(1)
-        shift = torch.where(empty, rows[starts], self.shift[classes])
-        self.shift[classes] = shift
+        shift = self._referenced(classes, rows[starts])
         rows = rows - shift.repeat_interleave(sizes, dim=0, output_size=len(rows))
-        for members, block, weights in _padded(rows, signs[order], starts, sizes):
+        for members, block, weights in _padded(rows, signs, starts, sizes):
             self._accumulate(classes[members], block, weights)
-        self._stale[classes] = True
+        self._touch(classes)
         # What rounding has left of a class that lost its last row.
         vanished = classes[self.counts[classes] == 0]
         self.sums[vanished] = 0.0
         self.second[vanished] = 0.0
+
+    def _referenced(self, classes: Tensor, first_rows: Tensor) -> Tensor:
+        """Return the reference points (K, d) of classes; one that was empty gets the first of its rows."""
+        # A class that was empty has only rows that enter, so the first of them can serve as its reference point.
+        empty = (self.counts[classes] == 0).unsqueeze(1)
+        shift = torch.where(empty, first_rows, self.shift[classes])
+        self.shift[classes] = shift
+        return shift
 
     def _accumulate(self, classes: Tensor, block: Tensor, weights: Tensor) -> None:
         """Add weighted rows, block (K, L, d) and weights (K, L), to K different classes."""
@@ -172,9 +220,34 @@ class ClassMoments(nn.Module):
         self.sums.index_add_(0, classes, signed.sum(1))
         self.second.index_add_(0, classes, signed.mT @ block)
 
+    def _update_segments(self, rows: Tensor, labels: Tensor, signs: Tensor) -> None:
+        """Take in rows sorted by class, in as many segments as there could be classes; the last real one is repeated.
+
+        Every write of a repeated segment holds the same values, so that their order does not matter.
+        """
+        num_segments = min(len(labels), self.num_classes)
+        starts_here = torch.ones_like(labels)
+        starts_here[1:] = labels[1:] != labels[:-1]
+        segment = starts_here.cumsum(0) - 1
+        own = torch.arange(num_segments, device=labels.device).minimum(segment[-1])
+        lengths = torch.zeros_like(own).scatter_add_(0, segment, torch.ones_like(segment))
+        starts = (lengths.cumsum(0) - lengths)[own]
+        classes = labels[starts]
+        rows = rows - self._referenced(classes, rows[starts])[segment]
+        signed = rows * signs.unsqueeze(1)
+        outer = (signed.unsqueeze(2) * rows.unsqueeze(1)).flatten(1)
+        counts = self.counts[classes] + torch.zeros_like(own).scatter_add_(0, segment, signs)[own]
+        gone = (counts == 0).unsqueeze(1)  # what rounding has left of a class that lost its last row
+        sums = self.sums[classes] + _segment_sums(signed, lengths)[own]
+        second = self.second[classes].flatten(1) + _segment_sums(outer, lengths)[own]
+        self.counts[classes] = counts
+        self.sums[classes] = sums.masked_fill_(gone, 0.0)
+        self.second[classes] = second.masked_fill_(gone, 0.0).unflatten(1, self.second.shape[1:])
+        self._touch(classes)
+
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        self._stale.fill_(True)
+        self._stale = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,6 +305,11 @@ class Moments:
     def scales(self) -> Tensor:
         """Return S' of each set, (K,) bits."""
         return scales_from_moments(self.counts, self.scatter)
+
+
+def _segment_sums(rows: Tensor, lengths: Tensor) -> Tensor:
+    """Sum consecutive rows (B, k) in their order, segment by segment: (K, k); 0 for a segment of no rows."""
+    return torch.segment_reduce(rows, "sum", lengths=lengths, unsafe=True, initial=0.0)
 
 
 def _padded(rows: Tensor, signs: Tensor, starts: Tensor, sizes: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

@@ -140,7 +140,7 @@ class SemanticScaleReweighting(ScaleReweighting):
         if self.pool is None:
             return {}
         state: dict[str, Any] = {"pool": dict(self.pool.state_dict()), "steps": self._steps}
-        state |= {"clipped": [self._num_floored, self._num_capped], "clean_rows": self._clean_rows}
+        state |= {"clipped": [int(self._num_floored), int(self._num_capped)], "clean_rows": self._clean_rows}
         return state if self.weights is None else {**state, "weights": self.weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -183,7 +183,8 @@ class ScaleReweighting(SlotReweighting):
         super().__init__(start_epoch, ramp_epochs, normalization)
         check("reweighting", power=power, floor=floor, max_ratio=max_ratio)
         self.power, self.floor, self.max_ratio = power, floor, max_ratio
-        self._num_floored = self._num_capped = 0
+        self._num_floored: Tensor | int = 0
+        self._num_capped: Tensor | int = 0
 
     def report(self) -> WeightingReport:
         """Return the weights in force, the stage, and how many classes the floor and the cap touched."""
