@@ -60,6 +60,11 @@ class TrainingSplit:
         counts, drawn = (None if found is None else torch.as_tensor(found, dtype=torch.float64) for found in vectors)
         return cls(int(found_classes), int(found_size), counts, drawn)
 
+    def to(self, device: torch.device) -> TrainingSplit:
+        """Return the split with its vectors on a device."""
+        counts, drawn = (None if part is None else part.to(device) for part in (self.counts, self.frequencies))
+        return TrainingSplit(self.num_classes, self.size, counts, drawn)
+
     def drawn(self, counts: Tensor | None = None) -> Tensor:
         """Return how often the sampler draws each class (C,); the counts stand in where the datamodule is silent."""
         known = (self.frequencies, counts, self.counts, torch.ones(self.num_classes))

@@ -133,7 +133,14 @@ class SemanticScaleReweighting(ScaleReweighting):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Follow the epoch, and a sampler whose class frequencies change with it."""
         super().on_train_epoch_start(trainer, pl_module)
-        self._split = TrainingSplit.of(trainer, pl_module, self.num_classes, self.capacity)
+        split = TrainingSplit.of(trainer, pl_module, self.num_classes, self.capacity)
+        # Once an epoch: a copy to the device in each step would wait for it.
+        self._split = split.to(pl_module.device)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refuse an epoch whose features were not all finite, where the steps did not wait for the device to tell."""
+        if self.pool is not None:
+            self.pool.verify()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the pool, the weights and the step count: tensors and numbers only."""
@@ -231,10 +238,10 @@ class SemanticScaleReweighting(ScaleReweighting):
             self.pool.load_state_dict(self._pending_state)
             self._pending_state = None
 
-    def _unit(self) -> float:
+    def _unit(self) -> float | Tensor:
         if self.feature_norm != "rms" or self.pool is None:
             return 1.0
-        return max(float(self.pool.rms_deviation()), torch.finfo(torch.float32).tiny)
+        return self.pool.rms_deviation().clamp_min(torch.finfo(torch.float32).tiny)
 
     def _geometry(self, pool: FeaturePool) -> ClassGeometry:
         alpha = self.alpha if self.interclass else None
