@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_pools import CAPACITY, DIM, DTYPES, MODES, NUM_CLASSES, NaivePool, batch, make_pool, naive_bits, tensors_of
 from torch import Tensor
+from waiting import on_device
 
 from semscale_pl.geometry import class_centres, class_geometry, semantic_scales
 from semscale_pl.geometry.moments import ClassMoments
@@ -248,3 +249,34 @@ def test_the_geometry_of_a_pool_is_that_of_its_contents(alpha: float | None) -> 
     found, expected = pool.geometry(alpha), class_geometry(*pool.contents(), NUM_CLASSES, alpha=alpha)
     for name in vars(found):
         torch.testing.assert_close(getattr(found, name), getattr(expected, name), atol=1e-9, rtol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_pool_of_fixed_shapes_holds_the_same_and_waits_for_nothing(mode: str) -> None:
+    generator = torch.Generator().manual_seed(5)
+    ours, expected = make_pool(mode, fixed_shapes=True, rebuild_every=0), make_pool(mode, rebuild_every=0)
+    ours.push(*(first := batch(generator, 5)))  # the first push is looked at
+    expected.push(*first)
+    for _ in range(20):
+        rows = batch(generator, 7)
+        with on_device(*rows, *ours.buffers()):
+            ours.push(*rows)
+            ours.geometry()
+        expected.push(*rows)
+        assert torch.equal(ours.features, expected.features)
+        assert torch.equal(ours.labels, expected.labels)
+        torch.testing.assert_close(ours.scales(), expected.scales(), atol=1e-10, rtol=0, equal_nan=True)
+        torch.testing.assert_close(ours.centres(), expected.centres(), atol=1e-10, rtol=0, equal_nan=True)
+    assert ours.check() < 1e-9
+    ours.verify()
+
+
+def test_values_that_were_not_looked_at_are_refused_by_the_next_verification() -> None:
+    pool = make_pool(fixed_shapes=True)
+    features, labels, indices = batch(torch.Generator().manual_seed(0), 5)
+    pool.push(features, labels, indices)
+    pool.push(features / 0.0, labels, indices)
+    pool.push(features, labels, indices)
+    with pytest.raises(ValueError, match="finite features"):
+        pool.verify()
+    pool.verify()

@@ -55,7 +55,10 @@ class _PythonCalls(TorchFunctionMode):
         self.known = known
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        to_host = func in _TO_HOST or (func is Tensor.to and any(_is_host(value) for value in tree_leaves((args[1:], kwargs))))
+        # By name alone: the device of another tensor is the CPU only here.
+        names = [leaf for leaf in tree_leaves((args[1:], kwargs)) if isinstance(leaf, str)]
+        moves = func is Tensor.to and "cpu" in names
+        to_host = func in _TO_HOST or moves
         if to_host and isinstance(args[0], Tensor) and _storage(args[0]) in self.known:
             raise WaitedError(f"{func.__name__} of a tensor on the device")
         return func(*args, **(kwargs or {}))
@@ -68,21 +71,23 @@ class _Operators(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        ours = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor) and _storage(leaf) in self.known]
+        ours = any(_storage(tensor) in self.known for tensor in _tensors((args, kwargs)))
         if ours:
-            if func in _WAITS and not (func is _aten.repeat_interleave.Tensor and kwargs.get("output_size") is not None):
+            if func in _WAITS and not (
+                func is _aten.repeat_interleave.Tensor and kwargs.get("output_size") is not None
+            ):
                 raise WaitedError(str(func))
             if func in _INDEXING and any(index is not None and index.dtype == torch.bool for index in args[1]):
                 raise WaitedError(f"{func} by a mask")
         result = func(*args, **kwargs)
         if ours:
-            self.known.update((_storage(leaf), leaf.untyped_storage()) for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
+            self.known.update((_storage(tensor), tensor.untyped_storage()) for tensor in _tensors(result))
         return result
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
 def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
-
-
-def _is_host(value: Any) -> bool:
-    return (isinstance(value, str) and value == "cpu") or (isinstance(value, torch.device) and value.type == "cpu")

@@ -49,7 +49,8 @@ def classifier() -> Callable[..., ImbalancedClassifier]:
         torch.manual_seed(11)
         head = LinearClassifier(width, 10)
         settings = {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9), **options}
-        return ImbalancedClassifier(Flat(width, dropout), head, CrossEntropy(), num_classes=10, **settings)
+        loss = settings.pop("loss", None) or CrossEntropy()
+        return ImbalancedClassifier(Flat(width, dropout), head, loss, num_classes=10, **settings)
 
     return build
 

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from waiting import on_device
 
 from semscale_pl.geometry import semantic_scale
 from semscale_pl.geometry.moments import ClassMoments, Moments
@@ -233,3 +234,34 @@ def test_scales_of_classes_groups_and_joined_sets() -> None:
 def test_an_absent_class_is_refused() -> None:
     with pytest.raises(ValueError, match="class 3"):
         Moments.of(FEATURES, LABELS, 4)
+
+
+@given(st.integers(0, 999), st.sampled_from([(1, 1), (4, 3), (3, 40)]))
+@settings(max_examples=40, deadline=None)
+def test_fixed_shapes_give_the_same_moments_and_wait_for_nothing(seed: int, sizes: tuple[int, int]) -> None:
+    num_classes, num_rows = sizes
+    generator = torch.Generator().manual_seed(seed)
+    ours, expected = ClassMoments(num_classes, DIM, fixed_shapes=True), ClassMoments(num_classes, DIM)
+    known: list[tuple[Tensor, Tensor]] = []
+    for _ in range(6):
+        rows = 5.0 + torch.randn(num_rows, DIM, generator=generator), torch.randint(num_classes, (num_rows,))
+        leaving = known.pop(0) if len(known) > 1 else None
+        known.append(rows)
+        with on_device(*ours.buffers(), *rows, *(leaving or ())):
+            ours.add(*rows) if leaving is None else ours.replace(*leaving, *rows)
+            found = ours.scales(), ours.scales("shrunk", 1.0, torch.tensor(2.0)), ours.centres(), ours.variances()
+        expected.add(*rows) if leaving is None else expected.replace(*leaving, *rows)
+        references = expected.scales(), expected.scales("shrunk", 1.0, 2.0), expected.centres(), expected.variances()
+        torch.testing.assert_close(found, references, atol=1e-11, rtol=1e-11, equal_nan=True)
+        assert torch.equal(ours.counts, expected.counts)
+
+
+def test_rounding_beyond_repair_is_met_without_a_look_at_the_values() -> None:
+    features = torch.randn(40, DIM, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    features[:, 1:] = features[:, :1] * torch.tensor([1.0, 1.0])  # one direction: the others are rounding alone
+    features, labels = 1e12 * features, torch.zeros(40, dtype=torch.int64)
+    ours, expected = ClassMoments(1, DIM, fixed_shapes=True), ClassMoments(1, DIM)
+    ours.add(features, labels)
+    expected.add(features, labels)
+    assert bool(ours.scales().isfinite().all())
+    assert abs(float(ours.scales() - expected.scales())) < 0.5 * float(expected.scales())

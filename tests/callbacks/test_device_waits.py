@@ -1,0 +1,89 @@
+"""A training step with everything on asks an accelerator for nothing: neither a value nor a shape."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+from torch import Tensor
+from waiting import WaitedError, on_device
+from watching import Build
+
+from semscale_pl.callbacks.recording.recorder import RunRecorder
+from semscale_pl.callbacks.reweighting.frequency import FrequencyReweighting
+from semscale_pl.callbacks.reweighting.sample_volume import SampleVolumeReweighting
+from semscale_pl.callbacks.reweighting.semantic_scale import ScalePriorReweighting, SemanticScaleReweighting
+from semscale_pl.losses import LDAM, BalancedSoftmax, Equalization, Focal, Seesaw
+from semscale_pl.modules.mixing import Mixing
+
+
+class Steps(pl.Callback):
+    """Treats the batch, the module and the pool as if they were on a device, from its second step of an epoch on."""
+
+    def __init__(self, skipped: int = 1) -> None:
+        self.skipped, self.num_steps, self._stack = skipped, 0, ExitStack()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        pool = getattr(pl_module.weighting, "pool", None)
+        if pool is not None:
+            pool.moments._fixed_shapes = True
+        if batch_idx < self.skipped:
+            return
+        tensors: list[Tensor] = [*batch, *pl_module.parameters(), *pl_module.buffers()]
+        if pool is not None:
+            tensors += list(pool.buffers())
+        self._stack.enter_context(on_device(*tensors))
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._stack.close()
+        self.num_steps += batch_idx >= self.skipped
+
+    def on_exception(self, *args: Any) -> None:
+        self._stack.close()
+
+
+REWEIGHTINGS = {
+    "none": list,
+    "inverse": lambda: [FrequencyReweighting("inverse")],
+    "sample volume": lambda: [SampleVolumeReweighting()],
+    "dsb": lambda: [SemanticScaleReweighting(start_epoch=1)],
+    "dsb fifo": lambda: [SemanticScaleReweighting(start_epoch=0, pool="fifo", capacity=90)],
+    "dsb rms": lambda: [SemanticScaleReweighting(start_epoch=0, feature_norm="rms", estimator="shrunk")],
+    "dsb l2": lambda: [SemanticScaleReweighting(start_epoch=0, feature_norm="l2", storage_dtype="bfloat16")],
+    "dsb prior": lambda: [ScalePriorReweighting(start_epoch=0, ramp_epochs=2)],
+    "dsb clean": lambda: [SemanticScaleReweighting(start_epoch=0, mixed="clean")],
+}
+
+
+@pytest.mark.parametrize("name", REWEIGHTINGS)
+@pytest.mark.parametrize("mixing", [None, Mixing(cutmix_alpha=1.0, mixup_alpha=0.2, probability=0.5)], ids=["", "mix"])
+def test_no_step_waits(
+    name: str, mixing: Mixing | None, digits: Build, classifier: Build, trainer: Build, tmp_path: Path
+) -> None:
+    steps = Steps()
+    callbacks = [*REWEIGHTINGS[name](), RunRecorder(tmp_path), steps]
+    trainer(*callbacks, max_epochs=2).fit(classifier(mixing=mixing), datamodule=digits())
+    assert steps.num_steps > 4
+
+
+@pytest.mark.parametrize("loss", [Focal, LDAM, BalancedSoftmax, Equalization, Seesaw])
+def test_no_loss_waits(loss: type, digits: Build, classifier: Build, trainer: Build) -> None:
+    steps = Steps()
+    callbacks = [SemanticScaleReweighting(start_epoch=0), steps]
+    trainer(*callbacks, max_epochs=1).fit(classifier(loss=loss()), datamodule=digits())
+    assert steps.num_steps > 2
+
+
+class Waiting(pl.Callback):
+    """Looks at the loss of every step, as a progress line that is too curious would."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        float(outputs["loss"])
+
+
+def test_a_step_that_waits_is_noticed(digits: Build, classifier: Build, trainer: Build) -> None:
+    with pytest.raises(WaitedError):
+        trainer(Waiting(), Steps(), max_epochs=1).fit(classifier(), datamodule=digits())
