@@ -314,7 +314,8 @@ class FeaturePool(nn.Module):
 
     def _violations(self, features: Tensor, labels: Tensor, indices: Tensor | None) -> Tensor:
         """Return (4, B) whether a row's label is out of range, its features are not finite, its index is out of range,
-        and its index has another label."""
+        and its index has another label.
+        """
         wrong = [_outside(labels, self.moments.num_classes), ~features.isfinite().all(dim=1)]
         if indices is not None:
             wrong.append(_outside(indices, self.capacity))
@@ -324,9 +325,9 @@ class FeaturePool(nn.Module):
 
     def _note(self, wrong: Tensor, non_finite: Tensor, labels: Tensor, indices: Tensor | None) -> None:
         """Keep the first wrong row on the device, to be told by :meth:`verify`."""
-        row = wrong.long().argmax()
+        row = wrong.long().argmax(0, keepdim=True)  # of one dimension: a bare number as an index is read at once
         index = torch.full_like(row, -1) if indices is None else indices[row]
-        first = torch.stack([wrong[row].long(), 1 - non_finite[row].long(), labels[row], index])
+        first = torch.cat([wrong[row].long(), 1 - non_finite[row].long(), labels[row], index])
         if self._first_wrong is not None:
             first = torch.where(self._first_wrong[0] > 0, self._first_wrong, first)
         self._first_wrong = first

@@ -14,7 +14,7 @@ from waiting import on_device
 
 from semscale_pl.geometry import class_centres, class_geometry, semantic_scales
 from semscale_pl.geometry.moments import ClassMoments
-from semscale_pl.pool import FeaturePool
+from semscale_pl.pool import FeaturePool, NonFiniteFeaturesError
 
 
 @given(
@@ -277,6 +277,6 @@ def test_values_that_were_not_looked_at_are_refused_by_the_next_verification() -
     pool.push(features, labels, indices)
     pool.push(features / 0.0, labels, indices)
     pool.push(features, labels, indices)
-    with pytest.raises(ValueError, match="finite features"):
+    with pytest.raises(NonFiniteFeaturesError, match=f"class {int(labels[0])} and index {int(indices[0])}"):
         pool.verify()
     pool.verify()
