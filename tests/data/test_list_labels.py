@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hydra.utils import instantiate
 from PIL import Image
 
+from semscale_pl.config.checks import composed as composed_config
 from semscale_pl.data.datamodule import ImbalancedDataModule
 from semscale_pl.data.lists import Lists, numbered, read_list
 from semscale_pl.data.source import DataError
@@ -72,6 +74,16 @@ def test_names_are_given_as_a_list_or_a_file(tmp_path: Path) -> None:
         assert (data.class_names, data.train_dataset.labels.tolist()) == (["cat", "dog"], [0, 1])
     with pytest.raises(DataError, match="among 2 classes, but got '3'"):
         built(tmp_path, ["1", "3", "4"], class_names=["cat", "dog"])
+
+
+@pytest.mark.parametrize("given", ["class_names=[cat,dog]", "class_names_file=names.txt"])
+def test_names_are_given_on_the_command_line(given: str, tmp_path: Path) -> None:
+    built(tmp_path, ["1", "10"])
+    (tmp_path / "names.txt").write_text("cat\ndog\n")
+    cfg = composed_config(["dataset=csv", f"dataset.root={tmp_path}", f"dataset.source.{given}"])
+    data = instantiate(cfg.dataset)
+    data.setup()
+    assert (data.class_names, data.train_dataset.labels.tolist()) == (["cat", "dog"], [0, 1])
 
 
 def test_a_class_of_one_list_alone_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
