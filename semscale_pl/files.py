@@ -13,7 +13,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,9 @@ class FolderInUseError(RuntimeError):
 
 @contextmanager
 def claimed(folder: PathLike) -> Iterator[Path]:
-    """Hold a folder for this process, so that no second one writes there meanwhile; missing folders are made.
+    """Hold a folder for this process, so that no second one writes there meanwhile.
+
+    Missing folders are made; those that are still empty when the block ends go again.
 
     The claim is a lock of the operating system on a file in the folder. It ends with the process however that ends, so
     a file that a killed one left behind is in nobody's way. Children do not inherit it. Of the ranks of one run, the
@@ -58,19 +60,19 @@ def claimed(folder: PathLike) -> Iterator[Path]:
         CannotWriteError: the folder cannot be written.
     """
     path = Path(folder) / LOCK
+    made = [parent for parent in path.parents if not parent.exists()]
     with _explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = _locked(path)
-    if descriptor is None:
-        yield path.parent
-        return
-    _claims.add(descriptor)
+    if descriptor is not None:
+        _claims.add(descriptor)
     try:
         yield path.parent
     finally:
-        path.unlink(missing_ok=True)  # before the lock goes: nobody may hold a file that is not there
-        _claims.discard(descriptor)
-        os.close(descriptor)
+        if descriptor is not None:
+            path.unlink(missing_ok=True)  # before the lock goes: nobody may hold a file that is not there
+            _claims.discard(descriptor)
+            os.close(descriptor)
+        _remove_empty(made)
 
 
 @contextmanager
@@ -143,11 +145,13 @@ def copy_file(source: PathLike, path: PathLike) -> Path:
 
 
 @contextmanager
-def staged(folder: Path) -> Iterator[Path]:
+def staged(folder: Path, earlier: Sequence[str] = ()) -> Iterator[Path]:
     """Give an empty folder to write in, and move its files to where they belong once nothing can fail any more.
 
     Args:
         folder: of the results; made if need be, files of the same name in it are replaced.
+        earlier: names of the files that an earlier call may have left there. Those that this one does not write go, so
+            that nothing stands beside results it does not belong to; any other file stays.
 
     Raises:
         CannotWriteError: the folder cannot be written.
@@ -161,12 +165,13 @@ def staged(folder: Path) -> Iterator[Path]:
             yield Path(place.name)
             with _explained(folder):
                 folder.mkdir(exist_ok=True)
-                for file in sorted(Path(place.name).iterdir()):
+                new = sorted(Path(place.name).iterdir())
+                for name in set(earlier) - {file.name for file in new}:
+                    (folder / name).unlink(missing_ok=True)
+                for file in new:
                     file.replace(folder / file.name)
     except BaseException:
-        for parent in made:
-            if parent.exists() and not any(parent.iterdir()):
-                parent.rmdir()
+        _remove_empty(made)
         raise
 
 
@@ -217,6 +222,13 @@ def csv_text(rows: Iterable[Sequence[Any]]) -> str:
     return file.getvalue()
 
 
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders that hold nothing, inner ones first as they come."""
+    for folder in folders:
+        with suppress(OSError):  # it is not empty, or gone
+            folder.rmdir()
+
+
 @contextmanager
 def _explained(target: Path) -> Iterator[None]:
     """Say of an error of the file system in one line which file was to be written."""
@@ -233,10 +245,14 @@ def _locked(path: Path) -> int | None:
     Raises:
         FolderInUseError: another one holds the lock.
     """
-    if fcntl is None:
-        return None
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if fcntl is None:
+            return None
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:
+            continue  # the holder before took its empty folder away
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -249,11 +249,15 @@ def test_a_folder_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
             pass
     with claimed(folder):
         assert (folder / LOCK).exists()
-    assert not list(folder.iterdir())
+    assert not list(tmp_path.iterdir())
+    with claimed(folder):
+        (folder / "result").touch()
+    assert [path.name for path in folder.iterdir()] == ["result"]
 
 
 def test_a_killed_process_leaves_nobody_out_and_its_children_hold_nothing(tmp_path: Path) -> None:
-    process = holding(tmp_path, "time.sleep(1) if os.fork() == 0 else os.kill(os.getpid(), 9)")
+    # Long enough for the child to have begun.
+    process = holding(tmp_path, "time.sleep(2) if os.fork() == 0 else (time.sleep(0.5), os.kill(os.getpid(), 9))")
     process.wait(timeout=30)
     assert (tmp_path / LOCK).is_file()
     with claimed(tmp_path):

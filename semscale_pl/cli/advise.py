@@ -77,7 +77,7 @@ def execute(call: Call) -> int:
     settings = {key: getattr(call, key) for key in ("batch", "threshold", "budget", "orders", "seed")}
     with Progress("class {}") as progress:
         advice = advise(features, labels, names, **settings, progress=progress)
-    folder = call.out or Path("runs/advise") / call.source_name
+    folder = call.out or Path("runs/advise") / call.source_folder
     recorded = {key: getattr(call, key) for key in RECORDED}
     recorded["overrides"] = [override for override in call.overrides if not override.startswith("dataset=")]
     with staged(folder) as place:

@@ -68,6 +68,8 @@ COMMAND = Command(
     },
     takes_overrides=True,
 )
+# What a measurement may leave in its folder.
+FILES = ("scales.csv", "scales.json", "report.html", "scale_against_count.png", "radar.png", "spectra.png")
 # Typical and distant samples of each class that the report shows, at most.
 SAMPLES = 4
 # Bytes that readers and libraries take beside what is measured with, as blocks are decoded, and a bare interpreter.
@@ -91,7 +93,7 @@ def checked(call: Call) -> Call:
         ValueError: a setting is missing or does not go with another.
     """
     with_source(call, COMMAND)
-    call.out = call.out or new_folder("out", f"runs/measure/{call.source_name}")
+    call.out = call.out or new_folder("out", f"runs/measure/{call.source_folder}")
     call.settings = {setting.key: getattr(call, setting.key) for setting in HOW}
     call.shown_images = None
     return call
@@ -99,11 +101,18 @@ def checked(call: Call) -> Call:
 
 def execute(call: Call) -> int:
     """Measure, save everything and print the table; ValueError where features or images cannot be measured."""
+    from semscale_pl.files import claimed
+
+    with claimed(call.out):
+        return _execute(call)
+
+
+def _execute(call: Call) -> int:
     from semscale_pl.files import staged, write_json, write_text
     from semscale_pl.measuring.text import csv_of, print_measurement
 
     measurement = measured(call, resident())
-    with staged(call.out) as folder:
+    with staged(call.out, FILES) as folder:
         write_text(folder / "scales.csv", csv_of(measurement))
         write_json(folder / "scales.json", measurement.as_dict())
         if call.report:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,7 @@ IMAGE_SETTINGS: tuple[Setting | tuple[str, str], ...] = (
     Setting("exif_rotation", _ROTATION, shown="true|false"),
 )
 _FILE_KEYS = tuple(setting.key for setting in FILE_SETTINGS)
+_OF_SOURCE = (*_FILE_KEYS, *(setting.key for setting in IMAGE_SETTINGS if isinstance(setting, Setting)))
 # How image files are read, from a folder or a dataset.
 _OF_IMAGES = ("on_bad_image", "exif_rotation")
 # Of `semscale train`, without a dot.
@@ -34,8 +37,8 @@ def with_source(call: Call, command: Command) -> Call:
     """Check what goes together of where the features come from, and add what follows from it.
 
     Returns:
-        The call, with ``dataset``, ``backbone``, ``source_name``, and ``training_overrides``: what `semscale train`
-        would be called with for the same images and network.
+        The call, with ``dataset``, ``backbone``, ``source_name``, ``source_folder`` (where its results go by default)
+        and ``training_overrides``: what `semscale train` would be called with for the same images and network.
 
     Raises:
         ValueError: a setting is missing or does not go with another.
@@ -46,6 +49,7 @@ def with_source(call: Call, command: Command) -> Call:
     call.source_name = (
         call.features.stem if call.features else call.images.resolve().name if call.images else str(call.dataset)
     )
+    call.source_folder = _folder_name(call)
     folder = ["dataset=image_folder"] if call.images else []
     shared = [f"dataset.{key}={getattr(call, key)}" for key in _OF_IMAGES if key in call.given and not call.images]
     call.training_overrides = [*call.overrides, *folder, *shared, f"seed={call.seed}"]
@@ -113,3 +117,17 @@ def _check_overrides(call: Call, typed: dict[str, str], sources: list[str], comm
             raise command.unknown(key, ("dataset", "backbone"))
         if key != "dataset" and sources and "dataset" not in sources and not (key == "backbone" and call.images):
             raise ValueError(f"Expected `{key}` only with dataset=NAME, but got it with {sources[0]}=.")
+
+
+def _folder_name(call: Call) -> str:
+    """Return a name that tells a source from any other, for the folder of what is computed from it.
+
+    That of a dataset as it comes is its own name. All others have a mark behind the name, made from what was typed: two
+    folders called ``train``, or one dataset with two models.
+    """
+    if call.dataset and not call.images and call.given.isdisjoint(_OF_SOURCE) and len(call.overrides) == 1:
+        return call.source_name
+    found = {key: getattr(call, key) for key in _OF_SOURCE if key in call.given}
+    typed = {key: str(value.resolve() if isinstance(value, Path) else value) for key, value in found.items()}
+    text = json.dumps([typed, sorted(call.overrides)], sort_keys=True)
+    return f"{call.source_name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"

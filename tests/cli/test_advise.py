@@ -36,11 +36,12 @@ def test_prints_and_saves_what_to_collect(file: Path, capsys: pytest.CaptureFixt
     assert semscale(["advise", "features=x.npz", *SETTINGS, "budget=45"]) == 0
     printed = capsys.readouterr().out
     assert "dog [x]" in printed
-    assert "runs/advise/x" in printed
-    rows = {row["name"]: row for row in csv.DictReader(Path("runs/advise/x/advice.csv").read_text().splitlines())}
+    (folder,) = Path("runs/advise").glob("x-*")
+    assert f"Saved under {folder}" in printed
+    rows = {row["name"]: row for row in csv.DictReader((folder / "advice.csv").read_text().splitlines())}
     assert (rows["cat"]["stop"], rows["dog [x]"]["stop"], rows["emu"]["stop"]) == ("True", "False", "False")
     assert rows["emu"]["increment"] == ""
-    record = json.loads(Path("runs/advise/x/advice.json").read_text())
+    record = json.loads((folder / "advice.json").read_text())
     assert record["classes"][2]["increment"] is None
     assert sum(entry["grant"] for entry in record["classes"]) + record["unspent"] == 45
     assert record["classes"][0]["grant"] == 0
@@ -68,7 +69,8 @@ def test_the_unit_of_the_features_is_taken_out(file: Path) -> None:
 
 def test_the_pixels_of_a_dataset_are_features(file: Path) -> None:
     assert main(["dataset=digits_lt", "imbalance_factor=10", "image_size=8", *SETTINGS]) == 0
-    record = json.loads(Path("runs/advise/digits_lt/advice.json").read_text())
+    (folder,) = Path("runs/advise").glob("digits_lt-*")
+    record = json.loads((folder / "advice.json").read_text())
     counts = [entry["count"] for entry in record["classes"]]
     assert counts[0] > 9 * counts[9]
     increments = [entry["increment"] for entry in record["classes"]]
@@ -86,8 +88,9 @@ def test_a_folder_of_images_is_advised_on_as_measure_measures_it(file: Path) -> 
     how = ["images=images", "image_size=4", "feature_norm=rms"]
     assert main([*how, "batch=4", "threshold=0.02", "orders=2"]) == 0
     assert semscale(["measure", *how, "report=false", "figures=false"]) == 0
-    advice = json.loads(Path("runs/advise/images/advice.json").read_text())
-    measured = json.loads(Path("runs/measure/images/scales.json").read_text())
+    (advised,) = Path("runs/advise").glob("images-*/advice.json")
+    (found,) = Path("runs/measure").glob("images-*/scales.json")
+    advice, measured = (json.loads(path.read_text()) for path in (advised, found))
     assert [(entry["name"], entry["count"]) for entry in advice["classes"]] == [("ant", 12), ("bee", 5)]
     assert [entry["scale"] for entry in advice["classes"]] == pytest.approx(measured["scales"], rel=1e-3)
     assert (advice["settings"]["images"], advice["settings"]["image_size"]) == ("images", 4)

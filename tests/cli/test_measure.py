@@ -17,6 +17,7 @@ import torch
 
 import semscale_pl as ss
 from semscale_pl.cli.main import main
+from semscale_pl.files import claimed
 from semscale_pl.measuring.measuring import measure
 
 NAMES = ["beech [red]", "ash", "yew"]
@@ -60,7 +61,8 @@ def test_every_number_is_that_of_the_functions(capsys: pytest.CaptureFixture[str
     scales = ss.semantic_scales(features.double(), places, 3)
     weights = ss.interclass_weights(ss.class_centres(features.double(), places, 3), 2.0)
     imbalance = ss.semantic_scale_imbalance(scales, weights)
-    rows = list(csv.DictReader(Path("runs/measure/x/scales.csv").read_text().splitlines()))
+    (folder,) = Path("runs/measure").glob("x-*")
+    rows = list(csv.DictReader((folder / "scales.csv").read_text().splitlines()))
     by_name = {row["class"]: row for row in rows}
     expected = {
         "n": counts,
@@ -78,7 +80,22 @@ def test_every_number_is_that_of_the_functions(capsys: pytest.CaptureFixture[str
     lines = [line for line in printed.splitlines() if any(name in line for name in NAMES) and "│" in line]
     assert [line.split("│")[1].strip() for line in lines] == [row["class"] for row in rows]
     assert f"{float(rows[0]['scale_bits']):.2f}" in lines[0]
-    assert "Saved under runs/measure/x" in printed
+    assert f"Saved under {folder}" in printed
+
+
+def test_a_folder_holds_one_measurement_whole() -> None:
+    saved(npz())
+    Path("out/notes.txt").touch()
+    saved(npz(), "report=false", "figures=false")
+    assert {path.name for path in Path("out").iterdir()} == {"scales.json", "scales.csv", "notes.txt"}
+
+
+def test_a_second_process_is_refused_and_nothing_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    source = npz()
+    with claimed("out"):
+        assert main(["measure", source, "out=out"]) == 2
+    assert "is writing in out. Wait for it to end" in capsys.readouterr().err
+    assert [path.name for path in Path().iterdir()] == ["x.npz"]
 
 
 def test_the_folder_holds_everything() -> None:

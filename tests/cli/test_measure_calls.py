@@ -122,10 +122,29 @@ def test_a_call_is_read() -> None:
         ]
     )
     assert call.features == Path("x.npz")
-    assert (call.max_memory, call.top, call.out) == (2**31, 3, Path("runs/measure/x"))
+    assert (call.max_memory, call.top, call.out.parent) == (2**31, 3, Path("runs/measure"))
     assert call.settings["controlled"] == ("oas", "matched")
     assert (call.settings["alpha"], call.settings["ratio"], call.settings["intervals"]) == (2.0, 0.5, True)
     plain = read(["dataset=digits_lt", "imbalance_factor=10"])
     assert plain.overrides == ("dataset=digits_lt", "imbalance_factor=10")
     assert (plain.image_size, plain.max_memory) == (16, 2**30)
-    assert read(["images=hollow"]).out == Path("runs/measure/hollow")
+    assert read(["images=hollow"]).out.name.startswith("hollow-")
+
+
+def test_the_folder_tells_sources_apart() -> None:
+    for name in ("a/train", "b/train"):
+        Path(name).mkdir(parents=True)
+        np.savez(Path(name, "train.npz"), features=np.zeros((3, 2)), labels=np.zeros(3))
+    Path("x.ckpt").touch()
+    sources = [
+        ["images=a/train"], ["images=b/train"], ["features=a/train/train.npz"], ["features=b/train/train.npz"],
+        ["features=a/train/train.npz", "label_column=y"], ["dataset=digits_lt"], ["dataset=digits"],
+        ["dataset=digits_lt", "imbalance_factor=10"], ["dataset=digits_lt", "ckpt=x.ckpt"],
+    ]  # fmt: skip
+    folders = [read(source).out for source in sources]
+    assert len(set(folders)) == len(sources)
+    assert folders[5:7] == [Path("runs/measure/digits_lt"), Path("runs/measure/digits")]
+    assert folders[:2] == [
+        read(["images=./a/../a/train", "alpha=2"]).out,
+        read([f"images={Path('b/train').resolve()}"]).out,
+    ]
