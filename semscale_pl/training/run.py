@@ -97,6 +97,8 @@ def _train(cfg: DictConfig, run_dir: Path, opening: Callable[[Any, Any, Any], No
     trainer = building.build_trainer(cfg, callbacks, loggers, run_dir, datamodule.has_validation)
     if trainer.is_global_zero:
         opening(datamodule, module, trainer)
+    # Lightning converts it after it has read a checkpoint, whose weights a 64-true run would then round to float32.
+    trainer.precision_plugin.convert_module(module)
     with unwinding():
         with staying_finite(trainer, datamodule, run_dir):
             _fit(trainer, module, datamodule, cfg.ckpt_path)
