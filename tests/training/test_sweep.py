@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from semscale_pl.cli.main import main
 from semscale_pl.files import claimed
@@ -111,6 +113,30 @@ def test_start_epochs_that_differ_are_noted(capfd: pytest.CaptureFixture[str]) -
     settings = ["reweighting=inverse_frequency", "reweighting.start_epoch=0,1", "trainer.max_epochs=2"]
     assert main(["train", "-m", *QUICK[1:], *settings, "hydra.sweep.dir=uneven"]) == 0
     assert "start_epoch" in capfd.readouterr().out
+
+
+def test_a_sweeper_gets_the_selected_metric_of_each_run(tmp_path: Path) -> None:
+    if find_spec("hydra_plugins") is None or find_spec("hydra_plugins.hydra_optuna_sweeper") is None:
+        pytest.skip("pip install 'semscale-pl[sweepers]'")
+    search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=1"]
+    settings = ["hydra.sweeper.direction=maximize", "hydra.sweeper.sampler.seed=1", "dataset.validation_fraction=0.2"]
+    space = "optimizer.lr=interval(0.01,1)"
+    call = ["train", "-m", *QUICK, *search, *settings, space, "hydra.sweep.dir=sweep"]
+    # In a process of its own: the plugin's warnings stay there.
+    done = subprocess.run([sys.executable, "-m", "semscale_pl", *call], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    best = OmegaConf.load("sweep/optimization_results.yaml")
+    assert len(rows()) == 3
+    assert best.best_value == max(map(float, column("objective")))
+    winner = next(row for row in rows() if float(row["objective"]) == best.best_value)
+    assert float(winner["optimizer.lr"]) == best.best_params["optimizer.lr"]
+
+
+def test_the_objective_is_that_of_the_validation_part_where_there_is_one() -> None:
+    assert sweep("dataset.validation_fraction=0.2,0") == 0
+    names = [json.loads(Path(f"sweep/{number}/metrics.json").read_text())["objective"]["name"] for number in (0, 1)]
+    assert names == ["val/balanced_accuracy", "test/balanced_accuracy"]
+    assert rows()[1]["objective"] == rows()[1]["balanced_accuracy"]
 
 
 @pytest.mark.slow
