@@ -105,7 +105,7 @@ def exit_code(
 
 def _say_ended(ended: Ended, kept: str) -> int:
     """Write the one line of a command that a signal ended, in the first of its ranks, and return its exit code."""
-    if is_first_process():
+    if is_first_process() and not ended.is_told:
         sys.stderr.write(f"{ended.line or ended.what + '. ' + kept}\n")
     return ended.exit_code
 

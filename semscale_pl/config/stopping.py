@@ -34,10 +34,12 @@ class Ended(KeyboardInterrupt):
     Args:
         number: of the signal.
         line: what to tell the user; empty where the command has a line of its own.
+        is_told: whether another process says it.
     """
 
-    def __init__(self, number: int = signal.SIGINT, line: str = "") -> None:
+    def __init__(self, number: int = signal.SIGINT, line: str = "", is_told: bool = False) -> None:
         super().__init__(line)
+        self.is_told = is_told
         self.number, self.line = signal.Signals(number), line
 
     @property

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from semscale_pl.config.command_line import quoted
+from semscale_pl.files import FolderInUseError, claimed
 from semscale_pl.tables.cache import METRICS, CellRun, config_folder
 from semscale_pl.tables.schema import Cell, Table
 
@@ -73,16 +74,21 @@ def outcome_of(run: CellRun, seconds: float, failure: Failure | None) -> Outcome
 
 def train_cell(task: Task) -> Failure | None:
     """Compose a cell's config and train it, its output in the run folder's ``log.txt``; return why it has no result."""
-    folder = Path(task.folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with _output_to(folder / LOG):
-        try:
-            call(task.train)(compose_run(task), folder)
-        except KeyboardInterrupt:
-            return Failure("interrupted")
-        except (Exception, SystemExit) as error:
-            traceback.print_exc()
-            return _failure(error)
+    try:
+        with claimed(task.folder) as folder, _output_to(folder / LOG):
+            return _train(task, folder)
+    except FolderInUseError as error:  # by another table or study that wants the same cell
+        return Failure(str(error))
+
+
+def _train(task: Task, folder: Path) -> Failure | None:
+    try:
+        call(task.train)(compose_run(task), folder)
+    except KeyboardInterrupt:
+        return Failure("interrupted")
+    except (Exception, SystemExit) as error:
+        traceback.print_exc()
+        return _failure(error)
     return None
 
 

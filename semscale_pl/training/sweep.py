@@ -107,7 +107,7 @@ def as_job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     def job(cfg: DictConfig) -> Any:
         handed = os.environ.pop(JOB_FILE, None)
         if handed is not None:
-            return _noted(task, cfg, Path(handed))
+            return _for_the_sweep(task, cfg, Path(handed))
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             return task(cfg)
         config = HydraConfig.get()
@@ -158,6 +158,17 @@ class _Sweep:
 
 
 _sweep = _Sweep()
+
+
+def _for_the_sweep(task: Callable[[DictConfig], Any], cfg: DictConfig, file: Path) -> Any:
+    """Run a job in a process of its own, whose sweep tells how to go on where a signal ends both."""
+    try:
+        return _noted(task, cfg, file)
+    except BaseException as error:
+        ended = as_ended(error)
+        if ended is None:
+            raise
+        raise Ended(ended.number, is_told=True) from error
 
 
 def _noted(task: Callable[[DictConfig], Any], cfg: DictConfig, file: Path) -> Any:

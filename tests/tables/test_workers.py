@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from semscale_pl.files import claimed
 from semscale_pl.tables.cache import CellRun, locate
 from semscale_pl.tables.engine import run_table
 from semscale_pl.tables.schema import Table, parse_table
@@ -143,3 +144,12 @@ def test_leaving_early_ends_the_processes_and_keeps_finished_cells(content: dict
     assert not set(multiprocessing.active_children()) - before
     assert runs["A · seed 0"].metrics() is not None
     assert runs["B · seed 0"].metrics() is None
+
+
+def test_a_cell_that_another_process_trains_is_left_to_it(table: Table, tmp_path: Path) -> None:
+    first = next(iter(runs_of(table, tmp_path).values()))
+    with claimed(first.folder):
+        result = run_table(table, tmp_path, jobs=1)
+        assert [label for label, text in result.failures.items() if "is writing in" in text] == [first.cell.label]
+        assert not (first.folder / "calls").exists()
+    assert run_table(table, tmp_path, jobs=1).num_trained == 1
