@@ -88,7 +88,7 @@ def _check_together(call: Call, typed: dict[str, str], command: Command) -> None
         foreign = [key for key in _FILE_KEYS if key in own]
     if foreign:
         where = "features=FILE" if foreign[0] in _FILE_KEYS else "dataset=NAME or images=FOLDER"
-        raise ValueError(f"Expected `{foreign[0]}` only with {where}, but got it with {sources[0]}=.")
+        raise ValueError(f"Expected `{foreign[0]}` only with {where}, but got it with {sources[0]}=. Leave it out.")
     if model and "image_size" in own:
         raise ValueError(
             "Expected `image_size` only where pixels are taken: a model has its own. Leave it out, or set "
@@ -116,7 +116,8 @@ def _check_overrides(call: Call, typed: dict[str, str], sources: list[str], comm
         if not ("." in plain or plain in groups or plain in _PLAIN_OVERRIDES):
             raise command.unknown(key, ("dataset", "backbone"))
         if key != "dataset" and sources and "dataset" not in sources and not (key == "backbone" and call.images):
-            raise ValueError(f"Expected `{key}` only with dataset=NAME, but got it with {sources[0]}=.")
+            cure = "Use out=FOLDER" if key == "hydra.run.dir" else "Leave it out"
+            raise ValueError(f"Expected `{key}` only with dataset=NAME, but got it with {sources[0]}=. {cure}.")
 
 
 def _folder_name(call: Call) -> str:

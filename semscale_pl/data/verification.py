@@ -156,7 +156,7 @@ def verify(data: ImbalancedDataModule, decode: bool = True, progress: Progress |
     except (DataError, DatasetNotFound) as error:
         if isinstance(error, DatasetNotFound) and not report.findings and expected:
             for split, count in expected.counts.items():  # neither lists nor files: say what would be there
-                report.note(split, f"{count:,} images", "missing", False)
+                report.note(split, _counted(count), "missing", False)
         report.problems.append(str(error))
         return report
     present = {split: images for split, images in sets.items() if images is not None}
@@ -171,11 +171,11 @@ def _lists(report: Report, source: Lists, root: Path, expected: Expectation | No
     counts = {} if expected is None or balanced else expected.counts  # those of a balanced cut are not the lists'
     for split, names in source.lists.items():
         number = counts.get(split)
-        wish = "a list" if number is None or len(names) > 1 else f"a list of {number:,} images"
+        wish = "a list" if number is None or len(names) > 1 else f"a list of {_counted(number)}"
         found = [_list(report, root, name, source.columns, expected, wish) for name in names]
         if any(entries is None for entries in found):
             if number is not None and len(names) > 1:
-                report.note(f"{split} lists", f"{number:,} images", "incomplete", False)
+                report.note(f"{split} lists", _counted(number), "incomplete", False)
         else:
             labels = Counter(label for entries in found for _, label in entries or ())
             text = f"{labels.total():,} images, {len(labels):,} classes of {_range(labels.values())}"
@@ -228,7 +228,7 @@ def _counts(report: Report, sets: dict[str, ImageSet], expected: Expectation | N
         report.note(split, _images_or_any(count), text, count in (None, len(images.labels)))
     if "all" in wanted:
         total = sum(len(images.labels) for images in sets.values())
-        report.note("all", f"{wanted['all']:,} images", f"{total:,} images", total == wanted["all"])
+        report.note("all", _counted(wanted["all"]), _counted(total), total == wanted["all"])
     classes = len(sets["train"].class_names)
     text = "" if num_classes is None else str(num_classes)
     report.note("classes", text, str(classes), num_classes in (None, classes))
@@ -286,9 +286,9 @@ def _images(report: Report, sets: dict[str, ImageSet], decode: bool, upright: bo
     turned, animated = sum(look.turned for look in looks), sum(look.animated for look in looks)
     if turned:
         answer = "turned by it" if upright else "left as they are"
-        report.note("EXIF rotation", "", f"{turned:,} images with a tag: {answer}", None)
+        report.note("EXIF rotation", "", f"{_counted(turned)} with a tag: {answer}", None)
     if animated:
-        report.note("several pictures", "", f"{animated:,} images: the first is read", None)
+        report.note("several pictures", "", f"{_counted(animated)}: the first is read", None)
     dark = [look.path for look in looks if look.dark]
     if dark:
         report.note("16-bit images", "", f"{len(dark):,} with 12 bits: nearly black", None)
@@ -296,7 +296,7 @@ def _images(report: Report, sets: dict[str, ImageSet], decode: bool, upright: bo
 
 
 def _images_or_any(count: int | None) -> str:
-    return "" if count is None else f"{count:,} images"
+    return "" if count is None else _counted(count)
 
 
 def _range(values: Iterable[int]) -> str:
@@ -304,3 +304,7 @@ def _range(values: Iterable[int]) -> str:
     if not ordered:
         return "none"
     return f"{ordered[0]:,}" if ordered[0] == ordered[-1] else f"{ordered[0]:,} to {ordered[-1]:,}"
+
+
+def _counted(count: int) -> str:
+    return f"{count:,} image{'' if count == 1 else 's'}"

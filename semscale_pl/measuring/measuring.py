@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semscale_pl.features.columns import named_unlike_features
 from semscale_pl.features.prepared import prepared, rms_deviation
 from semscale_pl.features.source import ArraySource, FeatureSource
 from semscale_pl.geometry import ClassGeometry
@@ -88,7 +89,7 @@ def measure(
     """Measure features that are in memory.
 
     Args:
-        features: (N, d) finite.
+        features: (N, d) finite; of a data frame every column, none of which may be named like an index or a flag.
         labels: (N,) whole numbers of at least 0, or words.
         class_names: C names of the classes 0..C-1; classes without a sample may be among them. Without names, the
             classes are the labels that occur, sorted.
@@ -287,10 +288,20 @@ def _spectrum_size(source: FeatureSource) -> int:
 
 def _array(values: Any) -> np.ndarray:
     check_dense(values, "features")
+    if hasattr(values, "columns"):
+        _check_columns([str(name) for name in values.columns])
     if isinstance(values, Tensor):
         values = values.detach().cpu()
         values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     return np.asarray(values)
+
+
+def _check_columns(names: list[str]) -> None:
+    """Refuse a data frame with a column that is no feature by its name, as a file with it would be."""
+    for name, reason in named_unlike_features(names).items():
+        raise ValueError(
+            f"Expected only columns of features, but `{name}` {reason}. Drop it: .drop(columns=[{name!r}])."
+        )
 
 
 def _numbered(labels: np.ndarray, class_names: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -296,3 +297,11 @@ def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = nearest_centres(centres)
     np.testing.assert_array_equal(whole[0], parts[0])
     np.testing.assert_allclose(whole[1], parts[1], rtol=1e-13)
+
+
+def test_a_data_frame_with_a_column_that_is_no_feature_is_refused() -> None:
+    frame = pd.DataFrame({"f0": [0.0, 2.0, 7.0], "f1": [1.0, 0.0, 3.0], "sample_id": [7, 8, 9]})
+    with pytest.raises(ValueError, match=r"`sample_id` .*drop\(columns=\['sample_id'\]\)"):
+        measure(frame, ["a", "a", "b"])
+    found = measure(frame.drop(columns=["sample_id"]), ["a", "a", "b"])
+    np.testing.assert_array_equal(found.scales, measure(frame[["f0", "f1"]].to_numpy(), ["a", "a", "b"]).scales)
