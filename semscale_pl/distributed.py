@@ -12,6 +12,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 _ALONE = ContextVar("_ALONE", default=False)
+# The process group that a host group stands beside, and that group; the former may end and another one begin.
+_HOSTS: list[tuple[Any, Any]] = []
 
 
 def world_size() -> int:
@@ -43,12 +45,15 @@ def from_all_ranks(value: Any) -> list[Any]:
 
 
 def row_counts(rows: Tensor) -> list[int]:
-    """Return how many rows each rank holds, in rank order; of this rank's rows (B, ...) only B and device matter."""
+    """Return how many rows each rank holds, in rank order; of this rank's rows (B, ...) only B matters.
+
+    The numbers go from host to host: an exchange on the devices would make every step wait for them.
+    """
     if world_size() == 1:
         return [rows.shape[0]]
-    mine = torch.tensor([rows.shape[0]], device=rows.device)
+    mine = torch.tensor([rows.shape[0]])
     counts = [torch.zeros_like(mine) for _ in range(world_size())]
-    dist.all_gather(counts, mine)
+    dist.all_gather(counts, mine, group=_host_group())
     return [int(count) for count in counts]
 
 
@@ -100,6 +105,20 @@ def _gather_padded(tensor: Tensor, counts: list[int]) -> Tensor:
     parts = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(parts, padded.contiguous())
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+
+def _host_group() -> Any:
+    """Return a group of all ranks that exchanges tensors of the host; made by the first call, which all ranks make."""
+    group = dist.group.WORLD
+    if _reaches_hosts():
+        return group
+    if not _HOSTS or _HOSTS[0][0] is not group:
+        _HOSTS[:] = [(group, dist.new_group(backend="gloo"))]
+    return _HOSTS[0][1]
+
+
+def _reaches_hosts() -> bool:
+    return "gloo" in dist.get_backend_config()
 
 
 def _in_group() -> bool:
