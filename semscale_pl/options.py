@@ -143,6 +143,7 @@ RULES: dict[str, Rule] = {
     "seed": integer(0, 2**32 - 1),
     "subset_seed": integer(0, 2**32 - 1, optional=True),
     "compile": SWITCH,
+    "tf32": SWITCH,
     "overwrite": SWITCH,
     "lr_reference_batch": integer(1, optional=True),
     # The images of a run
@@ -257,6 +258,9 @@ RULES: dict[str, Rule] = {
         'an integer of at least 1 or "auto"', lambda value: value == "auto" or (is_int(value) and value >= 1)
     ),
     "num_nodes": integer(1),
+    "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps"),
+    "deterministic": Rule('true, false or "warn"', lambda value: value == "warn" or isinstance(value, bool)),
+    "benchmark": SWITCH,
     "precision": Rule(f"one of {', '.join(_PRECISIONS)}", lambda value: str(value) in _PRECISIONS),
     "accumulate_grad_batches": integer(1),
     "gradient_clip_val": above(0, optional=True),

@@ -27,8 +27,8 @@ _GROUPS = (
 _TAKEN_OVER = re.compile(r"\$\{[\w.]+\}")
 # Keys of a training run that are not groups.
 _PLAIN_KEYS = (
-    "seed", "subset_seed", "imbalance_factor", "lr_reference_batch", "compile", "on_nonfinite", "ckpt_path",
-    "overwrite",
+    "seed", "subset_seed", "imbalance_factor", "lr_reference_batch", "compile", "tf32", "on_nonfinite",
+    "ckpt_path", "overwrite",
 )  # fmt: skip
 
 
@@ -212,6 +212,8 @@ def _check_precision(cfg: DictConfig) -> None:
         raise WrongCallError(
             f"Expected `trainer.precision` to be one that a CPU has, but got {precision}. Use bf16-mixed."
         )
+    if cfg.trainer.accelerator == "cpu" and OmegaConf.select(cfg, "tf32"):
+        raise WrongCallError("Expected `tf32` to be false on a CPU, which has none, but got true. Use trainer=gpu.")
     if precision == "16-true" and optimizer in ("Adam", "AdamW") and cfg.optimizer.get("eps", 1e-8) < _LEAST_FLOAT16:
         raise WrongCallError(
             f"Expected `optimizer.eps` of at least 1e-7 for {optimizer} with trainer.precision=16-true: smaller ones "

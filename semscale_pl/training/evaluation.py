@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from semscale_pl.config.errors import WrongCallError
 from semscale_pl.data.checking import check_same_classes
 from semscale_pl.metrics.report import Report
 from semscale_pl.training.building import build_datamodule, build_module
+from semscale_pl.training.device import allow_tf32, check_accelerator
 from semscale_pl.training.restoring import read_checkpoint
 
 # Class names that a refusal lists at most.
@@ -31,9 +32,11 @@ def evaluate(ckpt: str | Path, accelerator: str = "cpu", split: str = "test", **
 
     Raises:
         WrongCallError: the file is not a checkpoint of `semscale train`, the data has other classes, or there is no
-            validation part.
+            validation part; or there is no such device.
     """
+    check_accelerator(accelerator)
     checkpoint = read_checkpoint(ckpt)
+    allow_tf32(bool(OmegaConf.select(checkpoint.config, "tf32", default=False)))
     config = for_testing(checkpoint.config, **dataset)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule = build_datamodule(config)

@@ -29,7 +29,7 @@ def opening_lines(
         f"{size} images, {_chosen(cfg, 'backbone', choices)} with {_size(module.backbone)} parameters, "
         f"{_chosen(cfg, 'classifier', choices)} classifier",
         f"loss {_chosen(cfg, 'loss', choices)}, re-weighting {_reweighting(cfg, choices)}",
-        f"{epochs} epochs of batches of {batch}, precision {cfg.trainer.precision}, on {device}{ranks}",
+        f"{epochs} epochs of batches of {batch}, {_arithmetic(cfg)}, on {device}{ranks}",
         f"run folder {run_dir}",
     ]
 
@@ -50,6 +50,11 @@ def _counts(datamodule: Any) -> str:
         f"{counts[largest]:,}, smallest {names[smallest]!r} {counts[smallest]:,}){held_out}, "
         f"{len(datamodule.test_dataset):,} for the test"
     )
+
+
+def _arithmetic(cfg: DictConfig) -> str:
+    further = {"tf32": ", TF32", "compile": ", compiled"}
+    return f"precision {cfg.trainer.precision}" + "".join(words for key, words in further.items() if cfg.get(key))
 
 
 def _size(backbone: Any) -> str:

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from semscale_pl.config.errors import WrongCallError
 from semscale_pl.data.chosen import chosen_images
 from semscale_pl.data.decoding import DecodedImages
 from semscale_pl.data.source import DataError
 from semscale_pl.data.workers import start_worker
 from semscale_pl.files import replacing
 from semscale_pl.terminal import printable
+from semscale_pl.training.device import check_accelerator, has_gpu
 from semscale_pl.training.restoring import Restored, restore
 from semscale_pl.training.run import TrainingDiverged
 
@@ -156,7 +156,7 @@ def _top(row: Sequence[float], top_k: int) -> list[tuple[int, float]]:
 
 
 def _device(accelerator: str) -> torch.device:
-    found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else None
-    if accelerator == "gpu" and found is None:
-        raise WrongCallError("Expected a GPU with accelerator=gpu, but torch finds none. Use accelerator=cpu.")
-    return torch.device("cpu" if accelerator == "cpu" or found is None else found)
+    check_accelerator(accelerator)
+    if accelerator == "cpu" or not has_gpu():
+        return torch.device("cpu")
+    return torch.device("cuda" if torch.cuda.is_available() else "mps")

@@ -116,6 +116,7 @@ def write_record(
     interrupted_by: Sequence[str] = (),
     skipped_steps: int = 0,
     further_cost: Mapping[str, Any] | None = None,
+    device: torch.device | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> Record:
     """Write ``per_class.csv`` and, last and in one step, ``metrics.json``.
@@ -127,6 +128,7 @@ def write_record(
         datamodule: with ``num_classes``, ``class_names``, ``class_counts``, ``train_size`` and ``index_hash``.
         scales: what :func:`diagnose` returned; None where the run ended before it.
         interrupted_by: what made it less than a whole run.
+        device: that trained; by default where the module lies.
 
     Returns:
         The record, as written.
@@ -145,7 +147,7 @@ def write_record(
         "scales": {name: columns[name] for name in SCALES},
         "effective_numbers": {"beta": beta, "E_n": columns["E_n"]},
         "correlations": {name: correlate(report, columns) for name, report in results.items() if report},
-        "provenance": {"versions": versions(), "commit": commit(), "device": device_name(_device(module))},
+        "provenance": {"versions": versions(), "commit": commit(), "device": device_name(device or _device(module))},
         "cost": {"seconds": seconds, "peak_memory": peak_memory(), **(further_cost or {})},
         **(extra or {}),
         "config": config,

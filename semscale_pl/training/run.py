@@ -74,6 +74,7 @@ def _train(cfg: DictConfig, run_dir: Path, opening: Callable[[Any, Any, Any], No
     import pytorch_lightning as pl
 
     from semscale_pl.training import building
+    from semscale_pl.training.device import compile_backbone, planned_device, prepare_device
     from semscale_pl.training.first_images import check_first_images
     from semscale_pl.training.interrupting import unwinding
     from semscale_pl.training.limits import check_limits
@@ -81,6 +82,7 @@ def _train(cfg: DictConfig, run_dir: Path, opening: Callable[[Any, Any, Any], No
     from semscale_pl.training.wandb_runs import open_wandb
 
     started = time.perf_counter()
+    prepare_device(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     datamodule = building.build_datamodule(cfg)
     module = building.build_module(
@@ -89,7 +91,7 @@ def _train(cfg: DictConfig, run_dir: Path, opening: Callable[[Any, Any, Any], No
     check_first_images(datamodule, module.backbone)
     check_limits(cfg.trainer, datamodule)
     if cfg.compile:
-        module.backbone.compile()  # in place: the names in checkpoints stay
+        compile_backbone(module.backbone, planned_device(cfg))
     start_afresh(cfg, run_dir)
     callbacks = building.build_callbacks(cfg, run_dir, datamodule.has_validation)
     loggers = building.build_loggers(cfg, run_dir)
@@ -157,10 +159,13 @@ def _test(
 def _record(result: TrainResult, cfg: DictConfig, seconds: float, fitted: dict[str, Any]) -> None:
     from semscale_pl.distributed import alone
     from semscale_pl.training.building import plain_config
+    from semscale_pl.training.device import lying_on
     from semscale_pl.training.record import diagnose, write_record
     from semscale_pl.training.wandb_runs import summarize_in_wandb
 
-    with alone():  # on the first rank only, whose loaders would show it its share of the images
+    device = result.trainer.strategy.root_device
+    # On the first rank only, whose loaders would show it its share of the images.
+    with alone(), lying_on(result.module, device):
         scales = diagnose(result.module, result.datamodule)
     record = write_record(
         result.run_dir,
@@ -170,6 +175,7 @@ def _record(result: TrainResult, cfg: DictConfig, seconds: float, fitted: dict[s
         module=result.module,
         scales=scales,
         seconds=seconds,
+        device=device,
         extra={"objective": dict(zip(("name", "value"), result.objective, strict=True))},
         **fitted,
     )
