@@ -294,6 +294,7 @@ RULES: dict[str, Rule] = {
     "log_every_n_steps": integer(1),
     # Commands
     "jobs": integer(1, 1024),
+    "minutes": above(0),
     "publish": SWITCH,
     "decode": SWITCH,
     "pretrained": SWITCH,

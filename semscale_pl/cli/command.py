@@ -62,11 +62,13 @@ class Call(SimpleNamespace):
         name: the argument without a key, such as a table's file; empty where there was none.
         given: keys of the settings that were typed.
         overrides: what was typed besides, for the configuration of `semscale train`.
+        again: the line that makes the same call.
     """
 
     name: str
     given: frozenset[str]
     overrides: tuple[str, ...]
+    again: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +161,8 @@ class Command:
                 raise self.unknown(key)
         given = {key: keys[key].value_of(text, self.name) for key, text in own.items() if text}
         values = {key: given.get(key, setting.default) for key, setting in keys.items()}
-        return Call(**values, name=name, given=frozenset(given), overrides=tuple(overrides))
+        again = to_type(self.name, argv)
+        return Call(**values, name=name, given=frozenset(given), overrides=tuple(overrides), again=again)
 
     @property
     def see(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from semscale_pl.cli.command import Call, Command, Setting, new_folder, read_text
 from semscale_pl.config.composing import experiments_dir
-from semscale_pl.config.errors import FAILED, OK
+from semscale_pl.config.errors import FAILED, OK, UNFINISHED
 
 if TYPE_CHECKING:
     from semscale_pl.tables.engine import TableResult
     from semscale_pl.tables.jobs import Cluster
+    from semscale_pl.tables.time_limit import TimeLimit
 
 # What a cluster's queue takes at a time unless jobs= says otherwise; this machine's processes share its cores.
 MOST_JOBS = 1024
@@ -30,7 +32,18 @@ def read_seeds(key: str, text: str) -> tuple[int, ...]:
 
 SETTINGS: list[Setting | tuple[str, str]] = [
     Setting("profile", "one of the file's profiles", shown="NAME", read=read_text, may_be_empty=True),
-    Setting("jobs", "worker processes, one thread each; with submitit, jobs at a time", 2),
+    Setting(
+        "jobs",
+        "worker processes: of one thread each, or with trainer=gpu side by side on the cards,\n"
+        "each with its share of their memory; with submitit, jobs at a time",
+        2,
+    ),
+    Setting(
+        "minutes",
+        "from the start of the call; then no cell begins, those under way stop after an epoch,\n"
+        "and the same call goes on",
+        shown="NUMBER",
+    ),
     Setting("seeds", "instead of the file's", (), shown="0,1,2", read=read_seeds, may_be_empty=True),
     Setting(
         "submitit",
@@ -52,7 +65,7 @@ COMMAND = Command(
     usage=["FILE [KEY=VALUE ...]"],
     settings={"": [("FILE", "a table's YAML, or the name of one in experiments/"), *SETTINGS]},
     notes="Exit code 0: done, also where a dataset is absent and the table says so; 1: a cell failed; 2: wrong call;\n"
-    "130: interrupted, the same command goes on.",
+    "3: stopped by minutes=, 130: interrupted, the same command goes on.",
     argument="FILE",
     takes_overrides=True,
     kept=KEPT,
@@ -60,7 +73,7 @@ COMMAND = Command(
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run a table: 0 done, 1 a cell failed, 2 wrong call, 130 interrupted."""
+    """Run a table: 0 done, 1 a cell failed, 2 wrong call, 3 stopped by its limit of time, 130 interrupted."""
     return COMMAND.run(argv, lambda call: execute(find_table(call.name), call))
 
 
@@ -76,16 +89,18 @@ def execute(file: Path, call: Call, figure: str = "figure.png", shown: Sequence[
     Raises:
         ValueError: the table or a setting is wrong; nothing was run.
     """
+    started = time.monotonic()
     from semscale_pl.tables.engine import print_table, run_table, save_table
     from semscale_pl.tables.publishing import RESULTS, find_published, publish, with_published
     from semscale_pl.tables.schema import checked_seeds, load_table
 
     call = with_cluster(call)
+    limit = _limit(call, started)
     table = load_table(file, call.profile)
     if call.seeds:
         table = replace(table, seeds=checked_seeds(call.seeds))
     published = find_published(table, [file.parent / "results"])
-    result = run_table(table, call.runs, jobs=call.jobs, overrides=call.overrides, cluster=call.cluster)
+    result = run_table(table, call.runs, jobs=call.jobs, overrides=call.overrides, cluster=call.cluster, limit=limit)
     # The table must say what ran.
     table = replace(table, base=(*table.base, *call.overrides))
     result = replace(result, summary=replace(result.summary, table=table))
@@ -95,11 +110,35 @@ def execute(file: Path, call: Call, figure: str = "figure.png", shown: Sequence[
     _draw(result, folder, figure, shown)
     print_table(shown_result)
     sys.stdout.write(f"Saved under {folder}\n")
+    if result.unfinished:
+        sys.stdout.write(left_over(result, call.minutes, call.again))
     if result.failures:
         return FAILED
+    if result.unfinished:
+        return UNFINISHED
     if call.publish:
         sys.stdout.write(f"Published under {publish(result, RESULTS)}\n")
     return OK
+
+
+def left_over(result: TableResult, minutes: float | None, again: str) -> str:
+    """Say what a call has left, and what to type."""
+    finished = len(result.runs) - len(result.unfinished) - len(result.failures) - len(result.absent)
+    begun = sum(text != "not begun" for text in result.unfinished.values())
+    waiting = len(result.unfinished) - begun
+    text = f"{finished} of {len(result.runs)} cells are finished, {begun} are begun, {waiting} are not."
+    further = "" if result.num_epochs or result.num_trained else " None came an epoch further: give more minutes."
+    return f"Stopped by minutes={minutes:g}: {text}{further} To go on, type: {again}\n"
+
+
+def _limit(call: Call, started: float) -> TimeLimit | None:
+    from semscale_pl.tables.time_limit import TimeLimit
+
+    if call.minutes is None:
+        return None
+    if call.cluster is not None:
+        raise ValueError("Expected `minutes` without submitit, but got both. A job's own limit is submitit.timeout=.")
+    return TimeLimit(call.minutes, started)
 
 
 def _draw(result: TableResult, folder: Path, figure: str, shown: Sequence[str]) -> None:

@@ -21,6 +21,8 @@ from semscale_pl.files import CannotWriteError, FolderInUseError
 from semscale_pl.terminal import unbreakable
 
 OK, FAILED, WRONG_CALL = 0, 1, 2
+# A limit that the user set was reached first; the same call goes on.
+UNFINISHED = 3
 # What gloo and NCCL say where the process on the other side is gone.
 _GONE = ("Connection closed by peer", "Connection reset by peer", "remote process exited")
 

@@ -26,12 +26,14 @@ class CellRun:
     Args:
         folder: named by a hash.
         dataset: identifies the dataset, so that one which is absent is looked for once.
+        on_card: whether it asks for one GPU.
     """
 
     cell: Cell
     folder: Path
     dataset: str = ""
     tracked: bool = False
+    on_card: bool = False
 
     def metrics(self) -> dict[str, Any] | None:
         """Return the finished run's metrics; None where the run has not ended or its file is damaged."""
@@ -56,7 +58,7 @@ def locate(table: Table, cells: Sequence[Cell], root: Path) -> list[CellRun]:
     for cell, config in zip(cells, compose_all(table, cells), strict=True):
         key = digest({**code, "sources": sources.hash([table.train, *targets(config)]), "config": config})
         tracked = "wandb" in (config.get("logger") or {})
-        runs.append(CellRun(cell, root.absolute() / table.name / key, _dataset(config), tracked))
+        runs.append(CellRun(cell, root.absolute() / table.name / key, _dataset(config), tracked, _on_card(config)))
     return runs
 
 
@@ -78,6 +80,13 @@ def targets(config: Any) -> set[str]:
 def _dataset(config: Mapping[str, Any]) -> str:
     node = config.get("dataset")
     return digest({key: node.get(key) for key in ("name", "root", "source")}) if isinstance(node, Mapping) else ""
+
+
+def _on_card(config: Mapping[str, Any]) -> bool:
+    trainer = config.get("trainer")
+    return (
+        isinstance(trainer, Mapping) and trainer.get("accelerator") in ("gpu", "cuda") and trainer.get("devices") == 1
+    )
 
 
 def compose_all(table: Table, cells: Sequence[Cell]) -> list[Any]:

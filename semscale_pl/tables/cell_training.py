@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
+import time
 import traceback
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,30 +20,46 @@ from semscale_pl.config.command_line import quoted
 from semscale_pl.files import FolderInUseError, claimed
 from semscale_pl.tables.cache import METRICS, CellRun, config_folder
 from semscale_pl.tables.schema import Cell, Table
+from semscale_pl.tables.time_limit import OutOfTime, Pace
 
 LOG = "log.txt"
+CHECKPOINT = Path("checkpoints") / "last.ckpt"
 # Two threads in each of two processes stall one another on small machines; set before torch is first imported.
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+ONE_THREAD = dict.fromkeys(THREAD_VARIABLES, "1")
 _LONGEST_TAG = 64  # W&B refuses longer ones
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a process needs to know of a cell."""
+    """What a process needs to know of a cell.
+
+    Args:
+        stop_at: of ``time.monotonic()``, by when it has to stop; None for no limit.
+        assigned: of the same clock, when it was given away.
+        pace: how long its parts are expected to take.
+    """
 
     overrides: tuple[str, ...]
     folder: str
     config_dir: str
     config_name: str
     train: str
+    stop_at: float | None = None
+    assigned: float = 0.0
+    pace: Pace | None = None
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a cell has no result, in one line; ``absent`` where its dataset is not there."""
+    """Why a cell has no result, in one line; ``absent`` where its dataset is not there.
+
+    ``unfinished`` where it stopped in time, and the next call goes on with it.
+    """
 
     text: str
     absent: bool = False
+    unfinished: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,13 +75,24 @@ class Outcome:
         """Whether the cell's dataset is not there."""
         return self.failure is not None and self.failure.absent
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether the cell stopped because its time was over."""
+        return self.failure is not None and self.failure.unfinished
 
-def task_of(table: Table, run: CellRun) -> Task:
-    """Return what a process needs to train a cell."""
+
+def task_of(table: Table, run: CellRun, stop_at: float | None = None, pace: Pace | None = None) -> Task:
+    """Return what a process needs to train a cell.
+
+    Args:
+        stop_at: of ``time.monotonic()``; None for no limit.
+        pace: how long the cell's parts are expected to take.
+    """
     # First, so that what the user says wins.
     labels = wandb_overrides(table, run.cell) if run.tracked else ()
     overrides = (*labels, *run.cell.overrides)
-    return Task(overrides, str(run.folder), str(config_folder(table)), table.config_name, table.train)
+    place = (str(run.folder), str(config_folder(table)), table.config_name, table.train)
+    return Task(overrides, *place, stop_at, time.monotonic(), pace)
 
 
 def outcome_of(run: CellRun, seconds: float, failure: Failure | None) -> Outcome:
@@ -73,7 +103,10 @@ def outcome_of(run: CellRun, seconds: float, failure: Failure | None) -> Outcome
 
 
 def train_cell(task: Task) -> Failure | None:
-    """Compose a cell's config and train it, its output in the run folder's ``log.txt``; return why it has no result."""
+    """Compose a cell's config and train it, its output in the run folder's ``log.txt``; return why it has no result.
+
+    What an earlier call left unfinished goes on from its last whole epoch.
+    """
     try:
         with claimed(task.folder) as folder, _output_to(folder / LOG):
             return _train(task, folder)
@@ -83,7 +116,9 @@ def train_cell(task: Task) -> Failure | None:
 
 def _train(task: Task, folder: Path) -> Failure | None:
     try:
-        call(task.train)(compose_run(task), folder)
+        _call_in_time(task, compose_run(task), folder)
+    except OutOfTime as end:
+        return Failure(str(end), unfinished=True)
     except KeyboardInterrupt:
         return Failure("interrupted")
     except (Exception, SystemExit) as error:
@@ -92,8 +127,24 @@ def _train(task: Task, folder: Path) -> Failure | None:
     return None
 
 
+def _call_in_time(task: Task, config: Any, folder: Path) -> None:
+    train = call(task.train)
+    if task.stop_at is None or "opening" not in inspect.signature(train).parameters:
+        train(config, folder)
+        return
+    from semscale_pl.tables.stopping import StopInTime  # brings Lightning, which the process that waits can spare
+
+    watch = StopInTime(folder, task.stop_at, task.assigned, task.pace or Pace())
+    train(config, folder, opening=watch.join)
+    watch.finished()
+
+
 def compose_run(task: Task) -> Any:
-    """Compose a cell's config and keep it in the run folder, as Hydra's own start-up would."""
+    """Compose a cell's config and keep it in the run folder, as Hydra's own start-up would.
+
+    Where the folder has a whole checkpoint, the config names it as the one to resume from: the folder's name stands for
+    configuration, code and versions, so it is that of this very cell.
+    """
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
@@ -103,6 +154,9 @@ def compose_run(task: Task) -> Any:
     folder.mkdir(exist_ok=True)
     OmegaConf.save(config, folder / "config.yaml")
     OmegaConf.save(OmegaConf.create(list(task.overrides)), folder / "overrides.yaml")
+    checkpoint = Path(task.folder) / CHECKPOINT
+    if "ckpt_path" in config and zipfile.is_zipfile(checkpoint):
+        config.ckpt_path = str(checkpoint)
     return config
 
 

@@ -14,11 +14,12 @@ from semscale_pl.tables.jobs import Cluster, check_cluster, run_jobs
 from semscale_pl.tables.progress import TableProgress
 from semscale_pl.tables.schema import Table
 from semscale_pl.tables.sentences import conditions
+from semscale_pl.tables.time_limit import TimeLimit, read_pace
 from semscale_pl.tables.workers import run_cells
 from semscale_pl.terminal import console
 from semscale_pl.text_table import print_table as print_rows
 
-DATA_ABSENT, FAILED = "data absent", "failed"
+DATA_ABSENT, FAILED, UNFINISHED = "data absent", "failed", "unfinished"
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class TableResult:
     Args:
         failures: label to error of the cells that failed in this call.
         absent: label to what to do, of the cells whose dataset is not there.
+        unfinished: label to how far it is, of the other cells without a result.
+        num_epochs: whole epochs that this call trained, as far as that was measured, which a limit of time makes it be.
     """
 
     summary: Summary
@@ -35,45 +38,81 @@ class TableResult:
     failures: Mapping[str, str]
     num_trained: int
     absent: Mapping[str, str] = field(default_factory=dict)
+    unfinished: Mapping[str, str] = field(default_factory=dict)
+    num_epochs: int = 0
 
 
 def run_table(
-    table: Table, root: Path, *, jobs: int = 2, overrides: Sequence[str] = (), cluster: Cluster | None = None
+    table: Table,
+    root: Path,
+    *,
+    jobs: int = 2,
+    overrides: Sequence[str] = (),
+    cluster: Cluster | None = None,
+    limit: TimeLimit | None = None,
+    train: bool = True,
 ) -> TableResult:
     """Run the cells that have no result yet, then compute the table.
 
+    All cells of the first seed come first, in the order of the table's columns and rows, then those of the second.
+
     Args:
-        jobs: worker processes of one thread each, or jobs of the cluster, at a time.
+        jobs: worker processes, of one thread each or side by side on the GPUs, or jobs of the cluster, at a time.
         overrides: further Hydra overrides of every cell.
         cluster: where cells run as jobs; None for worker processes of this call.
+        limit: of time, for worker processes: then no cell begins, and those under way stop between two epochs.
+        train: False to compute the table from what is there.
 
     Returns:
-        The table; failed cells are in ``failures`` and are tried again by the next call, as are those in ``absent``.
+        The table; failed cells are in ``failures`` and are tried again by the next call, as are those in ``absent``;
+        it goes on with those in ``unfinished``.
 
     Raises:
-        ValueError: a cell's config or the cluster's settings are wrong; nothing was run.
+        ValueError: a cell's config or the cluster's settings are wrong, or there is no GPU for a cell that asks for
+            one; nothing was run.
         KeyboardInterrupt: finished cells are kept, the workers have ended and the jobs are cancelled.
     """
     if cluster is not None:
         check_cluster(cluster)
     runs = locate(table, table.cells(overrides), root)
-    missing = [run for run in runs if run.metrics() is None]
-    problems = {DATA_ABSENT: dict[str, str](), FAILED: dict[str, str]()}
+    missing = [run for run in runs if run.metrics() is None] if train else []
+    problems = {DATA_ABSENT: dict[str, str](), FAILED: dict[str, str](), UNFINISHED: dict[str, str]()}
     states: dict[RowColumn, str] = {}
+    before = _epochs(missing)
     progress = TableProgress(len(runs), len(missing), jobs)
-    outcomes = run_cells(table, missing, jobs) if cluster is None else run_jobs(table, missing, cluster, jobs)
+    outcomes = (
+        run_cells(table, missing, jobs, limit, runs) if cluster is None else run_jobs(table, missing, cluster, jobs)
+    )
     try:
         for outcome in outcomes:
             progress.advance(outcome)
             if outcome.failure is not None:
-                state = DATA_ABSENT if outcome.absent else FAILED
+                state = DATA_ABSENT if outcome.absent else UNFINISHED if outcome.unfinished else FAILED
                 problems[state][outcome.run.cell.label] = outcome.failure.text
                 states[outcome.run.cell.row, outcome.run.cell.column] = state
     finally:
         progress.close()
-    summary = summarize(table, [(run.cell, run.metrics()) for run in runs], states)
-    num_trained = len(missing) - sum(len(labels) for labels in problems.values())
-    return TableResult(summary, tuple(runs), problems[FAILED], num_trained, problems[DATA_ABSENT])
+    results = [(run.cell, run.metrics()) for run in runs]
+    explained = {*problems[DATA_ABSENT], *problems[FAILED]}
+    unfinished = {
+        run.cell.label: how_far(run)
+        for run, (cell, metrics) in zip(runs, results, strict=True)
+        if metrics is None and cell.label not in explained
+    }
+    num_trained = sum(run.metrics() is not None for run in missing)
+    summary = summarize(table, results, states)
+    epochs = _epochs(missing) - before
+    return TableResult(summary, tuple(runs), problems[FAILED], num_trained, problems[DATA_ABSENT], unfinished, epochs)
+
+
+def _epochs(runs: Sequence[CellRun]) -> int:
+    return sum(pace.completed for run in runs if (pace := read_pace(run.folder)) is not None)
+
+
+def how_far(run: CellRun) -> str:
+    """Say how many epochs of an unfinished cell are in its checkpoint."""
+    pace = read_pace(run.folder)
+    return f"after epoch {pace.completed} of {pace.epochs}" if pace is not None and pace.completed else "not begun"
 
 
 def save_table(result: TableResult, folder: Path) -> list[Path]:

@@ -26,7 +26,7 @@ class TableProgress:
     def advance(self, outcome: Outcome) -> None:
         """Count a cell."""
         self.done += 1
-        if not outcome.absent:
+        if not outcome.absent and not outcome.unfinished:
             self._latest.append(outcome.seconds)
         line, left = f"{outcome.run.cell.label}: {self._ending(outcome)}", self._left()
         if not self._display.live:
@@ -44,6 +44,8 @@ class TableProgress:
         if outcome.failure is None:
             return f"{outcome.seconds:.1f} s"
         text = outcome.failure.text
+        if outcome.unfinished:
+            return text
         if not outcome.absent:
             return f"FAILED: {text} (see {outcome.run.folder / LOG})"
         again = text in self._reported

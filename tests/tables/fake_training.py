@@ -29,6 +29,8 @@ def train(cfg: Any, folder: Path) -> None:
         cfg.behaviour == "hang_once" and (folder / "calls").read_text() == "x"
     ):
         time.sleep(60)
+    if cfg.behaviour == "slow":
+        time.sleep(1.0)
     if cfg.behaviour == "leave":
         raise SystemExit(2)
     if cfg.behaviour != "silent":
