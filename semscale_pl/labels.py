@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,8 +21,12 @@ Labels: TypeAlias = "Tensor | np.ndarray | Sequence[Any]"
 _WHOLE = re.compile(r"0|-?[1-9][0-9]*")
 # A longer one is an identifier: it stays a word.
 _MOST_DIGITS = 15
-# Above, float64 does not hold every whole number, and unsigned ones soon leave int64: classes would become one.
+# Above, float64 does not hold every whole number: classes would become one.
 _LARGEST = 2**53
+# The largest whole number of int64 stands for all that are larger.
+_LARGEST_INTEGER = 2**63 - 1
+# Letters below are written in one way only.
+_FIRST_ACCENT = 0x300
 _IN_FLOATS = {8: " in bfloat16", 11: " in float16", 24: " in float32"}
 _UNLABELLED = "Leave unlabelled samples out"
 
@@ -121,7 +126,7 @@ def label_array(values: Labels, name: str = "labels") -> np.ndarray:
 
     Args:
         values: (N,) or (N, 1), whole numbers of at least 0, or words; an array (of pandas or pyarrow, too), a tensor
-            or a list. Words are kept as they stand.
+            or a list. Words are kept as they stand, but accents are composed (NFC).
         name: of the labels in messages.
 
     Raises:
@@ -140,6 +145,16 @@ def label_array(values: Labels, name: str = "labels") -> np.ndarray:
     if values.dtype.kind in "OT":
         values = _of_objects(values.astype(object), name)
     return _words(values, name) if values.dtype.kind in "SU" else _whole(values, name, exact_below)
+
+
+def composed(name: str) -> str:
+    r"""Return a name with composed accents (Unicode NFC), as macOS and Linux write one name in two ways.
+
+    Example:
+        >>> composed("Kra\u0308he") == "Kr\u00e4he"
+        True
+    """
+    return unicodedata.normalize("NFC", name)
 
 
 def check_labels_of_rows(labels: np.ndarray, num_rows: int) -> None:
@@ -192,7 +207,15 @@ def _words(values: np.ndarray, name: str) -> np.ndarray:
     empty = int((np.char.strip(words) == "").sum())
     if empty:
         raise ValueError(f"Expected every label of `{name}` to name a class, but got {empty:,} empty ones. Fill them.")
-    return words
+    return _composed(words)
+
+
+def _composed(words: np.ndarray) -> np.ndarray:
+    """Return words with composed accents, as macOS and Linux write one name in two ways."""
+    if words.size == 0 or np.ascontiguousarray(words).view(np.uint32).max() < _FIRST_ACCENT:
+        return words
+    names, places = np.unique(words, return_inverse=True)
+    return np.array([composed(name) for name in names.tolist()])[places]
 
 
 def _of_objects(values: np.ndarray, name: str) -> np.ndarray:
@@ -201,7 +224,7 @@ def _of_objects(values: np.ndarray, name: str) -> np.ndarray:
     for wanted, dtype in ((str, np.str_), (Integral, np.int64), (Real, np.float64)):
         others = [value for value in values if not isinstance(value, wanted) or _is_missing(value)]
         if not others:
-            return (values if wanted is str else values.clip(-1, _LARGEST)).astype(dtype)
+            return (values if wanted is str else values.clip(-1, _LARGEST_INTEGER)).astype(dtype)
         if wanted is str and len(others) < len(values):
             break
     missing = [value for value in values if _is_missing(value)]
@@ -236,13 +259,17 @@ def _whole(values: np.ndarray, name: str, exact_below: int) -> np.ndarray:
     if kind == "f":
         missing = int((~np.isfinite(values)).sum())
         if missing:
-            raise ValueError(f"Expected a class for every sample, but {missing:,} of `{name}` are NaN or infinite.")
+            raise ValueError(
+                f"Expected a class for every sample, but {missing:,} of `{name}` are NaN or infinite. {_UNLABELLED}."
+            )
         fractional = values[values != np.floor(values)]
         if len(fractional):
-            raise ValueError(f"Expected `{name}` to be whole numbers or words, but got {fractional[0]:g}.")
+            raise ValueError(
+                f"Expected `{name}` to be whole numbers or words, but got {fractional[0]:g}. Save them as words."
+            )
     if values.max() >= exact_below:
-        largest, power = float(values.max()), exact_below.bit_length() - 1
-        remedy = "integers or words" if power < 53 else "words"
+        largest, power = float(values.max()), (exact_below - 1).bit_length()
+        remedy = "integers or words" if kind == "f" else "words"
         raise ValueError(
             f"Expected `{name}` below 2^{power}, but got {int(largest) if largest < _LARGEST else f'{largest:g}'}: "
             f"labels of this size cannot be told apart{_IN_FLOATS.get(power, '')}. Save them as {remedy}, or number "
@@ -260,13 +287,12 @@ def _whole(values: np.ndarray, name: str, exact_below: int) -> np.ndarray:
 
 
 def _exact_below(values: Any) -> int:
-    """Return from where on the type of labels does not hold every whole number, at most 2^53."""
-    eps = 0.0
+    """Return from where on the type of labels does not hold every whole number: of floats at most 2^53."""
     if _is_tensor(values):
-        eps = sys.modules["torch"].finfo(values.dtype).eps if values.is_floating_point() else 0.0
-    elif values.dtype.kind == "f":
-        eps = float(np.finfo(values.dtype).eps)
-    return round(2 / eps) if eps > 2 / _LARGEST else _LARGEST
+        eps = sys.modules["torch"].finfo(values.dtype).eps if values.is_floating_point() else None
+    else:
+        eps = float(np.finfo(values.dtype).eps) if values.dtype.kind == "f" else None
+    return _LARGEST_INTEGER if eps is None else min(round(2 / eps), _LARGEST)
 
 
 def _as_array(values: Labels, name: str) -> np.ndarray:

@@ -76,7 +76,8 @@ def test_words_of_every_library_are_kept(kind: str) -> None:
         (pa.array([2.0**24, 0, 1], pa.float32()), "apart in float32"),
         (torch.tensor([256.0, 0, 1]).bfloat16(), "apart in bfloat16"),
         (np.array([2**11, 0, 1], np.float16), "apart in float16"),
-        (np.array([2**63, 0, 1], np.uint64), "below 2^53"),
+        (np.array([2**63, 0, 1], np.uint64), "below 2^63"),
+        (np.array([2.0**53, 0, 1]), "below 2^53"),
     ],
 )
 def test_a_label_that_is_missing_or_merged_is_refused(labels: Any, text: str) -> None:
@@ -126,3 +127,23 @@ def test_both_sides_of_where_counting_ends() -> None:
         numbers, names = encode_labels(np.array([largest, 0, 5]))
         assert names == ("0", "5", str(largest))
         assert numbers.tolist() == [2, 0, 1]
+
+
+def test_long_identifiers_in_integers_are_told_apart() -> None:
+    for values in ([2**62, 2**62 + 1], [2**63 - 3, 2**63 - 2]):
+        for labels in (
+            values,
+            np.array(values),
+            np.array(values, np.uint64),
+            np.array(values, object),
+            pa.array(values),
+        ):
+            assert encode_labels(labels)[1] == tuple(map(str, values))
+
+
+def test_a_name_whose_accents_are_written_in_two_ways_is_one_class() -> None:
+    words = ["cafe\u0301", "bee", "caf\u00e9"]
+    for labels in (words, np.array(words), pd.Categorical(words), pa.array(words)):
+        assert ss.measure(np.eye(3), labels).class_names == ("bee", "caf\u00e9")
+        assert ss.class_geometry(np.eye(3), labels).counts.tolist() == [1, 2]
+    assert ss.measure(np.eye(3), words, class_names=["cafe\u0301", "bee"]).counts.tolist() == [2, 1]

@@ -187,7 +187,7 @@ X = [[0.0], [1.0]]
         (lambda: ss.semantic_scales(X, [0, 0.5]), ValueError, "whole numbers or words, but got 0.5"),
         (lambda: ss.semantic_scales(X, [0, -1]), ValueError, "of at least 0, but got -1"),
         (lambda: ss.semantic_scales(X, [0, 5], 3), ValueError, "`labels` in [0, 3), but got values from 0 to 5"),
-        (lambda: ss.semantic_scales(X, [0, 2**70]), ValueError, "`labels` below 2^53"),
+        (lambda: ss.semantic_scales(X, [0, 2**70]), ValueError, "`labels` below 2^63"),
         (lambda: ss.semantic_scales(X, [0, 10**9]), ValueError, "class numbers from 0, but got 1000000000 among 2"),
         (lambda: ss.semantic_scales(X, ["a", math.nan]), ValueError, "Python objects, among them nan"),
         (lambda: ss.semantic_scales(X, ["a", 1]), ValueError, "Python objects, among them 1"),

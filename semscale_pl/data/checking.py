@@ -18,10 +18,11 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from semscale_pl.data.decoding import dark_line, decoded
-from semscale_pl.data.finding import composed, describe
+from semscale_pl.data.finding import describe
 from semscale_pl.data.indexed import IndexedDataset
 from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
 from semscale_pl.files import replacing
+from semscale_pl.labels import composed
 from semscale_pl.progress import Progress
 from semscale_pl.terminal import printable
 

@@ -25,6 +25,8 @@ _TURNS = {
     2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
     8: "ROTATE_90",
 }  # fmt: skip
+# The way from there to the picture as it is stored.
+_TURNS_BACK = {**_TURNS, 6: _TURNS[8], 8: _TURNS[6]}
 
 
 class Look(NamedTuple):
@@ -80,8 +82,13 @@ def _read(path: str | Path, upright: bool) -> tuple[Any, bool]:
     from PIL import Image
 
     with Image.open(path) as image:
+        by_reading = _turned_by_reading(image)
         rgb, dark = _rgb(image), _is_dark(image)
-        turn = _TURNS.get(_orientation(image)) if upright else None
+        left = _orientation(image)
+        if left in _TURNS:  # nothing has been turned yet
+            turn = _TURNS[left] if upright else None
+        else:
+            turn = None if upright else _TURNS_BACK.get(by_reading)
         return (rgb if turn is None else rgb.transpose(Image.Transpose[turn])), dark
 
 
@@ -113,16 +120,22 @@ def _decode(path: str) -> Look:
     try:
         with Image.open(path) as image:
             if image.format == "JPEG":  # all bytes are read, but the pixels are worked out at an eighth of the size
-                image.draft(None, (image.width // 8, image.height // 8))
+                image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))
+            by_reading = _turned_by_reading(image)
             animated = image.format != "MPO" and bool(getattr(image, "is_animated", False))
             image.load()
-            mode, turned = image.mode, _orientation(image) in _TURNS
+            mode, turned = image.mode, by_reading in _TURNS or _orientation(image) in _TURNS
             dark = _is_dark(image)
         if mode not in _CONVERTIBLE:
             read_rgb(path)
         return Look(path, mode, "", turned, animated, dark)
     except Exception as error:  # Pillow raises whatever the bytes of a broken file lead to
         return Look(path, "", reason(error))
+
+
+def _turned_by_reading(image: Any) -> int:
+    """Return the tag by which Pillow turns the picture of a TIFF file when it reads the pixels, before it does."""
+    return _orientation(image) if image.format == "TIFF" else 1
 
 
 def _orientation(image: Any) -> int:

@@ -12,7 +12,6 @@ import torch
 from semscale_pl.data.decoding import read_rgb, reason
 from semscale_pl.data.finding import (
     USUAL_SUFFIXES,
-    composed,
     describe,
     entries_of,
     find_images,
@@ -22,6 +21,7 @@ from semscale_pl.data.finding import (
 )
 from semscale_pl.data.longtail import stratified_split
 from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
+from semscale_pl.labels import composed
 from semscale_pl.options import check
 
 # Stands for the name of a class where files lie beside the class folders.

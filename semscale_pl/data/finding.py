@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -93,16 +92,6 @@ def is_hidden(name: str) -> bool:
 def shown(path: Path, folder: str | os.PathLike[str]) -> str:
     """Return a path relative to its folder, with forward slashes; bytes that are no UTF-8 are escaped."""
     return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
-
-
-def composed(name: str) -> str:
-    r"""Return a name with composed accents (Unicode NFC), as macOS and Linux write one name in two ways.
-
-    Example:
-        >>> composed("Kra\u0308he") == "Kr\u00e4he"
-        True
-    """
-    return unicodedata.normalize("NFC", name)
 
 
 def describe(passed_over: Mapping[str, Sequence[Path]]) -> str:

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from semscale_pl.data.files import ImageFiles
-from semscale_pl.data.finding import USUAL_SUFFIXES, composed
+from semscale_pl.data.finding import USUAL_SUFFIXES
 from semscale_pl.data.longtail import stratified_split
 from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
-from semscale_pl.labels import are_numbers, sorted_names
+from semscale_pl.labels import are_numbers, composed, sorted_names
 
 Entries = list[tuple[str, str]]
 DELIMITERS = (",", ";", "\t")

@@ -233,7 +233,7 @@ def _check_header(names: list[str], first: list[str], file: str, delimiter: str)
     # pandas would take the first column of longer lines for their names, and an index that was saved for a feature.
     if len(first) > len(names):
         remedy = "Name every column"
-        if names[0].lower().startswith("sep="):
+        if names[0].lower().startswith(("sep=", "#")):
             remedy = f"Leave out the first line, {names[0]!r}"
         elif not "".join(first[len(names) :]).strip():
             remedy = f"Take the {delimiter!r} from the end of each line"
@@ -286,7 +286,10 @@ def _words(column: Any, name: str) -> np.ndarray:
     words = np.char.strip(column.fillna("").to_numpy().astype(str))
     missing = int((words == "").sum())
     if missing:
-        raise ValueError(f"Expected a class for every sample, but {missing:,} of column `{name}` are empty.")
+        raise ValueError(
+            f"Expected a class for every sample, but {missing:,} of column `{name}` are empty. Fill them, or "
+            "leave those rows out."
+        )
     return words
 
 

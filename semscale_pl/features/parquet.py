@@ -100,7 +100,10 @@ def parquet_parts(path: Path, asked: Asked | None = None) -> tuple[ParquetRows, 
     with _damage_in_words(path.name):
         labels = file.read([label]).column(0) if label else None
     if labels is not None and labels.null_count:
-        raise ValueError(f"Expected a class for every sample, but {labels.null_count:,} of `{label}` are missing.")
+        raise ValueError(
+            f"Expected a class for every sample, but {labels.null_count:,} of `{label}` are missing. Fill "
+            "them, or leave those rows out."
+        )
     index = [name for name in _pandas_index(schema) if name != label]
     columns = _feature_columns(file, label, index, path.name, asked)
     width, dtype = _width_and_type(file, columns, path.name)

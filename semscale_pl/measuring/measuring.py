@@ -17,7 +17,7 @@ from semscale_pl.features.source import ArraySource, FeatureSource
 from semscale_pl.geometry import ClassGeometry
 from semscale_pl.geometry.volumes import Ratio, num_lines, scale_factor
 from semscale_pl.imbalance import effective_numbers, scales_to_weights
-from semscale_pl.labels import encode_labels, label_array
+from semscale_pl.labels import composed, encode_labels, label_array
 from semscale_pl.measuring.estimators import ledoit_wolf_scale, matched_scale, matched_size
 from semscale_pl.measuring.extrapolation import extrapolation
 from semscale_pl.measuring.intervals import scale_interval
@@ -309,7 +309,7 @@ def _numbered(labels: np.ndarray, class_names: Sequence[str] | None) -> tuple[np
     if class_names is None:
         return numbers, names
     written = class_names if labels.dtype.kind == "U" else range(len(class_names))
-    number_of = {str(name): number for number, name in enumerate(written)}
+    number_of = {composed(str(name)): number for number, name in enumerate(written)}
     unknown = [name for name in names if name not in number_of]
     if unknown:
         raise ValueError(

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from semscale_pl.config.errors import WrongCallError
 from semscale_pl.config.moved import with_current_names
-from semscale_pl.data.finding import composed
 from semscale_pl.data.transforms import ModelInput
+from semscale_pl.labels import composed
 from semscale_pl.modules.classifier import ImbalancedClassifier
 from semscale_pl.training.building import build_module
 

@@ -77,7 +77,7 @@ FAULTS: dict[str, tuple[Make, str, tuple[str, ...]]] = {
     "meta tensor": (lambda: pt(torch.empty(60, 5, device="meta")), "f.pt", ("dense tensor", "meta")),
     "lists of labels": (lambda: pt(labels=[[0], [1, 2]]), "f.pt", ("labels of f.pt", "got a list")),
     "labels of one word": (lambda: pt(labels="cat"), "f.pt", ("labels of f.pt", "got a str")),
-    "labels above int64": (lambda: npz(labels=Y.astype(np.uint64) + 2**63), "f.npz", ("below 2^53",)),
+    "labels above int64": (lambda: npz(labels=Y.astype(np.uint64) + 2**63), "f.npz", ("below 2^63",)),
     "labels above every integer": (lambda: npz(labels=Y + 1e300), "f.npz", ("below 2^53", "1e+300")),
     "bytes that are no UTF-8": (lambda: npz(labels=np.array([b"\xfe", b"\xff", b"a"])[Y]), "f.npz", ("UTF-8",)),
     "names that look the same": (

@@ -182,9 +182,25 @@ def test_own_folders_and_lists_are_turned_and_benchmarks_left_as_they_are(tmp_pa
         assert np.asarray(images[0]).shape[:2] == shape
 
 
-def test_a_tagged_tiff_is_turned_once_by_pillow_itself(tmp_path: Path) -> None:
-    path = tagged(tmp_path / "x.tif", 6)
-    assert [read_rgb(path, upright=asked).size for asked in (False, True)] == [(8, 16), (8, 16)]
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_a_tagged_tiff_is_turned_where_that_is_asked_for_though_pillow_always_does(
+    orientation: int, compression: str | None, tmp_path: Path
+) -> None:
+    pixels, tag = np.arange(4 * 8 * 3, dtype=np.uint8).reshape(4, 8, 3), Image.Exif()
+    tag[0x0112] = orientation
+    for name in ("x.tif", "x.png"):
+        Image.fromarray(pixels).save(tmp_path / name, exif=tag, compression=compression)
+    stored, turned = (read_rgb(tmp_path / "x.tif", upright=asked) for asked in (False, True))
+    np.testing.assert_array_equal(np.asarray(stored), pixels)
+    np.testing.assert_array_equal(np.asarray(turned), np.asarray(read_rgb(tmp_path / "x.png", upright=True)))
+    assert next(decoded([str(tmp_path / "x.tif")])).turned is (orientation > 1)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 200), (200, 7)])
+def test_small_jpegs_are_whole(size: tuple[int, int], tmp_path: Path) -> None:
+    Image.new("RGB", size).save(tmp_path / "x.jpg")
+    assert next(decoded([str(tmp_path / "x.jpg")])).problem == ""
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
