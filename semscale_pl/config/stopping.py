@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -20,7 +20,9 @@ GRACE_SECONDS = 25.0
 # Their order is Lightning's; the first that is set says which rank a process is.
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 # How often is looked whether the exception was lost: one that is raised while a library forks, for example, is ignored.
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 0.2
+# How long it is raised again before the process is ended without it.
+LOST_SECONDS = 4.0
 
 
 def is_first_process() -> bool:
@@ -73,7 +75,8 @@ def ending_by_signals() -> Iterator[None]:
     """Let each of the signals raise :class:`Ended` in the block; a signal that was ignored before stays so.
 
     It is raised once, and again where a library has lost it. A process that has not let go in time, for it waits for
-    another one, is ended all the same. In another thread than the main one Python allows no handlers: nothing changes.
+    another one or loses whatever is raised, is ended all the same. In another thread than the main one Python allows
+    no handlers: nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -84,6 +87,7 @@ def ending_by_signals() -> Iterator[None]:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     watch = threading.Thread(target=_end_in_time, args=(reader, handled), name="ending", daemon=True)
+    _state.process = os.getpid()
     _state.writer, unraisable = writer, sys.unraisablehook
     earlier = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
@@ -96,8 +100,20 @@ def ending_by_signals() -> Iterator[None]:
             signal.signal(number, before[number])
         sys.unraisablehook = unraisable
         signal.set_wakeup_fd(earlier)
-        _state.reset()
+        _state.writer = -1
         os.close(writer)
+        watch.join(1.0)
+        _state.reset()
+
+
+@contextmanager
+def telling(line: Callable[[], str]) -> Iterator[None]:
+    """Say what the user is told where a signal ends the process within the block and nothing is left to unwind it."""
+    _state.line = line
+    try:
+        yield
+    finally:
+        _state.line = None
 
 
 def hold_on() -> None:
@@ -115,9 +131,11 @@ class _State:
         number: of the signal; 0 for none.
         writer: descriptor by which Python tells the watch of a signal.
         is_answered: whether the command knows of its end.
+        line: gives what the user is told at the last.
     """
 
-    number, writer, is_answered = 0, -1, False
+    number, writer, is_answered, process = 0, -1, False, -1
+    line: Callable[[], str] | None = None
     _raised: weakref.ref[Ended] | None = None
 
     def reset(self) -> None:
@@ -138,6 +156,10 @@ _state = _State()
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
+    if _state.process != os.getpid():  # a forked child, which must not unwind what is its parent's
+        if number != signal.SIGINT:  # Ctrl-C reaches the parent too, which ends its children
+            os._exit(128 + number)
+        return
     if not _state.is_under_way:
         # Nobody reads of an end that is ignored where it was raised: it comes again. In C, for another signal's handler
         # would interrupt a function of Python, as that of a loader whose workers were ended too.
@@ -147,23 +169,33 @@ def _raise(number: int, frame: FrameType | None) -> None:
 
 def _end_in_time(reader: int, handled: list[int]) -> None:
     """Wait for a signal's byte, then for the end of the block, which closes the pipe, and no longer than is allowed."""
-    number, end = 0, 0.0
+    number, end, look, lost = 0, 0.0, 0.0, 0.0
     while True:
-        if not number or select.select([reader], [], [], _LOOK_SECONDS)[0]:
+        # Other signals have bytes too, such as those of children that end.
+        if not number or select.select([reader], [], [], max(0.0, look - time.monotonic()))[0]:
             received = os.read(reader, 1)
             if not received:
                 os.close(reader)
                 return
             if not number and received[0] in handled:
                 number, end = received[0], time.monotonic() + GRACE_SECONDS
-        elif time.monotonic() > end:
-            _end_now(number)
-        elif not _state.is_under_way:
-            os.kill(os.getpid(), number)
+                look = time.monotonic() + _LOOK_SECONDS
+                _state.number = number  # also where another signal's handler raises before ours has begun
+        if not number or time.monotonic() < look:
+            continue
+        if time.monotonic() > end or lost > LOST_SECONDS:
+            _end_now(number, lost > LOST_SECONDS)
+        look = time.monotonic() + _LOOK_SECONDS
+        if not _state.is_under_way:
+            lost += _LOOK_SECONDS
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 
-def _end_now(number: int) -> None:
-    sys.stderr.write(f"semscale: {Ended(number).what}, and did not let go within {GRACE_SECONDS:.0f} s.\n")
+def _end_now(number: int, is_lost: bool) -> None:
+    what, line = Ended(number).what, _state.line
+    if is_first_process():
+        why = "" if is_lost else f", and did not let go within {GRACE_SECONDS:.0f} s"
+        sys.stderr.write(f"{what}{why}. {'' if line is None else line()}\n")
     sys.stderr.flush()
     os._exit(128 + number)
 

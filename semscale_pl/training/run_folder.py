@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from semscale_pl.config.command_line import in_shell, setting, shown, to_type
 from semscale_pl.config.errors import WrongCallError
 from semscale_pl.config.moved import with_current_names
-from semscale_pl.config.stopping import Ended, as_ended, is_first_process
+from semscale_pl.config.stopping import Ended, as_ended, is_first_process, telling
 from semscale_pl.files import claimed, strict, write_text
 from semscale_pl.training.launching import typed_flags
 
@@ -51,7 +51,8 @@ def own_folder(cfg: DictConfig, folder: Path) -> Iterator[None]:
         refuse_to_overwrite(cfg, folder)
         started = time.time()
         try:
-            yield
+            with telling(lambda: _way_on(folder, started)):
+                yield
         except BaseException as error:
             ended = as_ended(error)
             if ended is None:

@@ -132,7 +132,32 @@ def test_a_process_that_does_not_let_go_is_ended_all_the_same() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
     assert done.returncode == 143
-    assert done.stderr == "semscale: Ended by SIGTERM, and did not let go within 0 s.\n"
+    assert done.stderr == "Ended by SIGTERM, and did not let go within 0 s. \n"
+
+
+def test_an_end_that_is_lost_for_good_ends_the_process_with_its_line() -> None:
+    script = (
+        "import signal, os, time; from semscale_pl.config import stopping\n"
+        "stopping.LOST_SECONDS, stopping._LOOK_SECONDS = 0.1, 0.05\n"
+        "with stopping.ending_by_signals(), stopping.telling(lambda: 'Go on so.'):\n"
+        "    while True:\n"
+        "        try: time.sleep(0.05); os.kill(os.getpid(), signal.SIGHUP)\n"
+        "        except BaseException: pass\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (129, "Ended by SIGHUP. Go on so.\n")
+
+
+def test_a_forked_child_does_not_unwind_its_parent() -> None:
+    with ending_by_signals():
+        child = os.fork()
+        if child == 0:
+            try:
+                end_by(signal.SIGTERM)()
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 143
+        assert as_ended(None) is None
 
 
 @pytest.mark.parametrize(
