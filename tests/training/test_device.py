@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import nn
 from semscale_pl.config.checks import check_train
 from semscale_pl.config.composing import config_dir
 from semscale_pl.config.errors import WrongCallError
+from semscale_pl.models.resnet_cifar import ResNetCifar
 from semscale_pl.training.device import check_accelerator, compile_backbone, lying_on, planned_device, prepare_device
 from semscale_pl.training.evaluation import evaluate
 from semscale_pl.training.restoring import restore
@@ -137,4 +139,18 @@ def test_a_compiled_run_resumes_uncompiled_and_the_other_way_round(tmp_path: Pat
     for compiled, plain in pairs:
         assert list(compiled) == list(plain)
         for name, value in plain.items():
-            torch.testing.assert_close(compiled[name], value, rtol=1e-3, atol=1e-4)
+            # A step is the same to rounding, which grows with every step.
+            torch.testing.assert_close(compiled[name], value, rtol=0.02, atol=5e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_compiled_backbone_gives_the_features_and_gradients_of_the_plain_one() -> None:
+    plain = ResNetCifar(8, channels_last=True)
+    compiled = copy.deepcopy(plain)
+    compile_backbone(compiled, torch.device("cpu"))
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    for network in (plain, compiled):
+        network(images).square().sum().backward()
+    torch.testing.assert_close(compiled.conv.weight.grad, plain.conv.weight.grad, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(compiled.eval()(images[:3]), plain.eval()(images[:3]), rtol=1e-4, atol=1e-5)
