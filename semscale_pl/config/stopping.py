@@ -88,7 +88,8 @@ def ending_by_signals() -> Iterator[None]:
     os.set_blocking(writer, False)
     watch = threading.Thread(target=_end_in_time, args=(reader, handled), name="ending", daemon=True)
     _state.process = os.getpid()
-    _state.writer, unraisable = writer, sys.unraisablehook
+    _state.writer = writer
+    hooks = sys.unraisablehook, sys.excepthook, threading.excepthook
     earlier = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
         for number in handled:
@@ -98,7 +99,7 @@ def ending_by_signals() -> Iterator[None]:
     finally:
         for number in handled:
             signal.signal(number, before[number])
-        sys.unraisablehook = unraisable
+        sys.unraisablehook, sys.excepthook, threading.excepthook = hooks
         signal.set_wakeup_fd(earlier)
         _state.writer = -1
         os.close(writer)
@@ -164,7 +165,13 @@ def _raise(number: int, frame: FrameType | None) -> None:
         # Nobody reads of an end that is ignored where it was raised: it comes again. In C, for another signal's handler
         # would interrupt a function of Python, as that of a loader whose workers were ended too.
         sys.unraisablehook = id  # type: ignore[assignment]
+        # Nor of threads whose other end, in a child, the same signal has ended.
+        sys.excepthook = threading.excepthook = _say_nothing
         raise _state.end(_state.number or number)
+
+
+def _say_nothing(*_: object) -> None:
+    pass
 
 
 def _end_in_time(reader: int, handled: list[int]) -> None:
