@@ -123,6 +123,15 @@ def test_a_module_is_measured_on_its_device_and_put_back() -> None:
     assert module.places == ["meta", "cpu"]
 
 
+def test_a_run_goes_on_in_another_precision_and_memory_format(tmp_path: Path) -> None:
+    own = ["backbone.width=4", "reweighting=semantic_scale", "reweighting.start_epoch=1"]
+    ways = ["trainer.precision=bf16-mixed", "backbone.channels_last=true"], ["backbone.channels_last=false"]
+    ckpt = tmp_path / "0/checkpoints/last.ckpt"
+    for number, (way, start) in enumerate(zip(ways, ([], [f"ckpt_path={ckpt}"]), strict=True)):
+        train(composed(*own, *way, *start, f"trainer.max_epochs={2 + number}"), tmp_path / str(number))
+    assert json.loads((tmp_path / "1/metrics.json").read_text())["completed_epochs"] == 3
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # the compiler warns of its own parts
 def test_a_compiled_run_resumes_uncompiled_and_the_other_way_round(tmp_path: Path) -> None:
@@ -146,11 +155,15 @@ def test_a_compiled_run_resumes_uncompiled_and_the_other_way_round(tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_a_compiled_backbone_gives_the_features_and_gradients_of_the_plain_one() -> None:
+    torch.manual_seed(0)
     plain = ResNetCifar(8, channels_last=True)
     compiled = copy.deepcopy(plain)
     compile_backbone(compiled, torch.device("cpu"))
-    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(4, 3, 32, 32)
     for network in (plain, compiled):
         network(images).square().sum().backward()
-    torch.testing.assert_close(compiled.conv.weight.grad, plain.conv.weight.grad, rtol=1e-3, atol=1e-3)
+    for one, other in zip(compiled.parameters(), plain.parameters(), strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        assert float((one.grad - other.grad).norm() / other.grad.norm()) < 1e-4
     torch.testing.assert_close(compiled.eval()(images[:3]), plain.eval()(images[:3]), rtol=1e-4, atol=1e-5)
