@@ -295,7 +295,9 @@ RULES: dict[str, Rule] = {
     # Commands
     "jobs": integer(1, 1024),
     "minutes": above(0),
-    "publish": SWITCH,
+    "publish": Rule(
+        "true, false or finished", lambda value: isinstance(value, bool) or value == "finished", read=read_value
+    ),
     "decode": SWITCH,
     "pretrained": SWITCH,
     "report": SWITCH,

@@ -16,6 +16,7 @@ from semscale_pl.config.errors import FAILED, OK, UNFINISHED
 if TYPE_CHECKING:
     from semscale_pl.tables.engine import TableResult
     from semscale_pl.tables.jobs import Cluster
+    from semscale_pl.tables.schema import Table
     from semscale_pl.tables.time_limit import TimeLimit
 
 # What a cluster's queue takes at a time unless jobs= says otherwise; this machine's processes share its cores.
@@ -28,6 +29,13 @@ def read_seeds(key: str, text: str) -> tuple[int, ...]:
     if not all(part.isascii() and part.isdigit() for part in parts):
         raise ValueError(f"Expected `{key}` to be numbers such as 0,1,2, but got {text!r}.")
     return tuple(int(part) for part in parts)
+
+
+def read_pack_name(key: str, text: str) -> Path:
+    """Read the name of a pack; ValueError where it does not end as one."""
+    if not text.endswith(".tar.gz"):
+        raise ValueError(f"Expected `{key}` to be a file's name that ends in .tar.gz, but got {text!r}.")
+    return Path(text)
 
 
 SETTINGS: list[Setting | tuple[str, str]] = [
@@ -56,7 +64,21 @@ SETTINGS: list[Setting | tuple[str, str]] = [
     Setting(
         "out", "where the table goes; runs/tables/NAME unless given", shown="FOLDER", read=new_folder, may_be_empty=True
     ),
-    Setting("publish", "also copy table and cells to experiments/results/", False, shown="true"),
+    Setting(
+        "publish",
+        "also copy table and cells to experiments/results/; finished: those that are there",
+        False,
+        shown="true",
+    ),
+    Setting(
+        "pack",
+        "also pack the finished cells without checkpoints, 16 MiB a file",
+        shown="FILE.tar.gz",
+        read=read_pack_name,
+    ),
+    Setting(
+        "import", "take the finished cells of such a pack, and train none", shown="FILE.tar.gz", read=read_pack_name
+    ),
     ("KEY=VALUE", "any other override of `semscale train`, for every cell; logger=wandb sends each to W&B"),
 ]
 KEPT = "Finished cells are kept."
@@ -91,6 +113,7 @@ def execute(file: Path, call: Call, figure: str = "figure.png", shown: Sequence[
     """
     started = time.monotonic()
     from semscale_pl.tables.engine import print_table, run_table, save_table
+    from semscale_pl.tables.packing import write_pack
     from semscale_pl.tables.publishing import RESULTS, find_published, publish, with_published
     from semscale_pl.tables.schema import checked_seeds, load_table
 
@@ -100,7 +123,18 @@ def execute(file: Path, call: Call, figure: str = "figure.png", shown: Sequence[
     if call.seeds:
         table = replace(table, seeds=checked_seeds(call.seeds))
     published = find_published(table, [file.parent / "results"])
-    result = run_table(table, call.runs, jobs=call.jobs, overrides=call.overrides, cluster=call.cluster, limit=limit)
+    taken = _import(table, call)
+    result = run_table(
+        table,
+        call.runs,
+        jobs=call.jobs,
+        overrides=call.overrides,
+        cluster=call.cluster,
+        limit=limit,
+        train=taken is None,
+    )
+    packed = result.runs, call.overrides, {**result.unfinished, **result.failures, **result.absent}
+    files = write_pack(table, *packed, call.pack) if call.pack else []
     # The table must say what ran.
     table = replace(table, base=(*table.base, *call.overrides))
     result = replace(result, summary=replace(result.summary, table=table))
@@ -110,15 +144,30 @@ def execute(file: Path, call: Call, figure: str = "figure.png", shown: Sequence[
     _draw(result, folder, figure, shown)
     print_table(shown_result)
     sys.stdout.write(f"Saved under {folder}\n")
-    if result.unfinished:
+    sys.stdout.writelines(f"Packed in {file}\n" for file in files)
+    if taken is not None:
+        sys.stdout.write(taken)
+    elif result.unfinished:
         sys.stdout.write(left_over(result, call.minutes, call.again))
     if result.failures:
         return FAILED
-    if result.unfinished:
+    if result.unfinished and taken is None:
         return UNFINISHED
     if call.publish:
-        sys.stdout.write(f"Published under {publish(result, RESULTS)}\n")
+        sys.stdout.write(f"Published under {publish(result, RESULTS, call.publish == 'finished')}\n")
     return OK
+
+
+def _import(table: Table, call: Call) -> str | None:
+    """Take the cells of a pack, and say what it brought; None where there is no pack."""
+    from semscale_pl.tables.packing import read_pack
+
+    file: Path | None = getattr(call, "import")
+    if file is None:
+        return None
+    found = read_pack(table, call.overrides, call.runs, file)
+    text = f"{len(found.new)} new cells, {len(found.known)} that were here already"
+    return f"Imported from {file}: {text}; {len(found.unfinished)} were unfinished where it was packed.\n"
 
 
 def left_over(result: TableResult, minutes: float | None, again: str) -> str:

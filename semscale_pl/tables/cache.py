@@ -44,8 +44,18 @@ class CellRun:
         return content if isinstance(content, dict) and not content.get("interrupted") else None
 
 
-def locate(table: Table, cells: Sequence[Cell], root: Path) -> list[CellRun]:
+def key_versions() -> dict[str, str | None]:
+    """Return the versions that are part of a cell's key."""
+    return versions(*_LIBRARIES)
+
+
+def locate(
+    table: Table, cells: Sequence[Cell], root: Path, of_versions: Mapping[str, str | None] | None = None
+) -> list[CellRun]:
     """Find the folder of each cell.
+
+    Args:
+        of_versions: what :func:`key_versions` returned on another machine; None for those here.
 
     Returns:
         The cells with ``root/NAME/<hash>``, in order.
@@ -53,7 +63,8 @@ def locate(table: Table, cells: Sequence[Cell], root: Path) -> list[CellRun]:
     Raises:
         ValueError: a cell's overrides do not make a valid config.
     """
-    sources, code = Sources(), {"train": table.train, "versions": versions(*_LIBRARIES)}
+    sources = Sources()
+    code = {"train": table.train, "versions": dict(key_versions() if of_versions is None else of_versions)}
     runs = []
     for cell, config in zip(cells, compose_all(table, cells), strict=True):
         key = digest({**code, "sources": sources.hash([table.train, *targets(config)]), "config": config})

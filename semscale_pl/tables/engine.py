@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from semscale_pl.files import write_json, write_text
@@ -11,6 +11,7 @@ from semscale_pl.tables import rendering
 from semscale_pl.tables.aggregate import RowColumn, Summary, summarize
 from semscale_pl.tables.cache import CellRun, locate
 from semscale_pl.tables.jobs import Cluster, check_cluster, run_jobs
+from semscale_pl.tables.packing import imported_sentence
 from semscale_pl.tables.progress import TableProgress
 from semscale_pl.tables.schema import Table
 from semscale_pl.tables.sentences import conditions
@@ -101,6 +102,8 @@ def run_table(
     }
     num_trained = sum(run.metrics() is not None for run in missing)
     summary = summarize(table, results, states)
+    if remark := imported_sentence(runs):
+        summary = replace(summary, remarks=(*summary.remarks, remark))
     epochs = _epochs(missing) - before
     return TableResult(summary, tuple(runs), problems[FAILED], num_trained, problems[DATA_ABSENT], unfinished, epochs)
 

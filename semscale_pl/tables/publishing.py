@@ -13,6 +13,7 @@ from semscale_pl.files import strict_json, write_text
 from semscale_pl.tables.aggregate import Metrics, Summary, summarize
 from semscale_pl.tables.cache import CellRun
 from semscale_pl.tables.engine import TableResult, save_table
+from semscale_pl.tables.packing import key_of
 from semscale_pl.tables.schema import Cell, Table
 
 Content = Mapping[str, Any]
@@ -27,16 +28,19 @@ _DIGITS = 6
 _WITHOUT_EFFECT = ("seed=", "logger=", "logger.", "dataset.root=")
 
 
-def publish(result: TableResult, folder: Path) -> Path:
+def publish(result: TableResult, folder: Path, only_finished: bool = False) -> Path:
     """Write the table and ``cells.json`` to a folder of its own.
 
     Args:
         result: of a table whose cells are all there, except for those whose dataset is not.
+        only_finished: leave out the cells that are not there; the table says how many seeds each row has.
 
     Raises:
         ValueError: a cell is missing, or there is none at all.
     """
     records = {run: run.metrics() for run in result.runs if run.cell.label not in result.absent}
+    if only_finished:
+        records = {run: metrics for run, metrics in records.items() if metrics is not None}
     missing = [run.cell.label for run, metrics in records.items() if metrics is None]
     if missing or not records:
         first = missing[0] if missing else result.runs[0].cell.label
@@ -109,16 +113,18 @@ def cell_record(run: CellRun, metrics: Mapping[str, Any]) -> dict[str, Any]:
         metrics: the content of its ``metrics.json``: results, config, seed, index hash, commit, versions, device, cost.
 
     Returns:
-        Plain data; confusion matrices of more than 20 classes and the machine's folder of datasets are left out, and
-        lists of numbers have 6 digits.
+        Plain data; confusion matrices of more than 20 classes and the machine's folders are left out, and lists of
+        numbers have 6 digits.
     """
     cell = run.cell
     position = {"row": cell.row, "column": cell.column, "seed": cell.seed, "overrides": list(cell.overrides)}
     long = int(metrics.get("num_classes") or 0) > _MOST_CLASSES
     record = _shortened(metrics, _TOO_LONG if long else ())
-    if isinstance(dataset := (record.get("config") or {}).get("dataset"), dict):
-        dataset.pop("root", None)
-    return {**position, "key": run.folder.name, "record": record}
+    if isinstance(config := record.get("config"), dict):
+        config.pop("ckpt_path", None)  # of a cell that was stopped and went on
+        if isinstance(dataset := config.get("dataset"), dict):
+            dataset.pop("root", None)
+    return {**position, "key": key_of(run), "record": record}
 
 
 def cells_text(head: Mapping[str, Any], cells: list[dict[str, Any]]) -> str:

@@ -178,3 +178,38 @@ def test_an_interruption_ends_all_processes_and_goes_on_later(
     for pid in tmp_path.rglob("pid"):
         with pytest.raises(ProcessLookupError):
             os.kill(int(pid.read_text().split()[0]), 0)
+
+
+def test_a_limit_of_time_says_what_is_left_and_a_pack_carries_the_rest_on(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text(file.read_text().replace("level=0.6", "behaviour=slow"))
+    call = [str(file), "jobs=1", "pack=out/results.tar.gz"]
+    assert table.main([*call, "minutes=0.01"]) == 3
+    printed = capsys.readouterr().out
+    assert "Stopped by minutes=0.01: 1 of 4 cells are finished, 0 are begun, 3 are not. To go on, type:" in printed
+    assert printed.rstrip().endswith(f"table {file} jobs=1 pack=out/results.tar.gz minutes=0.01")
+    assert table.main(call) == 0
+    assert "Packed in out/results.tar.gz" in capsys.readouterr().out
+    assert table.main([str(file), "import=out/results.tar.gz", "runs=elsewhere", "publish=true"]) == 0
+    assert "4 new cells, 0 that were here already; 0 were unfinished" in capsys.readouterr().out
+    assert len(read_cells(tmp_path / "experiments" / "results" / "small" / "cells.json")) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["minutes=0"], "`minutes` to be a number above 0, but got 0"),
+        (["minutes=1", "submitit=local"], "Expected `minutes` without submitit"),
+        (["pack=results.zip"], "ends in .tar.gz, but got 'results.zip'"),
+        (["import=none.tar.gz"], "there is no none.tar.gz"),
+        (["publish=some"], "`publish` to be true, false or finished, but got 'some'"),
+    ],
+)
+def test_wrong_limits_and_packs_are_one_line(
+    file: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert table.main([str(file), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
