@@ -8,10 +8,18 @@ JOBS ?= 2
 # Of the tests: processes, each with whole files.
 WORKERS ?= 2
 PARALLEL := -n $(WORKERS) --dist loadfile
+# Of gpu-check: cuda or cpu, the minutes of a call, and where its results lie; what is there is not done again.
+DEVICE ?= cuda
+MINUTES ?= 9
+CHECK ?= runs/gpu-check
+CHECKED_TESTS ?= tests/cuda
+CHECKED_TABLE ?= experiments/calibration.yaml profile=paper
+CHECKED_NETWORKS ?= $(if $(filter cuda,$(DEVICE)),resnet32 resnet50,resnet32)
+HERE := PYTHONPATH=$(CURDIR):$(CURDIR)/tests:$$PYTHONPATH $(PYTHON) -m
 TABLES := table1 table2 table3 calibration subsets ablations appendix-d7 appendix-h2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint types bench bench-measure clean $(TABLES:%=reproduce-%)
+.PHONY: help setup demo test test-all lint types bench bench-measure gpu-check clean $(TABLES:%=reproduce-%)
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-22s %s\n' "$$name" "$$text"; done
@@ -47,6 +55,27 @@ bench: $(INSTALLED) ## the pool against recomputation, the callback's share of a
 
 bench-measure: $(INSTALLED) ## semscale measure on a million features of 512 dimensions against a numpy loop; minutes, 2 GB of disk
 	$(BIN)/semscale bench measure --repeats 3
+
+# Needs no set-up: PYTHON has the libraries, this folder the package; the CUDA tests need pytest alone.
+# Warnings of library versions that nobody has tried yet are none of their failures. A step that fails is done again by the
+# next call and makes this one fail at its end. Exit code 3 of the table says that the time was over: the next call goes on.
+gpu-check: JOBS = 8
+gpu-check: ## CUDA tests, overhead and as many cells of the calibration as the time allows; DEVICE=cuda|cpu, MINUTES=9, JOBS=8
+	@began=$$(date +%s); failed=0; mkdir -p $(CHECK); \
+	if [ ! -e $(CHECK)/tests.txt ]; then \
+	  SEMSCALE_TEST_DEVICE=$(DEVICE) $(HERE) pytest -W default -p no:cacheprovider -m cuda $(CHECKED_TESTS) \
+	    >$(CHECK)/tests-failed.txt 2>&1 \
+	    && mv $(CHECK)/tests-failed.txt $(CHECK)/tests.txt || failed=1; \
+	  tail -n 3 $(CHECK)/tests*.txt; fi; \
+	for network in $(CHECKED_NETWORKS); do [ -e $(CHECK)/overhead-$$network.json ] || { \
+	  $(HERE) semscale_pl bench step_overhead --device $(DEVICE) --network $$network --json >$(CHECK)/overhead.part \
+	    && mv $(CHECK)/overhead.part $(CHECK)/overhead-$$network.json && cat $(CHECK)/overhead-$$network.json || failed=1; }; done; \
+	left=$$(awk "BEGIN {print ($(MINUTES) * 60 - ($$(date +%s) - $$began)) / 60}"); \
+	case $$left in -*|0) left=0.01;; esac; \
+	$(HERE) semscale_pl table $(CHECKED_TABLE) trainer=$(if $(filter cuda,$(DEVICE)),gpu,cpu) jobs=$(JOBS) minutes=$$left \
+	  runs=$(CHECK)/cells out=$(CHECK)/table pack=$(CHECK)/results.tar.gz; code=$$?; \
+	if [ $$code = 3 ]; then echo "The time is over: make gpu-check goes on."; code=0; fi; \
+	[ $$code = 0 ] && exit $$failed || exit $$code
 
 reproduce-table1: ## Table 1: class accuracy against n, E_n, S', W and S; PROFILE=paper|reduced|demo, JOBS=N
 reproduce-table2: ## Table 2: ImageNet-LT and iNaturalist 2018

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import subprocess
 import sys
@@ -29,12 +30,12 @@ def versions(*further: str) -> dict[str, str | None]:
 def commit(folder: Path | None = None) -> str | None:
     """Return the nearest tag of the package's source, or its commit, with ``-dirty`` where files were changed.
 
-    None stands for a source that is not under git.
+    A source that is not under git, such as files copied to another machine, has what ``SEMSCALE_COMMIT`` says, or None.
     """
     source = Path(semscale_pl.__file__).parent if folder is None else folder
     # An installed copy may lie inside somebody else's repository: only files that git tracks have its commit.
     if _git(source, "ls-files", "--error-unmatch", "__init__.py") is None:
-        return None
+        return os.environ.get("SEMSCALE_COMMIT")
     return _git(source, "describe", "--always", "--dirty", "--tags")
 
 

@@ -33,6 +33,7 @@ def test_the_callback_is_part_of_its_step() -> None:
     assert found["slots"] == 10_847  # CIFAR-100-LT at factor 100
     assert 0 < found["callback_ms"] < found["step_ms"]
     assert found["share"] == pytest.approx(found["callback_ms"] / found["step_ms"])
+    assert found["with_to_without"] == pytest.approx(found["step_ms"] / found["without_ms"])
 
 
 def test_figures_are_printed_as_lines_or_json(
