@@ -125,6 +125,9 @@ def answers_in_one_line(task: Callable[[Any], Any]) -> Callable[[Any], Any]:
             try:
                 return task(cfg)
             except Exception as error:
+                ended = as_ended(error)
+                if ended is not None:  # what a signal made fail, such as a loader whose worker it ended
+                    raise ended from error
                 command = _command()
                 message = message_of(error, command)
                 if message is None:

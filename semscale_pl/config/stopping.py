@@ -125,6 +125,17 @@ def hold_on() -> None:
                 signal.signal(number, _raise)
 
 
+@contextmanager
+def with_last_act(act: Callable[[], object]) -> Iterator[None]:
+    """Call ``act`` where this process is ended in the block for it has not let go in time: what it started ends too."""
+    _last_acts.append(act)
+    try:
+        yield
+    finally:
+        if act in _last_acts:  # not in a forked child
+            _last_acts.remove(act)
+
+
 class _State:
     """What has come in the block, and whether somebody has dealt with it.
 
@@ -154,6 +165,7 @@ class _State:
 
 
 _state = _State()
+_last_acts: list[Callable[[], object]] = []
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
@@ -199,6 +211,8 @@ def _end_in_time(reader: int, handled: list[int]) -> None:
 
 
 def _end_now(number: int, is_lost: bool) -> None:
+    for act in _last_acts:
+        act()
     what, line = Ended(number).what, _state.line
     if is_first_process():
         why = "" if is_lost else f", and did not let go within {GRACE_SECONDS:.0f} s"
@@ -214,6 +228,7 @@ def _forget_in_child() -> None:
     if _state.writer >= 0:
         os.close(_state.writer)
     _state.reset()
+    _last_acts.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -101,7 +101,7 @@ def _train(cfg: DictConfig, run_dir: Path, opening: Callable[[Any, Any, Any], No
         opening(datamodule, module, trainer)
     # Lightning converts it after it has read a checkpoint, whose weights a 64-true run would then round to float32.
     trainer.precision_plugin.convert_module(module)
-    with unwinding():
+    with unwinding(trainer):
         with staying_finite(trainer, datamodule, run_dir):
             _fit(trainer, module, datamodule, cfg.ckpt_path)
         fitted = _fitted(trainer)  # a test of the best checkpoint brings the callbacks back to its epoch
