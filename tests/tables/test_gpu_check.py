@@ -19,11 +19,12 @@ ROOT = Path(__file__).parents[2]
 ABSENT = ("wandb", "pytorch_metric_learning", "hypothesis", "xdist", "submitit", "joblib_launcher", "onnx", "mypy")
 # Hides modules as if they were not installed, in this process and in those that it starts.
 HIDING = f"""
+from functools import partial
 from importlib.machinery import PathFinder
 find = PathFinder.find_spec
 def find_others(name, path=None, target=None):
     return None if name.partition('.')[0] in {ABSENT!r} else find(name, path, target)
-PathFinder.find_spec = find_others
+PathFinder.find_spec = partial(find_others)  # no method of whatever class keeps it
 """
 
 
