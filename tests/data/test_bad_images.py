@@ -240,7 +240,7 @@ def test_verify_counts_tags_films_and_twelve_bits(
     call = ["data", "verify", "dataset=image_folder", f"dataset.root={tmp_path}", "dataset.source.folder=mine"]
     assert main(call) == 0
     out = capsys.readouterr().out
-    for part in ("1 images with a tag: turned by it", "1 images: the first is read", "1 with 12 bits: nearly black"):
+    for part in ("1 image with a tag: turned by it", "1 image: the first is read", "1 with 12 bits: nearly black"):
         assert part in out
     assert "1 images are there more than once, by links" in out
     assert "Multiply the pixels by 16" in out
