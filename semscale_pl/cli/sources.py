@@ -89,12 +89,22 @@ def _check_together(call: Call, typed: dict[str, str], command: Command) -> None
     if foreign:
         where = "features=FILE" if foreign[0] in _FILE_KEYS else "dataset=NAME or images=FOLDER"
         raise ValueError(f"Expected `{foreign[0]}` only with {where}, but got it with {sources[0]}=. Leave it out.")
-    if model and "image_size" in own:
-        raise ValueError(
-            "Expected `image_size` only where pixels are taken: a model has its own. Leave it out, or set "
-            "dataset.image_size."
-        )
     _check_model(call)
+    _check_size(call, {key.lstrip("+~") for key in typed})
+
+
+def _check_size(call: Call, typed: set[str]) -> None:
+    """Refuse a size of images that would change nothing, or resize them twice."""
+    if (call.ckpt or call.backbone) and "image_size" in call.given:
+        sized = call.backbone and not call.images
+        raise ValueError(
+            "Expected `image_size` only where pixels are taken: a model has its own. Leave it out"
+            f"{', or set dataset.image_size' if sized else ''}."
+        )
+    if "dataset.image_size" in typed and call.ckpt:
+        raise ValueError("Expected no `dataset.image_size` with `ckpt`: a model has its own. Leave it out.")
+    if "dataset.image_size" in typed and not call.backbone:
+        raise ValueError("Expected `image_size` where pixels are taken, but got `dataset.image_size`. Name it so.")
 
 
 def _check_model(call: Call) -> None:

@@ -298,10 +298,10 @@ def _from_csv(path: Path, text: str, image_column: str, label_column: str) -> En
         reader.fieldnames = [column.strip() for column in reader.fieldnames or ()]
         missing = {image_column, label_column} - set(reader.fieldnames)
         if missing:
-            raise DataError(
-                f"Expected columns {sorted(missing)} in {path}, but got {reader.fieldnames}. Name others: "
-                "dataset.source.image_column and dataset.source.label_column."
-            )
+            remedy = "Name others: dataset.source.image_column and dataset.source.label_column"
+            if any(name.lower().endswith(USUAL_SUFFIXES) for name in reader.fieldnames):  # an image, no name
+                remedy = f"Add a first line, {image_column}{delimiter}{label_column}"
+            raise DataError(f"Expected columns {sorted(missing)} in {path}, but got {reader.fieldnames}. {remedy}.")
         for column in (image_column, label_column):
             if reader.fieldnames.count(column) > 1:
                 raise DataError(f"Expected one column {column!r} in {path}, but got several. Rename the others.")

@@ -145,6 +145,7 @@ def spectra_against_band(spectra: Any, class_names: Sequence[str], chosen: Seque
     if not all(0 <= label < len(class_names) for label in chosen):
         raise ValueError(f"Expected `chosen` to be class numbers below {len(class_names)}, but got {list(chosen)}.")
     figure, (ax,) = new_figure(7.0, 3.8)
+    ax.locator_params("x", integer=True)
     floor = _FLOOR * float(np.nanmax(values, initial=0.0))
     ranks = np.arange(1, values.shape[1] + 1)
     present = np.nan_to_num(values[np.isfinite(values).any(1)])

@@ -272,11 +272,13 @@ def sample_of(source: FeatureSource, indices: np.ndarray, most_bytes: int, seed:
 def unusable_rows(source: FeatureSource, wanted: np.ndarray) -> str:
     """Say how many rows have NaN, infinities and numbers too large to be squared, where the first is, what to do."""
     found, first, start = np.zeros(3, np.int64), -1, 0
+    without_numbers = np.ones(source.num_features, bool)
     for piece in source.rows(wanted, _ROWS_AT_ONCE):
         beyond = np.isfinite(piece) & (np.abs(piece) > np.float64(LARGEST))
         wrong = np.stack([kind.any(1) for kind in (np.isnan(piece), np.isinf(piece), beyond)])
         if first < 0 and wrong.any():
             first = int(wanted[start + int(wrong.any(0).argmax())])
+        without_numbers &= np.isnan(piece).all(0)
         found, start = found + wrong.sum(1), start + len(piece)
     nans, infinities, large = found.tolist()
     if not nans and not infinities:
@@ -284,10 +286,14 @@ def unusable_rows(source: FeatureSource, wanted: np.ndarray) -> str:
             f"Expected the features of {source.name} to be at most {LARGEST:g}, so that they can be squared, but got "
             f"more in {large:,} of {source.num_rows:,} rows, the first is row {first:,} (counted from 0). Rescale them."
         )
+    remedy = "Repair or leave out those rows"
+    if without_numbers.any() and nans == source.num_rows:
+        place, more = int(without_numbers.argmax()) + 1, int(without_numbers.sum()) - 1
+        others = f" and {more:,} more" if more else ""
+        remedy = f"No row has a number in feature {place:,} of {source.num_features:,}{others}: leave that out"
     return (
         f"Expected the features of {source.name} to be finite, but got NaN in {nans:,} and infinities in "
-        f"{infinities:,} of {source.num_rows:,} rows, the first is row {first:,} (counted from 0). Repair "
-        "or leave out those rows."
+        f"{infinities:,} of {source.num_rows:,} rows, the first is row {first:,} (counted from 0). {remedy}."
     )
 
 

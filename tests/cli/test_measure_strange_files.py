@@ -77,6 +77,9 @@ FAULTS: dict[str, tuple[Make, str, tuple[str, ...]]] = {
     "meta tensor": (lambda: pt(torch.empty(60, 5, device="meta")), "f.pt", ("dense tensor", "meta")),
     "lists of labels": (lambda: pt(labels=[[0], [1, 2]]), "f.pt", ("labels of f.pt", "got a list")),
     "labels of one word": (lambda: pt(labels="cat"), "f.pt", ("labels of f.pt", "got a str")),
+    "a feature without numbers": (
+        lambda: npz(np.where(np.arange(5) == 3, np.nan, X)), "f.npz", ("NaN in 60", "in feature 4 of 5: leave that out")
+    ),
     "labels above int64": (lambda: npz(labels=Y.astype(np.uint64) + 2**63), "f.npz", ("below 2^63",)),
     "labels above every integer": (lambda: npz(labels=Y + 1e300), "f.npz", ("below 2^53", "1e+300")),
     "bytes that are no UTF-8": (lambda: npz(labels=np.array([b"\xfe", b"\xff", b"a"])[Y]), "f.npz", ("UTF-8",)),

@@ -102,6 +102,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "list of an unknown form": (lambda root: read_list(root / "a.xml"), (".txt, .json or .csv", "a.xml")),
     "two classes with one name": (names_twice, ("name of its own", "'x' for 2 classes")),
     "two equal lines in the names": (names_file_with_a_line_twice, ("name of its own", "'n1 crane'")),
+    "CSV without names": (lists("a.jpg,0\nb.jpg,1\n", CSV_TEST, "csv"), ("Add a first line, filename,label",)),
     "CSV without column": (lists("file,label\na.jpg,0\n", CSV_TEST, "csv"), ("['filename']", "image_column")),
     "CSV line without label": (lists(CSV + "a.jpg\n", CSV_TEST, "csv"), ("label in line 2", "train.csv")),
     "CSV with a missing file": (

@@ -131,6 +131,7 @@ FAULTS: dict[str, tuple[Make, str, tuple[str, ...]]] = {
     "decimal commas between commas": (text("a,b,label\n1,5,2,5,x\n"), "t.csv", ("5", "semicolons where commas are")),
     "separators at the end": (text("a;b;label\n1;2;x;\n"), "t.csv", ("Take the ';' from the end of each line",)),
     "a line of Excel": (text("sep=;\na;b;label\n1;2;x\n"), "t.csv", ("first line, 'sep='",)),
+    "a remark before the names": (text("# mine\na,b,label\n1,2,x\n"), "t.csv", ("first line, '# mine'",)),
     "columns parted by blanks": (text("a b label\n1 2 x\n"), "t.csv", ("commas, semicolons or tabs", "'a b label'")),
     "no names": (text("0.5,1.5,x\n2.5,3.5,y\n"), "t.csv", ("names in the first line", "'0.5'")),
     "UTF-16 without its mark": (csv(encoding="utf-16-le"), "t.csv", ("UTF-8",)),

@@ -31,6 +31,11 @@ def test_the_legend_of_spectra_stands_beside_the_plot() -> None:
     assert figure.legends[0].get_window_extent().x0 >= figure.axes[0].get_window_extent().x1
 
 
+def test_spectra_count_directions_in_whole_numbers() -> None:
+    figure = spectra_against_band(np.exp(-np.arange(3.0))[None], ["a"], [0])
+    assert all(float(tick).is_integer() for tick in figure.axes[0].get_xticks())
+
+
 def test_a_long_title_stays_within_the_figure() -> None:
     figure = method_comparison([{"method": "CE", "mean": 50.0}], title="a title that goes on and on " * 8)
     as_pixels(figure)
