@@ -26,6 +26,14 @@ UNFINISHED = 3
 # What gloo and NCCL say where the process on the other side is gone.
 _GONE = ("Connection closed by peer", "Connection reset by peer", "remote process exited")
 
+# Options of Hydra that come with a package of their own, which is in one of this project's extras.
+_PLUGINS = {
+    ("hydra/sweeper", "optuna"): "hydra-optuna-sweeper",
+    ("hydra/launcher", "joblib"): "hydra-joblib-launcher",
+    ("hydra/launcher", "submitit_local"): "hydra-submitit-launcher",
+    ("hydra/launcher", "submitit_slurm"): "hydra-submitit-launcher",
+}
+
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Return " Did you mean `x`?", or nothing where no choice is near.
@@ -185,6 +193,9 @@ def _missing_option(error: MissingConfigException) -> str:
     wanted = error.missing_cfg_file or ""
     group, _, name = wanted.rpartition("/")
     options = sorted(set(error.options or []) - {"base"})  # what the options of a group share
+    if (group, name) in _PLUGINS:
+        package = _PLUGINS[group, name]
+        return f"`{group}={name}` needs {package}: pip install {package}. Without it there are: {', '.join(options)}."
     if not options:
         return f"Found no config `{wanted}`."
     return f"Unknown option `{name}` of `{group}`.{did_you_mean(name, options)} Options: {', '.join(options)}."

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hydra.errors import MissingConfigException
 
 import semscale_pl
 from semscale_pl.cli.main import main
 from semscale_pl.config.composing import config_groups
-from semscale_pl.config.errors import closest_key, did_you_mean
+from semscale_pl.config.errors import closest_key, did_you_mean, message_of
 from semscale_pl.config.wording import in_words_of, options_named, training_options
 
 ROOT = Path(semscale_pl.__file__).parent
@@ -99,3 +100,17 @@ def test_what_a_command_says_of_another_s_option(
     assert expected in said
     assert absent not in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "package"),
+    [
+        ("hydra/sweeper/optuna", "hydra-optuna-sweeper"),
+        ("hydra/launcher/joblib", "hydra-joblib-launcher"),
+        ("hydra/launcher/submitit_slurm", "hydra-submitit-launcher"),
+    ],
+)
+def test_an_option_of_a_package_that_is_not_installed_names_the_package(option: str, package: str) -> None:
+    message = message_of(MissingConfigException("", option, ["basic"])) or ""
+    assert f"needs {package}: pip install {package}. Without it there are: basic." in message
+    assert "Unknown option" in (message_of(MissingConfigException("", f"{option}s", ["basic"])) or "")

@@ -12,6 +12,8 @@ from semscale_pl.progress import Progress, duration
 
 # Seconds that an epoch has to last before a log gets lines from within it.
 LONG_EPOCH = 10.0
+# From here on a number, as the loss of a diverging training, is shown with its power of ten.
+LARGE = 1e5
 SHOWN = {"train/loss": "loss", "train/balanced_accuracy": "train", "val/balanced_accuracy": "val"}
 
 
@@ -98,7 +100,8 @@ class ProgressLine(ProgressBar):
     def _describe(self, trainer: pl.Trainer) -> str:
         limit = trainer.max_epochs
         of = f"/{limit}" if limit is not None and limit > 0 else ""
-        shown = [f"{label} {float(self._metrics[name]):.3f}" for name, label in SHOWN.items() if name in self._metrics]
+        found = {label: float(self._metrics[name]) for name, label in SHOWN.items() if name in self._metrics}
+        shown = [f"{label} {value:{'.3f' if abs(value) < LARGE else '.3g'}}" for label, value in found.items()]
         return "  ".join([f"epoch {trainer.current_epoch + 1}{of}", *shown])
 
     def _left(self, trainer: pl.Trainer, epochs: float) -> str:

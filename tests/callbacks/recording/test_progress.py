@@ -44,6 +44,14 @@ def test_a_log_gets_few_lines_with_an_estimate(
     assert 10 < len(lines) < 30
 
 
+def test_the_loss_of_a_diverging_training_is_no_row_of_digits(capsys: pytest.CaptureFixture[str]) -> None:
+    line, trainer = ProgressLine(live=False), _trainer(1)
+    trainer.callback_metrics["train/loss"] = 2.5445e28
+    line.on_train_start(trainer, MODULE)
+    line.on_train_epoch_end(trainer, MODULE)
+    assert "epoch 1/1  loss 2.54e+28  " in capsys.readouterr().err
+
+
 def test_an_epoch_gets_at_most_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     _run(ProgressLine(live=False), 4, 10_000.0, monkeypatch)
     epochs = [line.split()[1] for line in capsys.readouterr().err.splitlines()]
