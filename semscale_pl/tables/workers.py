@@ -98,8 +98,10 @@ def run_cells(
         if not pending:
             return
         pace = expected_pace(pending[0], measured or runs) if limit is not None else Pace()
-        # The first cell of a call always begins: however short the limit is, each call comes as far as it can.
-        if limit is None or limit.allows(pace if worker.started else Pace()):
+        # The first cells of a call always begin: however short the limit is, and however long a process takes to start,
+        # each call comes as far as it can.
+        is_first = len(runs) - len(pending) < len(seats)
+        if limit is None or is_first or limit.allows(pace):
             worker.assign(table, pending.popleft(), limit.stop_at if limit is not None else None, pace)
 
     workers: list[Worker] = []
