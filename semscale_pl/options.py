@@ -164,6 +164,9 @@ RULES: dict[str, Rule] = {
     "Folder.train_fraction": within("(0, 1)", optional=True),
     "num_workers": integer(0),
     "prefetch_factor": integer(1, optional=True),
+    "in_memory": Rule(
+        '"auto", true or false', lambda value: value == "auto" or isinstance(value, bool), read=read_value
+    ),
     "download": SWITCH,
     "check_images": one_of("decode", "exist", "none"),
     "on_bad_image": one_of("refuse", "skip"),

@@ -18,6 +18,7 @@ _TRAINER = (
 # They change where data lie and how fast they are read, or follow from another option that is compared itself.
 _PASSED_OVER = {
     "dataset.root", "dataset.download", "dataset.eval_batch_size", "dataset.num_workers", "dataset.prefetch_factor",
+    "dataset.in_memory",
     "dataset.persistent_workers", "dataset.pin_memory", "dataset.check_images", "dataset.seed", "dataset.subset_seed",
     "dataset.sampler", "dataset.augmentation", "backbone.channels_last", "backbone.in_channels", "scheduler.T_max",
     "sampler.num_epochs", "augmentation.transform.image_size",

@@ -29,6 +29,7 @@ from semscale_pl.data.checking import (
     what_is_untested,
 )
 from semscale_pl.data.files import upright
+from semscale_pl.data.in_memory import InMemory, check_can_be_kept, keep_in_memory
 from semscale_pl.data.indexed import IndexedDataset, collate
 from semscale_pl.data.longtail import carve_validation, check_subset, index_hash, training_subset
 from semscale_pl.data.samplers import (
@@ -87,6 +88,10 @@ class ImbalancedDataModule(pl.LightningDataModule):
         on_bad_image: "refuse" to start where an image file cannot be decoded, or "skip" these: they are named, and
             neither counted nor numbered.
         exif_rotation: turn image files as their EXIF tag asks for, which benchmark sets are not.
+        in_memory: make batches of images that lie in one tensor, on the GPU where training runs on one; without workers
+            of a loader. "auto": images that come as a tensor, and files of one size that decode to at most 1 GiB a
+            part; True: also larger ones, or the datamodule says why not; False: no files are kept, nothing is copied to
+            a GPU, and workers make the batches.
     """
 
     train_dataset: IndexedDataset
@@ -134,12 +139,13 @@ class ImbalancedDataModule(pl.LightningDataModule):
         check_images: ImageCheck = "decode",
         on_bad_image: BadImages = "refuse",
         exif_rotation: bool = False,
+        in_memory: InMemory = "auto",
     ) -> None:
         super().__init__()
         check_subset(imbalance_factor, imbalance, imbalance_samples, imbalance_file)
         check("dataset", download=download, num_classes=num_classes, class_order=class_order, subset_rule=subset_rule)
         check(imbalance_samples=imbalance_samples, check_images=check_images, seed=seed, subset_seed=subset_seed)
-        check(on_bad_image=on_bad_image, exif_rotation=exif_rotation)
+        check(on_bad_image=on_bad_image, exif_rotation=exif_rotation, in_memory=in_memory)
         check(batch_size=batch_size, eval_batch_size=eval_batch_size)
         check(num_workers=num_workers, prefetch_factor=prefetch_factor)
         check(validation_per_class=validation_per_class, validation_fraction=validation_fraction)
@@ -168,7 +174,9 @@ class ImbalancedDataModule(pl.LightningDataModule):
         self.loader_options: dict[str, Any] = {"num_workers": num_workers, "pin_memory": pin_memory, **workers}
         self.seed, self.subset_seed = seed, seed if subset_seed is None else subset_seed
         self.check_images, self.on_bad_image, self.exif_rotation = check_images, on_bad_image, exif_rotation
+        self.in_memory = in_memory
         self.skipped_images: dict[str, int] = {}
+        self._kept: dict[tuple[IndexedDataset, torch.device], bool] = {}
         self._resumed_epoch = 0
         self._ready = False
 
@@ -206,6 +214,8 @@ class ImbalancedDataModule(pl.LightningDataModule):
         if len(held_out):
             self.val_dataset = IndexedDataset(train, held_out, self.model_input)
         self.test_dataset = self._whole(test)
+        if self.in_memory is True:
+            check_can_be_kept(self.train_dataset, self.val_dataset, self.test_dataset)
         if self.check_images == "decode":
             self._look_into_files()
         self.class_counts = torch.bincount(self.train_dataset.labels, minlength=self.num_classes)
@@ -340,5 +350,14 @@ class ImbalancedDataModule(pl.LightningDataModule):
         # A generator of its own: building an iterator leaves torch's global one alone.
         generator = torch.Generator().manual_seed(derive_seed(self.seed, 2))
         start = partial(start_worker, rank=rank())
-        options: dict[str, Any] = {"generator": generator, "worker_init_fn": start, **self.loader_options}
+        loading = {"num_workers": 0, "pin_memory": False} if self._keeps(dataset) else self.loader_options
+        options: dict[str, Any] = {"generator": generator, "worker_init_fn": start, **loading}
         return DataLoader(dataset, batch_sampler=batches, collate_fn=collate, **options)
+
+    def _keeps(self, dataset: IndexedDataset) -> bool:
+        """Keep a dataset in memory where that can be, which is tried once, and tell whether it is."""
+        strategy = getattr(self.trainer, "strategy", None)
+        device = torch.device("cpu") if strategy is None else strategy.root_device
+        if (dataset, device) not in self._kept:
+            self._kept[dataset, device] = keep_in_memory(dataset, self.in_memory, device)
+        return self._kept[dataset, device]

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from semscale_pl.data.augmentations import BatchAugmentation, as_pixels, beside
 from semscale_pl.data.source import DataError, ImageSet
 from semscale_pl.data.transforms import Augmentation, ModelInput
-from semscale_pl.seeding import derive_seed, seeded
+from semscale_pl.seeding import Draws, derive_seed, seeded
 
 Key = int | tuple[int, int]
 Sample = tuple[Tensor, Tensor, Tensor]
@@ -21,13 +22,14 @@ class IndexedDataset(Dataset[Sample]):
     """Some rows of an image set; sample i is (image, label, i) with i in 0..N-1.
 
     A key is an index, or (index, epoch): the epoch travels with the index, so that neither prefetching nor persistent
-    workers can augment with a wrong one.
+    workers can augment with a wrong one. Images in memory make batches as a whole, on the device where they lie.
 
     Args:
         source: images and labels.
         rows: (N,) positions in `source`.
         model_input: turns a decoded image into the model's input.
-        augmentation: random change of a decoded image, drawing from torch's generator only; None for none.
+        augmentation: random change of images: of a batch by its draws, or of one decoded image by torch's generator
+            only; None for none.
         seed: of the augmentation.
     """
 
@@ -42,10 +44,23 @@ class IndexedDataset(Dataset[Sample]):
         self.images, self.rows, self.labels = source.images, rows, source.labels[rows]
         self.class_names = source.class_names
         self.model_input, self.augmentation, self.seed = model_input, augmentation, seed
+        # The images in order of their index, where they are kept as one tensor, and their labels beside them.
+        self._kept: Tensor | None = None
+        self._labels_there = self.labels
         # Tensors of a small float dataset are normalised once instead of in every batch.
-        self._ready = None
+        self._normalised = False
         if isinstance(self.images, Tensor) and self.images.is_floating_point() and augmentation is None:
-            self._ready = model_input(self.images[rows])
+            self._kept, self._normalised = model_input(self.images[rows]), True
+
+    @property
+    def works_on_batches(self) -> bool:
+        """Whether images of one size are changed as a batch."""
+        return self.augmentation is None or isinstance(self.augmentation, BatchAugmentation)
+
+    @property
+    def in_one_tensor(self) -> bool:
+        """Whether the images lie in memory as one tensor, so that a batch is an index."""
+        return self._kept is not None or isinstance(self.images, Tensor)
 
     def leave_out(self, broken: Collection[str], part: str) -> int:
         """Take image files out, number the others anew, and return how many are gone.
@@ -69,7 +84,7 @@ class IndexedDataset(Dataset[Sample]):
                 f"Expected every class to keep a readable image in the {part} part, but none of {len(gone)} "
                 f"can be decoded ({names}{', ...' if len(gone) > 3 else ''}). Replace them, or remove the classes."
             )
-        self.rows, self.labels = self.rows[kept], left
+        self.rows, self.labels, self._labels_there = self.rows[kept], left, left
         return int((~kept).sum())
 
     def __len__(self) -> int:
@@ -80,26 +95,63 @@ class IndexedDataset(Dataset[Sample]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"Expected `key` to be in 0..{len(self) - 1}, but got {index}. The dataset ends there.")
         index = index % len(self)
-        image = self.model_input(self._decoded(index, epoch)) if self._ready is None else self._ready[index]
-        return image, self.labels[index], torch.tensor(index)
+        if self.in_one_tensor:
+            images, labels, indices = self._batch([(index, epoch)])
+            return images[0], labels[0], indices[0]
+        return self._alone(index, epoch), self.labels[index], torch.tensor(index)
 
     def __getitems__(self, keys: Sequence[Key]) -> Sample | list[Sample]:
         """Return a whole batch, finished in one go where the images are tensors in memory, else a list of samples."""
-        if not isinstance(self.images, Tensor):
+        if not self.in_one_tensor:
             return [self[key] for key in keys]
-        indices = torch.tensor([_index_and_epoch(key)[0] for key in keys])
-        if self._ready is not None:
-            images = self._ready[indices]
-        elif self.augmentation is None:
-            images = self.model_input(self.images[self.rows[indices]])
-        else:
-            images = self.model_input(torch.stack([self._decoded(*_index_and_epoch(key)) for key in keys]))
-        return images, self.labels[indices], indices
+        return self._batch([_index_and_epoch(key) for key in keys])
 
-    def _decoded(self, index: int, epoch: int) -> Any:
+    def entering(self, row: int) -> Tensor:
+        """Read an image of the source as it enters a batch: of the model's size already where nothing is drawn."""
+        pixels = as_pixels(self.images[row])
+        return self.model_input.sized(pixels) if self.augmentation is None else pixels
+
+    def keep(self, device: torch.device, images: Tensor | None = None) -> None:
+        """Keep the images as one tensor on a device, where batches are made from now on.
+
+        Args:
+            device: the CPU keeps no copy of a source that is a tensor itself.
+            images: (N, channels, height, width) that :meth:`entering` gave for `rows`, where the source is no tensor.
+        """
+        if images is None:
+            images = self._kept
+        if images is None and device.type != "cpu" and isinstance(self.images, Tensor):
+            images = self.images[self.rows]
+        self._kept = None if images is None else images.to(device)
+        self._labels_there = self.labels.to(device)
+
+    def _batch(self, keys: Sequence[tuple[int, int]]) -> Sample:
+        indices, epochs = torch.tensor(keys).unbind(1)
+        if self._kept is not None:
+            there = beside(indices, self._kept)
+            images = self._kept.index_select(0, there)
+        else:
+            assert isinstance(self.images, Tensor)
+            there, images = indices, self.images.index_select(0, self.rows[indices])
+        images = images if self._normalised else self._finished(images, indices, epochs)
+        return images, self._labels_there.index_select(0, there), there
+
+    def _finished(self, images: Tensor, indices: Tensor, epochs: Tensor) -> Tensor:
+        if isinstance(self.augmentation, BatchAugmentation):
+            images = self.augmentation(images, Draws.of(self.seed, epochs, indices))
+        elif self.augmentation is not None:
+            keys = zip(images, indices.tolist(), epochs.tolist(), strict=True)
+            images = torch.stack([self._changed(image, index, epoch) for image, index, epoch in keys])
+        return self.model_input(images)
+
+    def _alone(self, index: int, epoch: int) -> Tensor:
         image = self.images[int(self.rows[index])]
-        if self.augmentation is None:
-            return image
+        if self.works_on_batches:
+            return self._finished(as_pixels(image)[None], torch.tensor([index]), torch.tensor([epoch]))[0]
+        return self.model_input(self._changed(image, index, epoch))
+
+    def _changed(self, image: Any, index: int, epoch: int) -> Any:
+        assert self.augmentation is not None
         with seeded(derive_seed(self.seed, epoch, index)):
             return self.augmentation(image)
 

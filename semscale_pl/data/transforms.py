@@ -8,8 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semscale_pl.data.source import DataError
-from semscale_pl.options import RULES, check
+from semscale_pl.data.augmentations import (
+    BatchAugmentation,
+    Chain,
+    Cutout,
+    Flip,
+    Jitter,
+    PaddedCrop,
+    ResizedCrop,
+    as_pixels,
+)
+from semscale_pl.data.policies import AutoAugment, RandAugment
+from semscale_pl.options import check
 
 Augmentation = Callable[[Any], Any]
 
@@ -40,6 +50,7 @@ class ModelInput:
         _check_statistics(channels, list(mean), list(std))
         self.image_size, self.channels = image_size, channels
         self.mean, self.std = (torch.tensor(list(values)).reshape(-1, 1, 1) for values in (mean, std))
+        self._on_devices: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self.resized = None if image_size is None else round(image_size / crop_share)
 
     def __call__(self, images: Any) -> Tensor:
@@ -51,25 +62,34 @@ class ModelInput:
         Returns:
             (..., channels, image_size, image_size) float32.
         """
+        return self.normalised(self.sized(as_pixels(images)))
+
+    def sized(self, images: Tensor) -> Tensor:
+        """Resize and crop (..., channels, height, width) to the size; nothing where they have it."""
         from torchvision.transforms.v2 import functional as F
 
-        images = images if isinstance(images, Tensor) else F.pil_to_tensor(images)
-        if self.image_size is not None and tuple(images.shape[-2:]) != (self.image_size, self.image_size):
-            images = F.center_crop(F.resize(images, [self.resized], antialias=True), [self.image_size, self.image_size])
+        if self.image_size is None or tuple(images.shape[-2:]) == (self.image_size, self.image_size):
+            return images
+        return F.center_crop(F.resize(images, [self.resized], antialias=True), [self.image_size, self.image_size])
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Convert to float32, to the channels, and to mean and deviation."""
+        from torchvision.transforms.v2 import functional as F
+
         images = images.float() if images.is_floating_point() else images.float().div_(255)
         if self.channels is not None and images.shape[-3] != self.channels:
             # Two and four channels are grey and RGB with an opacity, which is dropped.
             images = images[..., : 3 if images.shape[-3] > 2 else 1, :, :]
             if images.shape[-3] != self.channels:
                 images = F.rgb_to_grayscale(images, num_output_channels=self.channels)
-        return (images - self.mean) / self.std
+        mean, std = self._statistics(images.device)
+        return (images - mean).div_(std)
 
-
-def check_image_size(image_size: Any) -> None:
-    """Raise ValueError for a size that no image has; null, which a dataset may have, gives a crop nothing to aim at."""
-    rule = RULES["image_size"]
-    if not rule.accepts(image_size):
-        raise ValueError(f"{rule.refusal('image_size', image_size)} Set dataset.image_size.")
+    def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return mean and deviation on a device, copied there once."""
+        if device not in self._on_devices:
+            self._on_devices[device] = (self.mean.to(device), self.std.to(device))
+        return self._on_devices[device]
 
 
 def _check_statistics(channels: int | None, mean: list[float], std: list[float]) -> None:
@@ -85,72 +105,38 @@ def _check_statistics(channels: int | None, mean: list[float], std: list[float])
 
 
 def compose(transforms: Sequence[Augmentation]) -> Augmentation:
-    """Chain augmentations; each takes and returns a PIL image or an image tensor and draws from torch's generator."""
+    """Chain augmentations of one image each, which take and return a PIL image or an image tensor.
+
+    Those of this package alone make an augmentation of batches; others see one image at a time, and draw from torch's
+    generator.
+    """
     from torchvision.transforms import v2
 
-    return v2.Compose(list(transforms))
+    batchwise = [each for each in transforms if isinstance(each, BatchAugmentation)]
+    return Chain(*batchwise) if len(batchwise) == len(transforms) else v2.Compose(list(transforms))
 
 
-class PaddedCrop:
-    """Random crop after zero padding, then perhaps a random flip; ten times faster on tensors than torchvision's.
-
-    Args:
-        image_size: height and width of the result in pixels.
-        padding: pixels added on each side.
-        flip: mirror every second image.
-
-    Raises:
-        ValueError: the size is not a number of pixels.
-    """
-
-    def __init__(self, image_size: int, padding: int, flip: bool) -> None:
-        check_image_size(image_size)
-        self.image_size, self.padding, self.flip = image_size, padding, flip
-
-    def __call__(self, image: Any) -> Tensor:
-        """Crop a PIL image, as uint8, or a tensor (channels, height, width) to (channels, image_size, image_size).
-
-        Raises:
-            DataError: the image is smaller than `image_size - 2 padding`.
-        """
-        if not isinstance(image, Tensor):
-            from torchvision.transforms.v2.functional import pil_to_tensor
-
-            image = pil_to_tensor(image)
-        padded = torch.nn.functional.pad(image, [self.padding] * 4)
-        margins = [side - self.image_size for side in padded.shape[-2:]]
-        if min(margins) < 0:
-            raise DataError(
-                f"Expected an image of at least {self.image_size - 2 * self.padding} pixels a side, but got "
-                f"{tuple(image.shape[-2:])}. Lower dataset.image_size, or choose another augmentation."
-            )
-        draws = torch.rand(3).tolist()
-        top, left = (int(draw * (margin + 1)) for draw, margin in zip(draws, margins, strict=False))
-        cropped = padded[:, top : top + self.image_size, left : left + self.image_size]
-        return cropped.flip(-1) if self.flip and draws[2] < 0.5 else cropped
-
-
-def crop_flip(image_size: int, padding: int = 4) -> Augmentation:
+def crop_flip(image_size: int, padding: int = 4) -> BatchAugmentation:
     """Random crop after zero padding, then a random horizontal flip: the usual recipe for 32 x 32 images.
 
     Args:
         image_size: height and width of the result in pixels.
         padding: pixels added on each side.
     """
-    return PaddedCrop(image_size, padding, flip=True)
+    return Chain(PaddedCrop(image_size, padding), Flip())
 
 
-def crop(image_size: int, padding: int = 1) -> Augmentation:
+def crop(image_size: int, padding: int = 1) -> BatchAugmentation:
     """Random crop after zero padding, for images that must not be mirrored, such as digits.
 
     Args:
         image_size: height and width of the result in pixels.
         padding: pixels added on each side.
     """
-    return PaddedCrop(image_size, padding, flip=False)
+    return PaddedCrop(image_size, padding)
 
 
-def resized_crop_flip(image_size: int, jitter: float = 0.0, min_scale: float = 0.08) -> Augmentation:
+def resized_crop_flip(image_size: int, jitter: float = 0.0, min_scale: float = 0.08) -> BatchAugmentation:
     """Random resized crop, random flip and colour jitter: the recipe of ImageNet-LT (jitter 0.4) and iNaturalist (0).
 
     Args:
@@ -158,33 +144,21 @@ def resized_crop_flip(image_size: int, jitter: float = 0.0, min_scale: float = 0
         jitter: strength for brightness, contrast and saturation.
         min_scale: smallest share of the area that a crop covers.
     """
-    from torchvision.transforms import v2
-
-    check_image_size(image_size)
-    steps: list[Augmentation] = [
-        v2.RandomResizedCrop(image_size, scale=(min_scale, 1.0), antialias=True),
-        v2.RandomHorizontalFlip(),
-    ]
-    if jitter:
-        steps.append(v2.ColorJitter(jitter, jitter, jitter))
-    return v2.Compose(steps)
+    steps = (ResizedCrop(image_size, min_scale), Flip())
+    return Chain(*steps, Jitter(jitter)) if jitter else Chain(*steps)
 
 
-def auto_augment_cutout(image_size: int, padding: int = 4) -> Augmentation:
+def auto_augment_cutout(image_size: int, padding: int = 4) -> BatchAugmentation:
     """Crop, flip, the CIFAR-10 policy of AutoAugment, and one erased square of a quarter of the area (Cutout).
 
     Args:
         image_size: height and width of the result in pixels.
         padding: pixels added on each side before the crop.
     """
-    from torchvision.transforms import v2
-
-    policy = v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)
-    cutout = v2.RandomErasing(p=1.0, scale=(0.25, 0.25), ratio=(1.0, 1.0))
-    return v2.Compose([v2.ToImage(), crop_flip(image_size, padding), policy, cutout, v2.ToPureTensor()])
+    return Chain(PaddedCrop(image_size, padding), Flip(), AutoAugment(), Cutout(0.25))
 
 
-def rand_augment(image_size: int, padding: int = 4, num_ops: int = 2, magnitude: int = 9) -> Augmentation:
+def rand_augment(image_size: int, padding: int = 4, num_ops: int = 2, magnitude: int = 9) -> BatchAugmentation:
     """Crop, flip and RandAugment.
 
     Args:
@@ -193,6 +167,4 @@ def rand_augment(image_size: int, padding: int = 4, num_ops: int = 2, magnitude:
         num_ops: operations per image.
         magnitude: strength in 0..30.
     """
-    from torchvision.transforms import v2
-
-    return v2.Compose([crop_flip(image_size, padding), v2.RandAugment(num_ops, magnitude)])
+    return Chain(PaddedCrop(image_size, padding), Flip(), RandAugment(num_ops, magnitude))

@@ -143,7 +143,7 @@ LONG = ("trainer.max_epochs=12", "backbone.width=16", "augmentation=crop", "mixi
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_killed_and_resumed_equals_uninterrupted(workers: int, tmp_path: Path) -> None:
-    options = (*LONG, f"dataset.num_workers={workers}")
+    options = (*LONG, f"dataset.num_workers={workers}", f"dataset.in_memory={'false' if workers else 'auto'}")
     process = started(tmp_path / "killed", *options)
     process.kill()
     process.communicate()
@@ -170,7 +170,7 @@ def test_a_run_resumed_in_another_folder_knows_the_best_epoch_so_far(tmp_path: P
 
 def test_sigterm_says_what_to_type_and_that_works(tmp_path: Path) -> None:
     run = tmp_path / "my 1st run, it's"
-    options = (*LONG, "dataset.num_workers=2")
+    options = (*LONG, "dataset.num_workers=2", "dataset.in_memory=false")
     process = started(run, *options, folder="hydra.run.dir='my 1st run, it\\'s'")
     os.killpg(process.pid, signal.SIGTERM)
     errors = process.communicate(timeout=60)[1].decode()

@@ -40,6 +40,7 @@ class Recorder(pl.LightningModule):
 
 
 def data(workers: int, persistent: bool = False, **options: Any) -> ImbalancedDataModule:
+    """Return digits, whose batches are made in memory where there are no workers."""
     return ImbalancedDataModule(
         Digits(),
         imbalance="exponential",
@@ -49,6 +50,7 @@ def data(workers: int, persistent: bool = False, **options: Any) -> ImbalancedDa
         persistent_workers=persistent,
         augmentation=crop(8),
         validation_per_class=2,
+        in_memory=False if workers else "auto",
         seed=3,
         **options,
     )

@@ -61,7 +61,7 @@ def test_workers_have_lightnings_seeds_where_they_are_asked_for(asked: str, monk
 
 
 def test_every_loader_starts_its_workers_so_and_can_be_sent_to_them() -> None:
-    data = ImbalancedDataModule(Digits(), batch_size=64, num_workers=1)
+    data = ImbalancedDataModule(Digits(), batch_size=64, num_workers=1, in_memory=False)
     data.setup()
     for loader in (data.train_dataloader(), data.test_dataloader()):
         assert pickle.loads(pickle.dumps(loader.worker_init_fn)).func is start_worker

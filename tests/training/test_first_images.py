@@ -90,14 +90,15 @@ def test_a_foreign_dataset_whose_images_are_none(capsys: pytest.CaptureFixture[s
     assert error.count("\n") == 1
 
 
-def test_a_broken_image_met_by_a_worker_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_image_met_while_training_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = folders(tmp_path / "mine")
     path = tmp_path / "mine/train/dog/1.png"
     path.write_bytes(path.read_bytes()[:150])
-    assert trained(*settings, "dataset.check_images=exist", "dataset.num_workers=1") == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith(f"semscale: Expected {path} to be an image, but it cannot be read")
-    assert "Traceback" not in last
+    for reading in (("dataset.in_memory=false", "dataset.num_workers=1"), ("dataset.in_memory=auto",)):
+        assert trained(*settings, "dataset.check_images=exist", *reading, "overwrite=true") == 2
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last.startswith(f"semscale: Expected {path} to be an image, but it cannot be read")
+        assert "Traceback" not in last
 
 
 def test_the_message_of_a_worker_is_the_last_part_of_what_torch_raises() -> None:
