@@ -48,10 +48,11 @@ lint: $(INSTALLED) ## style, format and types
 types: $(INSTALLED) ## types alone
 	$(BIN)/mypy
 
-bench: $(INSTALLED) ## the pool against recomputation, the callback's share of a step, memory formats; about a minute
+bench: $(INSTALLED) ## the pool against recomputation, the callback's share of a step, memory formats, input; two minutes
 	$(BIN)/semscale bench pool_step
 	$(BIN)/semscale bench step_overhead
 	$(BIN)/semscale bench memory_format
+	$(BIN)/semscale bench input --augmentation all --size 5120
 
 bench-measure: $(INSTALLED) ## semscale measure on a million features of 512 dimensions against a numpy loop; minutes, 2 GB of disk
 	$(BIN)/semscale bench measure --repeats 3

@@ -17,7 +17,7 @@ from semscale_pl.data.source import ImageSet
 from semscale_pl.data.transforms import ModelInput, auto_augment_cutout, crop_flip, rand_augment, resized_crop_flip
 from semscale_pl.seeding import derive_seed, seeded
 
-SIDE, CLASSES = 32, 100
+SIDE, CLASSES = 32, 10
 MEAN, STD = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
 AUGMENTATIONS: dict[str, Callable[[int], Any]] = {
     "crop_flip": crop_flip,

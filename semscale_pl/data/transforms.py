@@ -76,14 +76,17 @@ class ModelInput:
         """Convert to float32, to the channels, and to mean and deviation."""
         from torchvision.transforms.v2 import functional as F
 
-        images = images.float() if images.is_floating_point() else images.float().div_(255)
+        ours = not images.is_floating_point()  # a tensor of our own, which can be worked on in place
+        images = images.float().div_(255) if ours else images.float()
         if self.channels is not None and images.shape[-3] != self.channels:
             # Two and four channels are grey and RGB with an opacity, which is dropped.
             images = images[..., : 3 if images.shape[-3] > 2 else 1, :, :]
             if images.shape[-3] != self.channels:
                 images = F.rgb_to_grayscale(images, num_output_channels=self.channels)
         mean, std = self._statistics(images.device)
-        return (images - mean).div_(std)
+        ours &= len(mean) in (1, images.shape[-3])
+        # A new tensor of a batch's size costs more than the subtraction: its memory is mapped anew each time.
+        return (images.sub_(mean) if ours else images - mean).div_(std)
 
     def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return mean and deviation on a device, copied there once."""

@@ -105,6 +105,21 @@ def test_tensors_give_the_same_batches_by_workers_or_sample_by_sample(change: st
             assert label == labels[place]
 
 
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_show_together_what_one_process_shows(ranks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"augmentation": auto_augment_cutout(16), "batch_size": 7}
+    whole = list(module(Pixels(), "auto", **options).train_dataloader())
+    parts = []
+    for number in range(ranks):
+        monkeypatch.setattr("semscale_pl.data.samplers.world_size", lambda: ranks)
+        monkeypatch.setattr("semscale_pl.data.samplers.rank", lambda number=number: number)
+        parts.append(list(module(Pixels(), "auto", **options).train_dataloader()))
+    together = [tuple(map(torch.cat, zip(*batch, strict=True))) for batch in zip(*parts, strict=True)]
+    # A last batch with fewer samples than ranks is dropped.
+    assert_equal(together, whole[: len(together)])
+    assert len(together) == (5 if ranks == 2 else 4)
+
+
 def test_files_that_are_resized_are_kept_where_nothing_is_drawn(tmp_path: Path) -> None:
     folder(tmp_path, {"1": (30, 20), "2": (18, 25), "3": (16, 16)})
     options: dict[str, Any] = {"root": str(tmp_path), "crop_share": 0.875}
