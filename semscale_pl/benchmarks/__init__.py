@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -55,3 +56,14 @@ def now(device: str, cpu_clock: Callable[[], float] = time.perf_counter) -> floa
 
     torch.cuda.synchronize()
     return time.perf_counter()
+
+
+def origin() -> dict[str, Any]:
+    """Return versions, commit, processor and how busy it was before: only the ratios go beyond one machine."""
+    import torch
+
+    from semscale_pl.training.provenance import commit, device_name, versions
+
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    device = device_name(torch.device("cpu"))
+    return {"versions": versions(), "commit": commit(), "device": device, "cores": os.cpu_count(), "load": load}

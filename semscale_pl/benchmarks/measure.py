@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from semscale_pl.benchmarks import origin
+
 _ROWS_AT_ONCE = 20_000
 
 
@@ -167,24 +169,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _child(call.child, call.folder, call.max_memory, call.spectrum)
         return 0
     setting = {name: value for name, value in vars(call).items() if name not in ("out", "child", "folder", "spectrum")}
-    record = {"setting": setting, "provenance": _origin(), "result": compare(**setting)}
+    record = {"setting": setting, "provenance": origin(), "result": compare(**setting)}
     print(json.dumps(record, indent=2))
     if call.out is not None:
         from semscale_pl.files import write_json
 
         write_json(call.out, record)
     return 0
-
-
-def _origin() -> dict[str, Any]:
-    """Return versions, commit, processor and how busy it was before: only the ratios go beyond one machine."""
-    import torch
-
-    from semscale_pl.training.provenance import commit, device_name, versions
-
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    device = device_name(torch.device("cpu"))
-    return {"versions": versions(), "commit": commit(), "device": device, "cores": os.cpu_count(), "load": load}
 
 
 if __name__ == "__main__":

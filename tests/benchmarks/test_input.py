@@ -33,3 +33,7 @@ def test_figures_are_printed_as_lines_or_json(capsys: pytest.CaptureFixture[str]
     rates, ratios = found["images_per_second"], found["memory_is_faster_by"]
     for name, ratio in ratios.items():
         assert ratio == pytest.approx(rates["in memory"] / rates[name])
+    assert found["provenance"]["versions"]["torch"] == torch.__version__
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="CUDA device"):
+            benchmark.main(["--device", "cuda"])
