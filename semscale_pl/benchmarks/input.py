@@ -67,6 +67,7 @@ def run(
         ratios within an epoch. On the CPU a second is of processor time, which other work on the machine hardly
         touches.
     """
+    provenance = origin()
     ways = _ways(size, batch_size, augmentation, device)
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeats + 1):
@@ -85,7 +86,7 @@ def run(
         "device": device,
         "images_per_second": medians,
         "memory_is_faster_by": {name: ratio for name, ratio in ratios.items() if name != "in memory"},
-        "provenance": origin(),
+        "provenance": provenance,
     }
 
 
@@ -207,9 +208,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def render(result: dict[str, Any]) -> str:
     """Return the result as lines of text."""
     rates, ratios = result["images_per_second"], result["memory_is_faster_by"]
-    lines = [
-        f"{result['augmentation']}, {SIDE} x {SIDE} colour, batch {result['batch_size']}, images a second ({result['device']})"
-    ]
+    setting = f"batch {result['batch_size']}, {result['device']}, images a second"
+    lines = [f"{result['augmentation']}, {SIDE} x {SIDE} colour, {setting}"]
     lines += [
         f"{name:<17} {rate:9,.0f}" + (f"  memory is {ratios[name]:.1f} times as fast" if name in ratios else "")
         for name, rate in rates.items()
