@@ -124,6 +124,9 @@ _PROFILE = one_of(*PROFILES, "per_class", "listed")
 POOL_MODES = ("indexed", "fifo")
 CONTROLLED = ("matched", "oas", "ledoit_wolf", "extrapolated")
 PROFILERS = ("simple", "advanced", "pytorch")
+# Parts of an embedding store, and how its features are stored.
+STORE_PARTS = ("train", "val", "test")
+STORE_DTYPES = ("float32", "float16")
 # Eigenvalues of a class that a measurement keeps at most.
 MOST_EIGENVALUES = 64
 _PRECISIONS = (
