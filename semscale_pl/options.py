@@ -148,6 +148,7 @@ RULES: dict[str, Rule] = {
     "compile": SWITCH,
     "tf32": SWITCH,
     "overwrite": SWITCH,
+    "train.test": SWITCH,
     "lr_reference_batch": integer(1, optional=True),
     # The images of a run
     "imbalance_factor": at_least(1),

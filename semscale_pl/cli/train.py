@@ -53,7 +53,8 @@ def _train(cfg: DictConfig) -> float:
             sys.stderr.write(f"semscale: {error}\n")
         raise SystemExit(FAILED) from error
     if result.trainer.is_global_zero:
-        print(f"balanced accuracy {result.last['balanced_accuracy']:.4f} on the test set; record in {result.run_dir}")
+        part, report = result.judged
+        print(f"balanced accuracy {report['balanced_accuracy']:.4f} on the {part}; record in {result.run_dir}")
         if result.interrupted_by:
             why = ", ".join(result.interrupted_by)
             sys.stderr.write(f"semscale: The run is not a whole one ({why}): tables leave out its record.\n")

@@ -14,7 +14,7 @@ from semscale_pl.config.errors import WrongCallError, did_you_mean
 from semscale_pl.config.moved import with_current_names
 from semscale_pl.options import Rule, rule_of
 
-_HOLD_OUT = "Hold one out with dataset.validation_per_class=N or dataset.validation_fraction=F."
+HOLD_OUT = "Hold one out with dataset.validation_per_class=N or dataset.validation_fraction=F."
 _ABSENT = object()
 # The smallest number above 0 that float16 has.
 _LEAST_FLOAT16 = 2.0**-24
@@ -28,7 +28,7 @@ _TAKEN_OVER = re.compile(r"\$\{[\w.]+\}")
 # Keys of a training run that are not groups.
 _PLAIN_KEYS = (
     "seed", "subset_seed", "imbalance_factor", "lr_reference_batch", "compile", "tf32", "on_nonfinite",
-    "ckpt_path", "overwrite",
+    "test", "ckpt_path", "overwrite",
 )  # fmt: skip
 
 
@@ -79,16 +79,20 @@ def check_combinations(cfg: DictConfig) -> None:
     _check_ldam(cfg)
     if may_have_validation(cfg):
         return
+    if not OmegaConf.select(cfg, "test", default=True):
+        raise WrongCallError(
+            f"Expected a validation part with test=false, which it is judged by, but got none. {HOLD_OUT}"
+        )
     if _class_name(cfg, "reweighting") == "DifficultyReweighting":
         raise WrongCallError(
             "Expected a validation part for reweighting=cdb, which measures the classes' difficulty on it, but got "
-            f"none. {_HOLD_OUT}"
+            f"none. {HOLD_OUT}"
         )
     for name in map(str, cfg.get("callbacks") or {}):
         monitor = OmegaConf.select(cfg, f"callbacks.{name}.monitor")
         if str(monitor).startswith("val/"):
             raise WrongCallError(
-                f"Expected a validation part for `callbacks.{name}`, which watches {monitor}, but got none. {_HOLD_OUT}"
+                f"Expected a validation part for `callbacks.{name}`, which watches {monitor}, but got none. {HOLD_OUT}"
             )
 
 

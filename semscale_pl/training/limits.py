@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from semscale_pl.config.checks import HOLD_OUT
 from semscale_pl.config.errors import WrongCallError
 
 
@@ -38,6 +39,16 @@ def check_limits(trainer: DictConfig, datamodule: Any) -> None:
             f"Expected `trainer.val_check_interval` to be at most the {trained} training batches of an epoch, but got "
             f"{interval}. Lower it, or validate every n-th epoch with trainer.check_val_every_n_epoch=n."
         )
+
+
+def check_judged(cfg: DictConfig, datamodule: Any) -> None:
+    """Refuse a run without a test of which no validation part would say anything either.
+
+    Raises:
+        WrongCallError: with the setting that holds one out.
+    """
+    if not cfg.get("test", True) and not datamodule.has_validation:
+        raise WrongCallError(f"Expected a validation part with test=false, but the data has none. {HOLD_OUT}")
 
 
 def _batches(datamodule: Any, name: str) -> int:

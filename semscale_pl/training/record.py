@@ -124,7 +124,8 @@ def write_record(
     Args:
         config: resolved configuration, as plain values.
         results: ``last`` and, where a validation part selected an epoch, ``selected``: each what a
-            ``ClassificationReport`` computed on the test set, or None; any further reports under their own names.
+            ``ClassificationReport`` computed on the test set, or None; any further reports under their own names, as
+            ``validation`` is that of a run without a test.
         datamodule: with ``num_classes``, ``class_names``, ``class_counts``, ``train_size`` and ``index_hash``.
         scales: what :func:`diagnose` returned; None where the run ended before it.
         interrupted_by: what made it less than a whole run.

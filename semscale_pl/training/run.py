@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from semscale_pl.config.moved import with_current_names
 from semscale_pl.training.diverging import TrainingDiverged as TrainingDiverged
@@ -26,16 +26,25 @@ if TYPE_CHECKING:
 class TrainResult:
     """What a run leaves in memory: the last model, its test results, those of the selected epoch if there is one.
 
+    With ``test=false`` nothing was tested: ``validation`` has the last model's results on the validation part instead.
     ``interrupted_by`` says what made it less than a whole run.
     """
 
     trainer: pl.Trainer
     module: ImbalancedClassifier
     datamodule: Any
-    last: Report
+    last: Report | None
     best: Report | None
     run_dir: Path
     interrupted_by: tuple[str, ...] = ()
+    validation: Report | None = None
+
+    @property
+    def judged(self) -> tuple[str, Report]:
+        """Return what the last model was judged on, and its results there."""
+        report = self.last or self.validation
+        assert report is not None
+        return ("test set" if self.last else "validation part"), report
 
     @property
     def objective(self) -> tuple[str, float]:
@@ -48,7 +57,8 @@ class TrainResult:
         score = getattr(keeper, "best_model_score", None)
         if self.datamodule.has_validation and score is not None:
             return "val/balanced_accuracy", float(score)
-        return "test/balanced_accuracy", float(self.last["balanced_accuracy"] or 0.0)
+        _, report = self.judged
+        return f"{'test' if self.last else 'val'}/balanced_accuracy", float(report["balanced_accuracy"] or 0.0)
 
 
 def train(cfg: DictConfig, run_dir: Path, opening: Callable[[Any, Any, Any], None] = lambda *_: None) -> TrainResult:
@@ -77,7 +87,7 @@ def _train(cfg: DictConfig, run_dir: Path, opening: Callable[[Any, Any, Any], No
     from semscale_pl.training.device import compile_backbone, planned_device, prepare_device
     from semscale_pl.training.first_images import check_first_images
     from semscale_pl.training.interrupting import unwinding
-    from semscale_pl.training.limits import check_limits
+    from semscale_pl.training.limits import check_judged, check_limits
     from semscale_pl.training.run_folder import start_afresh
     from semscale_pl.training.wandb_runs import open_wandb
 
@@ -90,6 +100,7 @@ def _train(cfg: DictConfig, run_dir: Path, opening: Callable[[Any, Any, Any], No
     )
     check_first_images(datamodule, module.backbone)
     check_limits(cfg.trainer, datamodule)
+    check_judged(cfg, datamodule)
     if cfg.compile:
         compile_backbone(module.backbone, planned_device(cfg))
     start_afresh(cfg, run_dir)
@@ -105,8 +116,13 @@ def _train(cfg: DictConfig, run_dir: Path, opening: Callable[[Any, Any, Any], No
         with staying_finite(trainer, datamodule, run_dir):
             _fit(trainer, module, datamodule, cfg.ckpt_path)
         fitted = _fitted(trainer)  # a test of the best checkpoint brings the callbacks back to its epoch
-        last, best = _test(trainer, module, datamodule, run_dir)
-    result = TrainResult(trainer, module, datamodule, last, best, run_dir, tuple(fitted["interrupted_by"]))
+        if OmegaConf.select(cfg, "test", default=True):
+            last, best = _test(trainer, module, datamodule, run_dir)
+            reports = {"last": last, "best": best}
+        else:
+            reports = {"last": None, "best": None, "validation": _validate(trainer, module, datamodule)}
+    why = tuple(fitted["interrupted_by"])
+    result = TrainResult(trainer, module, datamodule, run_dir=run_dir, interrupted_by=why, **reports)
     if trainer.is_global_zero:
         _record(result, cfg, time.perf_counter() - started, fitted)
     return result
@@ -156,6 +172,13 @@ def _test(
     return module.last_test_results, best
 
 
+def _validate(trainer: pl.Trainer, module: ImbalancedClassifier, datamodule: Any) -> Report:
+    """Judge the last model by the validation part, and leave the test set alone."""
+    trainer.validate(module, datamodule=datamodule, verbose=False)
+    assert module.last_val_results is not None
+    return module.last_val_results
+
+
 def _record(result: TrainResult, cfg: DictConfig, seconds: float, fitted: dict[str, Any]) -> None:
     from semscale_pl.distributed import alone
     from semscale_pl.training.building import plain_config
@@ -167,10 +190,11 @@ def _record(result: TrainResult, cfg: DictConfig, seconds: float, fitted: dict[s
     # On the first rank only, whose loaders would show it its share of the images.
     with alone(), lying_on(result.module, device):
         scales = diagnose(result.module, result.datamodule)
+    untested = {} if result.validation is None else {"validation": result.validation}
     record = write_record(
         result.run_dir,
         config=plain_config(cfg),
-        results={"last": result.last, "selected": result.best},
+        results={"last": result.last, "selected": result.best, **untested},
         datamodule=result.datamodule,
         module=result.module,
         scales=scales,
