@@ -44,7 +44,9 @@ def test_every_dependency_is_imported(distributions: set[str]) -> None:
 
 def test_every_import_is_a_dependency(distributions: set[str]) -> None:
     extras = PROJECT["optional-dependencies"]
-    optional = _names(extras["export"]) | _names(extras["launchers"]) | {"submitit"}  # of hydra-submitit-launcher
+    optional = set().union(*(_names(extras[name]) for name in ("export", "launchers", "pretrained"))) | {
+        "submitit"
+    }  # of hydra-submitit-launcher
     assert distributions <= _names(PROJECT["dependencies"]) | optional
 
 

@@ -15,6 +15,7 @@ ROOT = Path(semscale_pl.__file__).parent
 FLOORS = [
     ["options"],
     [
+        "extras",
         "validation",
         "labels",
         "seeding",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from semscale_pl.models.inputs import InputSpec
+
 
 def check_images(images: Tensor, in_channels: int, min_size: int = 1) -> None:
     """Refuse images that are not (B, in_channels, H, W) or too small, before a convolution does it in its own words.
@@ -47,6 +49,10 @@ class Backbone(nn.Module):
         min_size: smallest H and W that it takes.
         channels_last: keep weights and activations in the channels-last memory format, which is faster on GPUs with
             mixed precision.
+        input_spec: the images that its weights were trained on; None where they are not pre-trained.
+
+    Attributes:
+        input: `input_spec`, which a dataset takes up.
 
     Example:
         >>> Backbone(nn.Flatten(), num_features=12, in_channels=3)(torch.zeros(5, 3, 2, 2)).shape
@@ -54,10 +60,16 @@ class Backbone(nn.Module):
     """
 
     def __init__(
-        self, trunk: nn.Module, num_features: int, in_channels: int, min_size: int = 1, channels_last: bool = False
+        self,
+        trunk: nn.Module,
+        num_features: int,
+        in_channels: int,
+        min_size: int = 1,
+        channels_last: bool = False,
+        input_spec: InputSpec | None = None,
     ) -> None:
         super().__init__()
-        self.trunk = trunk
+        self.trunk, self.input = trunk, input_spec
         self.num_features, self.in_channels, self.min_size = num_features, in_channels, min_size
         self.channels_last = channels_last
         if channels_last:

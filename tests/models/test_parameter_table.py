@@ -32,6 +32,8 @@ TABLE = {
     "resnext50": (2048, 2048, 25_028_904, 4.230),
     "resnext101": (2048, 2048, 44_177_704, 7.97),
 }
+# Without a small stem: their own images are larger. EfficientNet-Lite0: its original's 4.7 million parameters.
+PRETRAINED = {"efficientnet_lite0": (1280, 4_652_008)}
 CIFAR = ("small_cnn", "resnet20", "resnet32", "resnet44", "resnet56")
 
 
@@ -47,7 +49,7 @@ def count(module: nn.Module) -> int:
 
 
 def test_every_configured_backbone_is_in_a_table() -> None:
-    assert {path.stem for path in (CONF / "backbone").glob("*.yaml")} == {*TABLE, *CIFAR}
+    assert {path.stem for path in (CONF / "backbone").glob("*.yaml")} == {*TABLE, *PRETRAINED, *CIFAR}
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -63,6 +65,16 @@ def test_parameters_features_and_operations_with_the_standard_stem(name: str) ->
     assert backbone.num_features == width
     assert count(backbone) + count(head) == parameters
     assert counter.get_total_flops() / 2e9 == pytest.approx(operations, rel=2e-3)
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_parameters_and_features_of_networks_without_a_small_stem(name: str) -> None:
+    width, parameters = PRETRAINED[name]
+    with torch.device("meta"):
+        backbone = build(name).eval()
+        head = nn.Linear(backbone.num_features, 1000)
+        assert backbone(torch.zeros(2, 3, 224, 224)).shape == (2, width) == (2, backbone.num_features)
+    assert count(backbone) + count(head) == parameters
 
 
 @pytest.mark.parametrize("name", TABLE)

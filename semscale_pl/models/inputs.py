@@ -1,0 +1,47 @@
+"""What a pre-trained network expects of its images: their size, how they are brought to it, and their normalization."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The input that a network was trained for.
+
+    Args:
+        image_size: height and width in pixels.
+        mean: of each channel, of values in [0, 1].
+        std: of each channel, of values in [0, 1].
+        crop_share: central share of an image whose shorter side is resized to `image_size / crop_share`.
+        interpolation: "bilinear" or "bicubic".
+    """
+
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop_share: float = 0.875
+    interpolation: str = "bilinear"
+
+    def for_channels(self, channels: int) -> InputSpec:
+        """Return the input of the same network when it is given images of 1 or 3 channels.
+
+        Of a grey image, which stands for three equal channels, the normalization is that of the average channel.
+
+        Example:
+            >>> InputSpec(8, (0.25, 0.5, 0.75), (0.25, 0.25, 0.25)).for_channels(1).mean
+            (0.5,)
+        """
+        if len(self.mean) in (1, channels):
+            return self
+        mean, std = _average(self.mean), _average(self.std)
+        return InputSpec(self.image_size, mean, std, self.crop_share, self.interpolation)
+
+
+def _average(values: Sequence[float]) -> tuple[float]:
+    return (sum(values) / len(values),)
+
+
+# Of ImageNet's training images, by which most published weights expect theirs normalized.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
