@@ -255,6 +255,21 @@ RULES: dict[str, Rule] = {
     "lr": above(0),
     "weight_decay": at_least(0),
     "scheduler.gamma": within("(0, 1]"),
+    # What of a backbone is trained
+    "train_last": integer(0, optional=True),
+    "backbone_lr": above(0, optional=True),
+    "layer_decay": within("(0, 1]"),
+    "update_statistics": SWITCH,
+    "AdaptFormer.train_last": integer(1, optional=True),
+    "LoRA.train_last": integer(1, optional=True),
+    "dim": integer(1),
+    "AdaptFormer.scale": Rule(
+        '"learned" or a number above 0', lambda value: value == "learned" or (is_number(value) and value > 0)
+    ),
+    "own_norm": SWITCH,
+    "rank": integer(1),
+    "LoRA.alpha": above(0),
+    "dropout": within("[0, 1)"),
     "step_size": integer(1),
     "warmup_epochs": integer(0),
     "pictures_every_n_epochs": integer(0),

@@ -29,7 +29,7 @@ REQUIRED: dict[str, Any] = {
     "dirpath": Path(),
     "seed": 0,
 }
-GROUPS = ("classifier", "loss", "mixing", "reweighting", "sampler")
+GROUPS = ("classifier", "finetune", "loss", "mixing", "reweighting", "sampler")
 # Keys in which a named variant differs from the signature's default on purpose.
 VARIANTS: dict[tuple[str, str], set[str]] = {
     ("loss", "label_smoothed_ce"): {"label_smoothing"},

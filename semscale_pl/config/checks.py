@@ -20,7 +20,7 @@ _ABSENT = object()
 _LEAST_FLOAT16 = 2.0**-24
 # Groups whose keys mean the same whatever class they build.
 _GROUPS = (
-    "dataset", "imbalance", "sampler", "mixing", "loss", "classifier", "reweighting",
+    "dataset", "imbalance", "sampler", "mixing", "finetune", "loss", "classifier", "reweighting",
     "optimizer", "scheduler", "trainer", "early_stopping",
 )  # fmt: skip
 # The value of another key, such as ${seed}; ${oc.env:SEED} is none.

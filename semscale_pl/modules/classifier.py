@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from semscale_pl.distributed import gather_rows, global_row_count, world_size
 from semscale_pl.losses.base import PerSampleLoss
 from semscale_pl.metrics.report import ClassificationReport, Report
+from semscale_pl.models.finetuning import FineTuning
 from semscale_pl.modules.mixing import Mixing
 from semscale_pl.weighting import StepInputs, StepTerms, Weighting, adjusted_logits, mixed_mean, terms_of, weighted_mean
 
@@ -41,6 +42,8 @@ class ImbalancedClassifier(pl.LightningModule):
             replaces them at set-up. Needed here for weight averaging (EMA, SWA).
         class_names: taken from the datamodule where it has them.
         mixing: mixup and CutMix, or None.
+        finetuning: what of the backbone is trained, at which rates, once its ``prepare`` has seen the backbone; None
+            trains all of it at the head's.
         config: plain dict from which the module can be built again; kept in every checkpoint.
 
     Attributes:
@@ -62,13 +65,14 @@ class ImbalancedClassifier(pl.LightningModule):
         class_counts: Sequence[int] | None = None,
         class_names: Sequence[str] | None = None,
         mixing: Mixing | None = None,
+        finetuning: FineTuning | None = None,
         config: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters({"config": config or {}}, logger=False)
         self.backbone, self.classifier, self.loss = backbone, classifier, loss
         self.num_classes, self.class_counts, self.class_names = num_classes, class_counts, class_names
-        self.mixing = mixing
+        self.mixing, self.finetuning = mixing, finetuning or FineTuning()
         self.weighting: Weighting | None = None
         self.watch: Watch | None = None
         self._optimizer, self._scheduler = optimizer, scheduler
@@ -95,6 +99,13 @@ class ImbalancedClassifier(pl.LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, C)."""
         return self.classifier(self.features(images))
+
+    def train(self, mode: bool = True) -> ImbalancedClassifier:
+        """Switch to training mode, in which frozen parts of the backbone stay in evaluation mode, or to evaluation."""
+        super().train(mode)
+        if mode:
+            self.finetuning.settle(self.backbone)
+        return self
 
     def setup(self, stage: str) -> None:
         """Take class names, counts and, before training, sampling frequencies from the datamodule."""
@@ -166,21 +177,29 @@ class ImbalancedClassifier(pl.LightningModule):
         """Build the optimizer and, where one is asked for, the per-epoch scheduler.
 
         Where the loss sets the head's first bias (sigmoid losses), weight decay leaves that bias alone: it would pull
-        every class back to a probability of 1/2 (Cui et al. 2019, section 4.3).
+        every class back to a probability of 1/2 (Cui et al. 2019, section 4.3). What is frozen is left out.
         """
         if self._optimizer is None:
             raise ValueError("Expected an `optimizer` for training, but got None. Pass a callable of the parameters.")
         optimizer = self._optimizer(self._parameter_groups())
+        self.finetuning.set_rates(optimizer)
         if self._scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "epoch"}}
 
     def _parameter_groups(self) -> Any:
-        if self.loss.initial_bias(self.num_classes) is None or not hasattr(self.classifier, "offsets"):
-            return self.parameters()
-        spared = self.classifier.offsets()  # type: ignore[operator]
-        rest = [one for one in self.parameters() if not any(one is other for other in spared)]
-        return [{"params": rest}, {"params": spared, "weight_decay": 0.0}] if spared else rest
+        spares = self.loss.initial_bias(self.num_classes) is not None and hasattr(self.classifier, "offsets")
+        spared = self.classifier.offsets() if spares else []  # type: ignore[operator]
+        own = self.finetuning.has_rates
+        trained = (self.classifier if own else self).parameters()
+        rest = [one for one in trained if one.requires_grad and not any(one is other for other in spared)]
+        if not own and not spared:
+            return rest
+        head: list[dict[str, Any]] = [
+            {"params": rest, "name": "head"},
+            {"params": spared, "name": "offsets", "weight_decay": 0.0},
+        ]
+        return [*(self.finetuning.groups(self.backbone) if own else ()), *(group for group in head if group["params"])]
 
     def _observe(
         self, images: Tensor, labels: Tensor, indices: Tensor | None, batch_idx: int

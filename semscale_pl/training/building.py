@@ -15,6 +15,8 @@ from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, Simpl
 
 from semscale_pl.callbacks.recording.finiteness import FinitenessWatch
 from semscale_pl.callbacks.recording.interruption import Interruption
+from semscale_pl.config.errors import WrongCallError
+from semscale_pl.models.finetuning import FineTuning
 from semscale_pl.modules.classifier import ImbalancedClassifier
 from semscale_pl.modules.schedules import linear_scaling
 from semscale_pl.training.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
@@ -33,7 +35,7 @@ def build_module(
     cfg: DictConfig, num_classes: int, class_names: list[str] | None = None, class_counts: list[int] | None = None
 ) -> ImbalancedClassifier:
     """Build backbone, classifier and loss, and the module that joins them, for C classes of (C,) training images."""
-    backbone = instantiate(cfg.backbone)
+    backbone, finetuning = build_backbone(cfg)
     classifier = instantiate(cfg.classifier)(num_features=backbone.num_features, num_classes=num_classes)
     return ImbalancedClassifier(
         backbone,
@@ -45,18 +47,43 @@ def build_module(
         class_names=class_names,
         class_counts=class_counts,
         mixing=built_or_none(cfg.mixing),
+        finetuning=finetuning,
         config=plain_config(cfg),
     )
+
+
+def build_backbone(cfg: DictConfig) -> tuple[Any, FineTuning | None]:
+    """Build the backbone, frozen and with adapters as is asked for, and what says how it is trained.
+
+    Raises:
+        WrongCallError: the backbone cannot be trained so.
+    """
+    backbone, node = instantiate(cfg.backbone), cfg.get("finetune")
+    if node is None:  # a checkpoint from before there was a choice
+        return backbone, None
+    rate = node.get("backbone_lr")
+    finetuning = instantiate(node, backbone_lr=None if rate is None else _scaled(rate, cfg))
+    try:
+        finetuning.prepare(backbone)
+    except ValueError as error:
+        raise WrongCallError(f"`finetune`: {error}") from error
+    return backbone, finetuning
 
 
 def build_optimizer(cfg: DictConfig) -> Callable[..., Any]:
     """Build the optimizer's factory, its learning rate scaled with the global batch where that is asked for."""
     factory: Callable[..., Any] = instantiate(cfg.optimizer)
-    reference = OmegaConf.select(cfg, "lr_reference_batch")
-    if reference is None:
-        return factory
-    batch = cfg.dataset.batch_size * cfg.trainer.accumulate_grad_batches
-    return partial(factory, lr=linear_scaling(cfg.optimizer.lr, batch, reference))
+    return factory if _reference(cfg) is None else partial(factory, lr=_scaled(cfg.optimizer.lr, cfg))
+
+
+def _scaled(rate: float, cfg: DictConfig) -> float:
+    """Scale a learning rate with the global batch where that is asked for."""
+    batch, reference = cfg.dataset.batch_size * cfg.trainer.accumulate_grad_batches, _reference(cfg)
+    return rate if reference is None else linear_scaling(rate, batch, reference)
+
+
+def _reference(cfg: DictConfig) -> int | None:
+    return OmegaConf.select(cfg, "lr_reference_batch")
 
 
 def build_callbacks(cfg: DictConfig, run_dir: Path, has_validation: bool) -> list[pl.Callback]:

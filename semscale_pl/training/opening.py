@@ -26,7 +26,7 @@ def opening_lines(
     ranks = f", {trainer.world_size} processes" if trainer.world_size > 1 else ""
     return [
         f"{datamodule.name}: {_counts(datamodule)}",
-        f"{size} images, {_chosen(cfg, 'backbone', choices)} with {_size(module.backbone)} parameters, "
+        f"{size} images, {_chosen(cfg, 'backbone', choices)} with {_size(module.backbone)}, "
         f"{_chosen(cfg, 'classifier', choices)} classifier",
         f"loss {_chosen(cfg, 'loss', choices)}, re-weighting {_reweighting(cfg, choices)}",
         f"{epochs} epochs of batches of {batch}, {_arithmetic(cfg)}, on {device}{ranks}",
@@ -58,7 +58,9 @@ def _arithmetic(cfg: DictConfig) -> str:
 
 
 def _size(backbone: Any) -> str:
-    return f"{sum(parameter.numel() for parameter in backbone.parameters()):,}"
+    parameters = list(backbone.parameters())
+    total, trained = (sum(one.numel() for one in parameters if one.requires_grad or which) for which in (True, False))
+    return f"{total:,} parameters" + ("" if trained == total else f" ({trained:,} of them trained)")
 
 
 def _reweighting(cfg: DictConfig, choices: Mapping[str, Any]) -> str:

@@ -52,6 +52,14 @@ class Cost(TypedDict, total=False):
     extra_passes: float
 
 
+class Parameters(TypedDict):
+    """Numbers in the backbone and in the head, and of both those that are trained."""
+
+    backbone: int
+    head: int
+    trained: int
+
+
 class Record(TypedDict):
     """The content of ``metrics.json``, whose presence means that the run ended.
 
@@ -78,6 +86,7 @@ class Record(TypedDict):
     scales: Scales
     effective_numbers: EffectiveNumbers
     correlations: dict[str, dict[str, dict[str, dict[str, float | None]]]]
+    parameters: Parameters
     provenance: Provenance
     cost: Cost
     config: dict[str, Any]
@@ -148,6 +157,7 @@ def write_record(
         "scales": {name: columns[name] for name in SCALES},
         "effective_numbers": {"beta": beta, "E_n": columns["E_n"]},
         "correlations": {name: correlate(report, columns) for name, report in results.items() if report},
+        "parameters": _parameters(module),
         "provenance": {"versions": versions(), "commit": commit(), "device": device_name(device or _device(module))},
         "cost": {"seconds": seconds, "peak_memory": peak_memory(), **(further_cost or {})},
         **(extra or {}),
@@ -191,6 +201,13 @@ def _identity(config: Mapping[str, Any], datamodule: Any, counts: list[int]) -> 
         "train_size": sum(counts),
         "skipped_images": getattr(datamodule, "skipped_images", {}),
     }
+
+
+def _parameters(module: Any) -> Parameters:
+    everything, head = list(module.parameters()), getattr(module, "classifier", None)
+    in_head = 0 if head is None else sum(one.numel() for one in head.parameters())
+    trained = sum(one.numel() for one in everything if one.requires_grad)
+    return {"backbone": sum(one.numel() for one in everything) - in_head, "head": in_head, "trained": trained}
 
 
 def _pooled(module: Any, images: Tensor) -> Tensor:

@@ -150,6 +150,8 @@ def _fit(trainer: pl.Trainer, module: ImbalancedClassifier, datamodule: Any, ckp
         warnings.filterwarnings("ignore", message="The dirpath has changed from")
         # Or without the limit of time that it had.
         warnings.filterwarnings("ignore", message="Be aware that when using .ckpt_path., callbacks used to create")
+        # Frozen parts of a backbone stay there; nothing else is in evaluation mode before a training.
+        warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
         trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
 
 
