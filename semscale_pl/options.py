@@ -149,6 +149,8 @@ RULES: dict[str, Rule] = {
     "tf32": SWITCH,
     "overwrite": SWITCH,
     "train.test": SWITCH,
+    "tune.trials": integer(1),
+    "tune.per": one_of("table", "column"),
     "lr_reference_batch": integer(1, optional=True),
     # The images of a run
     "imbalance_factor": at_least(1),

@@ -133,7 +133,8 @@ def execute(file: Path, call: Call, figure: str = "figure.png", shown: Sequence[
         limit=limit,
         train=taken is None,
     )
-    packed = result.runs, call.overrides, {**result.unfinished, **result.failures, **result.absent}
+    table, all_runs = result.summary.table, (*result.tuning, *result.runs)
+    packed = all_runs, call.overrides, {**result.unfinished, **result.failures, **result.absent}
     files = write_pack(table, *packed, call.pack) if call.pack else []
     # The table must say what ran.
     table = replace(table, base=(*table.base, *call.overrides))
@@ -172,10 +173,13 @@ def _import(table: Table, call: Call) -> str | None:
 
 def left_over(result: TableResult, minutes: float | None, again: str) -> str:
     """Say what a call has left, and what to type."""
-    finished = len(result.runs) - len(result.unfinished) - len(result.failures) - len(result.absent)
+    tuning = result.tuning and not result.runs  # its rows have no setting yet
+    runs, what = (result.tuning, "tuning runs") if tuning else (result.runs, "cells")
+    finished = len(runs) - len(result.unfinished) - len(result.failures) - len(result.absent)
     begun = sum(text != "not begun" for text in result.unfinished.values())
     waiting = len(result.unfinished) - begun
-    text = f"{finished} of {len(result.runs)} cells are finished, {begun} are begun, {waiting} are not."
+    text = f"{finished} of {len(runs)} {what} are finished, {begun} are begun, {waiting} are not."
+    text += " The table's own cells come after them." if tuning else ""
     further = "" if result.num_epochs or result.num_trained else " None came an epoch further: give more minutes."
     return f"Stopped by minutes={minutes:g}: {text}{further} To go on, type: {again}\n"
 

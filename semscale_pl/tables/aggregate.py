@@ -10,6 +10,7 @@ from semscale_pl.config.unmatched import unmatched
 from semscale_pl.statistics import Interval, PairedDifference, holm, mean_interval, paired_difference
 from semscale_pl.tables.derived import Metrics, compute, value_at
 from semscale_pl.tables.schema import Cell, Measure, Reference, Table, Variant
+from semscale_pl.tables.tuning import Choice
 
 Values = Mapping[int, float]
 RowColumn = tuple[str, str]
@@ -59,6 +60,7 @@ class Summary:
     contrasts: tuple[Difference, ...]
     unmatched: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    choices: tuple[Choice, ...] = ()
 
     def entry(self, row: str, column: str, measure: Measure) -> Entry:
         """Return one entry."""

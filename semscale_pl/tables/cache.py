@@ -112,29 +112,28 @@ def compose_all(table: Table, cells: Sequence[Cell]) -> list[Any]:
     from hydra import initialize_config_dir
 
     composed: dict[tuple[str, ...], dict[str, Any]] = {}
+    untuned: dict[tuple[str, ...], Any] = {}
     configs = []
     with initialize_config_dir(version_base="1.3", config_dir=str(config_folder(table))):
         for cell in cells:
             # Composing costs a tenth of a second; the seeds of a row and column differ in one value.
             variant = cell.overrides[:-1]
             if variant not in composed:
-                composed[variant] = _compose(table, cell)
+                composed[variant] = _compose(table, cell, untuned)
             configs.append({**composed[variant], "seed": cell.seed})
     return configs
 
 
-def _compose(table: Table, cell: Cell) -> dict[str, Any]:
-    from hydra import compose
+def _compose(table: Table, cell: Cell, untuned: dict[tuple[str, ...], Any]) -> dict[str, Any]:
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     from semscale_pl.config.checks import check_train
     from semscale_pl.config.errors import message_of
-    from semscale_pl.config.moved import with_current_names
 
     try:
-        config = with_current_names(compose(table.config_name, overrides=list(cell.overrides)))
+        config = _composed(table, cell, untuned)
         if table.train == TRAIN:
             check_train(config)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
@@ -143,6 +142,35 @@ def _compose(table: Table, cell: Cell) -> dict[str, Any]:
             reason += " With ++ before the key, rows without it pass it over."
         raise ValueError(f"Expected a valid config for {cell.label!r}, but: {reason}") from None
     return OmegaConf.to_container(config)  # type: ignore[return-value]
+
+
+def _composed(table: Table, cell: Cell, untuned: dict[tuple[str, ...], Any]) -> Any:
+    """Compose a cell's configuration; settings that only replace values go into that of the row without them.
+
+    Args:
+        untuned: the configurations without settings that were composed so far.
+    """
+    from hydra import compose
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import OverrideType
+    from omegaconf import DictConfig, OmegaConf
+
+    from semscale_pl.config.moved import with_current_names
+
+    place = len(cell.overrides) - 1 - cell.tuned
+    before, settings = cell.overrides[:place], cell.overrides[place:-1]
+    if settings:
+        if before not in untuned:
+            untuned[before] = with_current_names(compose(table.config_name, overrides=list(before)))
+        config, missing = untuned[before].copy(), object()
+        parsed = OverridesParser.create().parse_overrides(list(settings))
+        found = [OmegaConf.select(config, one.key_or_group, default=missing) for one in parsed]
+        plain = all(one.package is None and one.type == OverrideType.CHANGE for one in parsed)
+        if plain and not any(value is missing or isinstance(value, DictConfig) for value in found):
+            for one in parsed:
+                OmegaConf.update(config, one.key_or_group, one.value())
+            return config
+    return with_current_names(compose(table.config_name, overrides=list(cell.overrides)))
 
 
 def config_folder(table: Table) -> Path:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from semscale_pl.files import write_json, write_text
-from semscale_pl.tables import rendering
+from semscale_pl.tables import rendering, tuning
 from semscale_pl.tables.aggregate import RowColumn, Summary, summarize
 from semscale_pl.tables.cache import CellRun, locate
 from semscale_pl.tables.jobs import Cluster, check_cluster, run_jobs
 from semscale_pl.tables.packing import imported_sentence
 from semscale_pl.tables.progress import TableProgress
-from semscale_pl.tables.schema import Table
+from semscale_pl.tables.schema import Table, check_tuning
 from semscale_pl.tables.sentences import conditions
 from semscale_pl.tables.time_limit import TimeLimit, read_pace
+from semscale_pl.tables.tuning import Choice, check_overrides, choose, is_settled, keep_divergence, with_choices
 from semscale_pl.tables.workers import run_cells
 from semscale_pl.terminal import console
 from semscale_pl.text_table import print_table as print_rows
@@ -32,6 +34,7 @@ class TableResult:
         absent: label to what to do, of the cells whose dataset is not there.
         unfinished: label to how far it is, of the other cells without a result.
         num_epochs: whole epochs that this call trained, as far as that was measured, which a limit of time makes it be.
+        tuning: the tuning runs; until they all are there, the table has no runs of its own.
     """
 
     summary: Summary
@@ -40,6 +43,19 @@ class TableResult:
     num_trained: int
     absent: Mapping[str, str] = field(default_factory=dict)
     unfinished: Mapping[str, str] = field(default_factory=dict)
+    num_epochs: int = 0
+    tuning: tuple[CellRun, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Ran:
+    """What came of runs: label to problem by its kind, the states of rows and columns, how much was trained."""
+
+    problems: Mapping[str, dict[str, str]] = field(
+        default_factory=lambda: {DATA_ABSENT: {}, FAILED: {}, UNFINISHED: {}}
+    )
+    states: Mapping[RowColumn, str] = field(default_factory=dict)
+    num_trained: int = 0
     num_epochs: int = 0
 
 
@@ -55,7 +71,8 @@ def run_table(
 ) -> TableResult:
     """Run the cells that have no result yet, then compute the table.
 
-    All cells of the first seed come first, in the order of the table's columns and rows, then those of the second.
+    A table with ``tune`` first runs its tuning runs and chooses each row's setting. All cells of the first seed come
+    first, in the order of the table's columns and rows, then those of the second.
 
     Args:
         jobs: worker processes, of one thread each or side by side on the GPUs, or jobs of the cluster, at a time.
@@ -75,37 +92,79 @@ def run_table(
     """
     if cluster is not None:
         check_cluster(cluster)
+    check_overrides(table, overrides)
+    check_tuning(table)
+    run = partial(_run, jobs=jobs, cluster=cluster, limit=limit, train=train)
+    trials = [] if table.tune is None else locate(table, table.trials(overrides), root)
+    tried = run(table, trials, "tuning runs") if trials else _Ran()
+    choices = choose(table, trials)
+    if any(choice.chosen is None for choice in choices):
+        return _untuned(table, trials, choices, tried)
+    table = with_choices(table, choices)
     runs = locate(table, table.cells(overrides), root)
-    missing = [run for run in runs if run.metrics() is None] if train else []
+    found = run(table, runs, "cells")
+    summary = summarize(table, [(run.cell, run.metrics()) for run in runs], found.states)
+    if remark := imported_sentence([*trials, *runs]):
+        summary = replace(summary, remarks=(*summary.remarks, remark))
+    return TableResult(
+        replace(summary, choices=choices),
+        tuple(runs),
+        found.problems[FAILED],
+        tried.num_trained + found.num_trained,
+        found.problems[DATA_ABSENT],
+        found.problems[UNFINISHED],
+        tried.num_epochs + found.num_epochs,
+        tuple(trials),
+    )
+
+
+def _run(
+    table: Table,
+    runs: Sequence[CellRun],
+    what: str,
+    *,
+    jobs: int,
+    cluster: Cluster | None,
+    limit: TimeLimit | None,
+    train: bool,
+) -> _Ran:
+    """Run those that have no result yet."""
+    missing = [run for run in runs if not is_settled(run)] if train else []
     problems = {DATA_ABSENT: dict[str, str](), FAILED: dict[str, str](), UNFINISHED: dict[str, str]()}
     states: dict[RowColumn, str] = {}
     before = _epochs(missing)
-    progress = TableProgress(len(runs), len(missing), jobs)
+    progress = TableProgress(len(runs), len(missing), jobs, what)
     outcomes = (
         run_cells(table, missing, jobs, limit, runs) if cluster is None else run_jobs(table, missing, cluster, jobs)
     )
     try:
         for outcome in outcomes:
             progress.advance(outcome)
-            if outcome.failure is not None:
+            if outcome.failure is not None and not keep_divergence(outcome.run, outcome.failure.text):
                 state = DATA_ABSENT if outcome.absent else UNFINISHED if outcome.unfinished else FAILED
                 problems[state][outcome.run.cell.label] = outcome.failure.text
                 states[outcome.run.cell.row, outcome.run.cell.column] = state
     finally:
         progress.close()
-    results = [(run.cell, run.metrics()) for run in runs]
     explained = {*problems[DATA_ABSENT], *problems[FAILED]}
-    unfinished = {
-        run.cell.label: how_far(run)
-        for run, (cell, metrics) in zip(runs, results, strict=True)
-        if metrics is None and cell.label not in explained
-    }
+    waiting = [run for run in runs if not is_settled(run) and run.cell.label not in explained]
+    problems[UNFINISHED] = {run.cell.label: how_far(run) for run in waiting}
     num_trained = sum(run.metrics() is not None for run in missing)
-    summary = summarize(table, results, states)
-    if remark := imported_sentence(runs):
-        summary = replace(summary, remarks=(*summary.remarks, remark))
-    epochs = _epochs(missing) - before
-    return TableResult(summary, tuple(runs), problems[FAILED], num_trained, problems[DATA_ABSENT], unfinished, epochs)
+    return _Ran(problems, states, num_trained, _epochs(missing) - before)
+
+
+def _untuned(table: Table, trials: Sequence[CellRun], choices: Sequence[Choice], tried: _Ran) -> TableResult:
+    """Return the table as it stands before all rows have their setting."""
+    summary = replace(summarize(table, [], tried.states), choices=tuple(choices))
+    explained = {key for problems in tried.problems.values() for key in problems}
+    lost = {
+        choice.label: "all its settings diverged, so that none can be chosen"
+        for choice in choices
+        if choice.chosen is None and not any(label.startswith(choice.row) for label in explained)
+    }
+    failed = {**tried.problems[FAILED], **lost}
+    absent, unfinished = tried.problems[DATA_ABSENT], tried.problems[UNFINISHED]
+    return TableResult(summary, (), failed, tried.num_trained, absent, unfinished, tried.num_epochs, tuple(trials))
 
 
 def _epochs(runs: Sequence[CellRun]) -> int:
@@ -135,6 +194,8 @@ def print_table(result: TableResult) -> None:
     print_rows(out, rendering.header(result.summary), rendering.body(result.summary), result.summary.table.title)
     for sentence in conditions(result.summary):
         out.print(sentence, markup=False)
+    if choices := result.summary.choices:
+        print_rows(out, tuning.header(choices), tuning.body(choices), "What tuning chose")
     for text in dict.fromkeys(result.absent.values()):
         first, *others = (label for label, its_text in result.absent.items() if its_text == text)
         more = f" and {len(others)} more cell{'s' if len(others) > 1 else ''}" if others else ""

@@ -10,13 +10,14 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from semscale_pl.files import copy_file, strict_json, write_bytes, write_json
 from semscale_pl.tables.cache import METRICS, CellRun, key_versions, locate
-from semscale_pl.tables.schema import Table
+from semscale_pl.tables.schema import Cell, Chosen, Table
+from semscale_pl.tables.tuning import divergence_of, keep_divergence
 
 SUFFIX, MANIFEST, IMPORTED = ".tar.gz", "pack.json", "imported.json"
 # The record comes last: its presence means that the cell is whole.
@@ -56,7 +57,7 @@ def write_pack(
     """Pack the finished cells that were trained here; the same cells give the same bytes.
 
     Args:
-        runs: all cells of the table.
+        runs: all cells of the table, its tuning runs as well.
         overrides: that the call gave to every cell.
         states: label to what is to be said of a cell without a result.
         file: ends in ``.tar.gz``. What does not fit into 16 MiB goes to ``NAME-1-of-3.tar.gz`` and so on; an earlier
@@ -70,7 +71,8 @@ def write_pack(
     head = {
         "format": _FORMAT, "table": table.name, "profile": table.profile, "train": table.train,
         "overrides": list(overrides), "seeds": list(table.seeds), "versions": key_versions(),
-        "unfinished": {run.cell.label: states.get(run.cell.label, "imported") for run in runs if run not in finished},
+        "chosen": [[one.row, one.column, one.setting] for one in table.chosen],
+        "unfinished": {run.cell.label: _state(run, states) for run in runs if run not in finished},
     }  # fmt: skip
     targets = [_part_of(file, number, len(parts)) for number in range(1, len(parts) + 1)]
     for number, (target, part) in enumerate(zip(targets, parts, strict=True), 1):
@@ -110,6 +112,9 @@ def read_pack(table: Table, overrides: Sequence[str], root: Path, file: Path) ->
         new = [one for one in arriving if one.run.metrics() is None]
         for one in new:
             _take(one)
+        if unfinished and table.tune is not None:
+            for run in locate(table, table.trials(overrides), root):
+                keep_divergence(run, unfinished.get(run.cell.label, ""))
     labels = [one.run.cell.label for one in new]
     known = tuple(one.run.cell.label for one in arriving if one.run.cell.label not in labels)
     return Arrival(tuple(labels), known, unfinished)
@@ -132,6 +137,10 @@ def imported_sentence(runs: Sequence[CellRun]) -> str:
     return f"Imported: {len(origins)} of {len(runs)} cells, trained on {devices}, torch {versions}, commit {commits}."
 
 
+def _state(run: CellRun, states: Mapping[str, str]) -> str:
+    return divergence_of(run) or states.get(run.cell.label, "imported")
+
+
 def _origin(run: CellRun) -> dict[str, Any] | None:
     try:
         content = json.loads((run.folder / IMPORTED).read_text(encoding="utf-8"))
@@ -141,7 +150,7 @@ def _origin(run: CellRun) -> dict[str, Any] | None:
 
 
 def _entry(run: CellRun) -> dict[str, Any]:
-    position = {"row": run.cell.row, "column": run.cell.column, "seed": run.cell.seed}
+    position = {"row": run.cell.row, "column": run.cell.column, "seed": run.cell.seed, "trial": run.cell.trial}
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in _contents(run).items()}
     return {**position, "key": run.folder.name, "files": sums}
 
@@ -245,13 +254,13 @@ def _matched(
     manifest: Mapping[str, Any], table: Table, overrides: Sequence[str], root: Path, folder: Path, file: Path
 ) -> Iterator[_Arriving]:
     """Yield each packed cell with the cell of this table that it is."""
-    cells = table.cells(overrides)
-    places = [(cell.row, cell.column, cell.seed) for cell in cells]
+    cells = _all_cells(manifest, table, overrides)
+    places = [(cell.row, cell.column, cell.seed, cell.trial) for cell in cells]
     here = dict(zip(places, locate(table, cells, root), strict=True))
     keys = dict(zip(places, (run.folder.name for run in locate(table, cells, root, manifest["versions"])), strict=True))
     typed = " ".join(["seeds=" + ",".join(map(str, manifest["seeds"])), *manifest["overrides"]])
     for entry in manifest["cells"]:
-        place = (entry["row"], entry["column"], entry["seed"])
+        place = (entry["row"], entry["column"], entry["seed"], entry.get("trial", 0))
         if place not in here:
             raise ValueError(f"Expected cells of this table, but {file} has {place}. It was packed with {typed}.")
         label = here[place].cell.label
@@ -264,6 +273,15 @@ def _matched(
         if reason := _damage(source, entry):
             raise ValueError(f"Expected {file} to be whole, but {reason} of {label}. Fetch it again.")
         yield _Arriving(here[place], entry["key"], manifest["versions"], source)
+
+
+def _all_cells(manifest: Mapping[str, Any], table: Table, overrides: Sequence[str]) -> list[Cell]:
+    """Return tuning runs and cells, these with what was chosen where the pack was made."""
+    chosen = [
+        Chosen(row, column, tuple((str(key), str(value)) for key, value in setting))
+        for row, column, setting in manifest.get("chosen", ())
+    ]
+    return [*table.trials(overrides), *replace(table, chosen=tuple(chosen)).cells(overrides)]
 
 
 def _damage(folder: Path, entry: Mapping[str, Any]) -> str:

@@ -13,14 +13,14 @@ from semscale_pl.tables.cell_training import LOG, Outcome
 class TableProgress:
     """Report each of the missing cells that is done, so many jobs at a time; a terminal shows failures, too."""
 
-    def __init__(self, total: int, missing: int, jobs: int) -> None:
+    def __init__(self, total: int, missing: int, jobs: int, what: str = "cells") -> None:
         self.missing, self.jobs, self.done = missing, jobs, 0
         # The first cells also import everything, so the estimate comes from the latest.
         self._latest: deque[float] = deque(maxlen=8)
         self._reported: set[str] = set()
         self._display = Progress("cell {}", keep=True, ticking=True)
         if missing:
-            sys.stderr.write(f"{total} cells, {total - missing} of them already there, {missing} to run\n")
+            sys.stderr.write(f"{total} {what}, {total - missing} of them already there, {missing} to run\n")
             self._display.move(f"0/{missing}", 0, missing, "starting")
 
     def advance(self, outcome: Outcome) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from semscale_pl.config.composing import experiments_dir
 from semscale_pl.files import strict_json, write_text
+from semscale_pl.tables import tuning
 from semscale_pl.tables.aggregate import Metrics, Summary, summarize
 from semscale_pl.tables.cache import CellRun
 from semscale_pl.tables.engine import TableResult, save_table
@@ -19,7 +20,7 @@ from semscale_pl.tables.schema import Cell, Table
 Content = Mapping[str, Any]
 Published = Sequence[tuple[Cell, Metrics]]
 
-CELLS = "cells.json"
+CELLS, TUNING = "cells.json", "tuning.json"
 RESULTS = Path("experiments/results")
 # What a record is published without where it is long: it grows with the square of the classes.
 _TOO_LONG, _MOST_CLASSES = ("confusion_matrix",), 20
@@ -38,6 +39,8 @@ def publish(result: TableResult, folder: Path, only_finished: bool = False) -> P
     Raises:
         ValueError: a cell is missing, or there is none at all.
     """
+    if not result.runs:
+        raise ValueError("Expected all rows to be tuned before publishing, but they are not. Run the same call again.")
     records = {run: run.metrics() for run in result.runs if run.cell.label not in result.absent}
     if only_finished:
         records = {run: metrics for run, metrics in records.items() if metrics is not None}
@@ -50,6 +53,8 @@ def publish(result: TableResult, folder: Path, only_finished: bool = False) -> P
     cells = [cell_record(run, metrics) for run, metrics in records.items() if metrics is not None]
     save_table(result, target)
     write_text(target / CELLS, cells_text({"table": table.name, "profile": table.profile}, cells))
+    if result.tuning:
+        write_text(target / TUNING, _tuning_text(result))
     return target
 
 
@@ -137,6 +142,14 @@ def cells_text(head: Mapping[str, Any], cells: list[dict[str, Any]]) -> str:
     lines = [strict_json({**cell, "record": own_part(cell["record"], shared)}) for cell in cells]
     entries = [f'"{key}": {strict_json(value)}' for key, value in {**head, "shared": shared}.items()]
     return "{\n" + ",\n".join([*entries, '"cells": [\n' + ",\n".join(lines) + "\n]"]) + "\n}\n"
+
+
+def _tuning_text(result: TableResult) -> str:
+    """Return what was chosen, from which runs, one line a run."""
+    head = tuning.as_json(result.summary.table, result.summary.choices) or {}
+    lines = [strict_json(record) for record in tuning.run_records(result.tuning)]
+    entries = [f'"{key}": {strict_json(value)}' for key, value in head.items()]
+    return "{\n" + ",\n".join([*entries, '"runs": [\n' + ",\n".join(lines) + "\n]"]) + "\n}\n"
 
 
 def shared_part(records: Sequence[Content]) -> dict[str, Any]:

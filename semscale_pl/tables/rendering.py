@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from semscale_pl import files
+from semscale_pl.tables import tuning
 from semscale_pl.tables.aggregate import Difference, Entry, Summary
 from semscale_pl.tables.schema import SELECTED, Measure, Variant
 from semscale_pl.tables.sentences import (
@@ -65,10 +66,9 @@ class Drawn:
 
 def markdown(summary: Summary) -> str:
     """Return the table as Markdown with its conditions below."""
-    titles, lines = header(summary), body(summary)
-    rows = [titles, ["---", *["---:"] * (len(titles) - 1)], *lines]
-    text = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
-    return "\n".join([f"# {summary.table.title}", "", *text, "", "\n\n".join(conditions(summary)), ""])
+    text = _grid(header(summary), body(summary))
+    chosen = ["", "What tuning chose:", "", *_grid(*_choices(summary))] if summary.choices else []
+    return "\n".join([f"# {summary.table.title}", "", *text, "", "\n\n".join(conditions(summary)), *chosen, ""])
 
 
 def latex(summary: Summary) -> str:
@@ -107,6 +107,7 @@ def as_json(summary: Summary, failures: Mapping[str, str], absent: Mapping[str, 
             {"column": c.column, "row": c.row, "reference": c.reference, **_paired(c)} for c in summary.contrasts
         ],
         "unmatched": list(summary.unmatched),
+        **({"tuning": found} if (found := tuning.as_json(table, summary.choices)) else {}),
         "verdict": verdict(summary),
         "failures": dict(failures),
         "absent": dict(absent or {}),
@@ -128,6 +129,15 @@ def body(summary: Summary) -> list[list[str]]:
         sizes = sorted({len(entry.values) for key, entry in entries.items() if key in shown})
         lines.append([row.name, *texts, str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]}-{sizes[-1]}"])
     return lines
+
+
+def _choices(summary: Summary) -> tuple[list[str], list[list[str]]]:
+    return tuning.header(summary.choices), tuning.body(summary.choices)
+
+
+def _grid(titles: list[str], lines: list[list[str]]) -> list[str]:
+    rows = [titles, ["---", *["---:"] * (len(titles) - 1)], *lines]
+    return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
 
 
 def _drawn(summary: Summary) -> list[Drawn]:

@@ -12,6 +12,7 @@ import yaml
 
 from semscale_pl.config.moved import current_name
 from semscale_pl.tables.derived import check_derived
+from semscale_pl.tables.grids import Axes, Setting, Tuning, parse_axes, parse_tuning, settings_of
 
 TRAIN = "semscale_pl.training.run:train"
 LAST, SELECTED = "results.last.", "results.selected."
@@ -49,11 +50,15 @@ class Reference:
 
 @dataclass(frozen=True)
 class Variant:
-    """One row or one column: a name, the overrides that make it, and the paper's figures where it has some."""
+    """One row or one column: a name, the overrides that make it, and the paper's figures where it has some.
+
+    ``tune``: keys that a row tunes beside the table's.
+    """
 
     name: str
     overrides: tuple[str, ...] = ()
     paper: tuple[tuple[str, Reference], ...] = ()
+    tune: Axes = ()
 
 
 @dataclass(frozen=True)
@@ -77,23 +82,43 @@ class Measure:
 
 @dataclass(frozen=True)
 class Cell:
-    """One training run of a table."""
+    """One training run of a table.
+
+    Args:
+        tuned: how many of its overrides are of a tuned setting: those before the last, which is the seed.
+        trial: number of the setting that it tries, from 1 on; 0 for a run of the table itself.
+    """
 
     row: str
     column: str
     seed: int
     overrides: tuple[str, ...]
+    tuned: int = 0
+    trial: int = 0
 
     @property
     def label(self) -> str:
         """Return the cell's name for people."""
         column = f" · {self.column}" if self.column else ""
-        return f"{self.row}{column} · seed {self.seed}"
+        trial = f" · trial {self.trial}" if self.trial else ""
+        return f"{self.row}{column}{trial} · seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The setting that tuning chose for the cells of a row and column."""
+
+    row: str
+    column: str
+    setting: Setting
 
 
 @dataclass(frozen=True)
 class Table:
-    """A whole table as its YAML states it, with one profile applied."""
+    """A whole table as its YAML states it, with one profile applied.
+
+    ``chosen`` is filled in once a table with ``tune`` has been tuned.
+    """
 
     name: str
     title: str
@@ -110,6 +135,8 @@ class Table:
     config_dir: str | None = None
     config_name: str = "train"
     pictures: tuple[str, ...] = ()
+    tune: Tuning | None = None
+    chosen: tuple[Chosen, ...] = ()
 
     @property
     def focus(self) -> Measure:
@@ -127,14 +154,41 @@ class Table:
         Args:
             overrides: further Hydra overrides of every cell; later ones win.
         """
+        chosen = {(one.row, one.column): one.setting for one in self.chosen}
         return [
-            Cell(
-                row.name, column.name, seed, (*self.base, *column.overrides, *row.overrides, *overrides, f"seed={seed}")
-            )
+            self._cell(row, column, seed, overrides, chosen.get((row.name, column.name), ()))
             for seed in self.seeds
             for column in self.columns
             for row in self.rows
         ]
+
+    def trials(self, overrides: Sequence[str] = ()) -> list[Cell]:
+        """Enumerate the tuning runs, seeds outermost, then the settings; none without ``tune``.
+
+        They hold out a validation part and are not tested, so that nothing of the test set can be chosen by.
+
+        Args:
+            overrides: see :meth:`cells`.
+        """
+        if self.tune is None:
+            return []
+        further = (*overrides, *self.tune.base, "test=false")
+        tried = [(row, settings_of(self.tune, row.tune)) for row in self.rows]
+        return [
+            self._cell(row, column, seed, further, settings[number], number + 1)
+            for seed in self.tune.seeds
+            for number in range(self.tune.trials)
+            for column in self.columns
+            for row, settings in tried
+            if number < len(settings)
+        ]
+
+    def _cell(
+        self, row: Variant, column: Variant, seed: int, overrides: Sequence[str], setting: Setting, trial: int = 0
+    ) -> Cell:
+        tuned = [f"{key}={value}" for key, value in setting]
+        before = (*self.base, *column.overrides, *row.overrides, *overrides)
+        return Cell(row.name, column.name, seed, (*before, *tuned, f"seed={seed}"), len(tuned), trial)
 
 
 def load_table(path: str | Path, profile: str | None = None) -> Table:
@@ -191,12 +245,14 @@ def parse_table(content: Mapping[str, Any], profile: str | None = None, folder: 
         config_dir=str((folder or Path()) / config_dir) if config_dir else None,
         config_name=str(merged.get("config_name", "train")),
         pictures=_pictures(merged.get("pictures", ())),
+        tune=None if merged.get("tune") is None else parse_tuning(merged["tune"]),
     )
     _check_names(table)
+    check_tuning(table)
     return table
 
 
-def checked_seeds(seeds: Any) -> tuple[int, ...]:
+def checked_seeds(seeds: Any, key: str = "seeds") -> tuple[int, ...]:
     """Return seeds as a tuple.
 
     Raises:
@@ -208,8 +264,24 @@ def checked_seeds(seeds: Any) -> tuple[int, ...]:
     """
     whole = isinstance(seeds, Sequence) and not isinstance(seeds, str) and all(type(s) is int and s >= 0 for s in seeds)
     if not whole or not seeds or len(set(seeds)) != len(seeds):
-        raise ValueError(f"Expected `seeds` to be a list of different non-negative integers, but got {seeds!r}.")
+        raise ValueError(f"Expected `{key}` to be a list of different non-negative integers, but got {seeds!r}.")
     return tuple(seeds)
+
+
+def check_tuning(table: Table) -> None:
+    """Raise ValueError where rows tune without the table, or where tuning seeds are no seeds or the table's own."""
+    if table.tune is None:
+        if named := [row.name for row in table.rows if row.tune]:
+            raise ValueError(f"Expected the table to have `tune`, as the row {named[0]} has, but it has none.")
+        return
+    checked_seeds(list(table.tune.seeds), "tune.seeds")
+    if both := sorted({*table.tune.seeds} & {*table.seeds}):
+        raise ValueError(
+            f"Expected `tune.seeds` and `seeds` to have none in common, but got {both} in both: the table is to be "
+            "measured on seeds that chose nothing."
+        )
+    for row in table.rows:
+        settings_of(table.tune, row.tune)
 
 
 def _with_profile(content: dict[str, Any], profile: str | None) -> tuple[dict[str, Any], str]:
@@ -226,7 +298,7 @@ def _with_profile(content: dict[str, Any], profile: str | None) -> tuple[dict[st
 
 
 def _check_keys(content: Mapping[str, Any]) -> None:
-    known = {*Table.__dataclass_fields__} - {"profile"}
+    known = {*Table.__dataclass_fields__} - {"profile", "chosen"}
     if unknown := sorted(set(content) - known):
         raise ValueError(f"Expected the table's keys to be among {sorted(known)}, but got {unknown}.")
     for key in ("rows", "seeds", "measures"):
@@ -235,10 +307,12 @@ def _check_keys(content: Mapping[str, Any]) -> None:
 
 
 def _variant(entry: Any, where: str) -> Variant:
-    if not isinstance(entry, Mapping) or "name" not in entry or set(entry) - {"name", "overrides", "paper"}:
-        raise ValueError(f"Expected `{where}` to hold mappings of name, overrides and paper, but got {entry!r}.")
+    known = ("name", "overrides", "paper", *(["tune"] if where == "rows" else []))
+    if not isinstance(entry, Mapping) or "name" not in entry or not set(entry) <= set(known):
+        raise ValueError(f"Expected `{where}` to hold mappings of {', '.join(known)}, but got {entry!r}.")
     paper = tuple((str(key), _reference(value)) for key, value in (entry.get("paper") or {}).items())
-    return Variant(str(entry["name"]), _overrides(entry.get("overrides"), where), paper)
+    own = parse_axes(entry.get("tune") or {}, f"tune of the row {entry['name']}")
+    return Variant(str(entry["name"]), _overrides(entry.get("overrides"), where), paper, own)
 
 
 def _reference(value: Any) -> Reference:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from semscale_pl.statistics import Interval, PairedDifference
+from semscale_pl.tables import tuning
 from semscale_pl.tables.aggregate import Difference, Entry, Summary, difference
 from semscale_pl.tables.schema import LAST, SELECTED, Measure
 
@@ -25,7 +26,8 @@ def conditions(summary: Summary) -> list[str]:
         how = f"One seed{profile}, so without an interval. Differences to {table.baseline} are of the same seed."
     settings = f"Settings of all cells: `{' '.join(table.base)}`." if table.base else ""
     texts = (how, _epoch(summary), _paper(summary), settings, *summary.unmatched, *verdict(summary))
-    return [text for text in (*texts, *summary.remarks, table.note) if text]
+    tuned = tuning.sentences(table, summary.choices)
+    return [text for text in (*texts, *tuned, *summary.remarks, table.note) if text]
 
 
 def verdict(summary: Summary) -> list[str]:

@@ -15,7 +15,7 @@ def content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     folder = tmp_path / "conf"
     folder.mkdir()
     (folder / "train.yaml").write_text(
-        "seed: 0\nsubset_seed: ${seed}\nbehaviour: ok\nlevel: 0.5\nroot: ${oc.env:NOWHERE,data}\n"
+        "seed: 0\nsubset_seed: ${seed}\nbehaviour: ok\nlevel: 0.5\nrate: 0\ntest: true\nroot: ${oc.env:NOWHERE,data}\n"
     )
     return {
         "name": "small",
