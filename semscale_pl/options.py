@@ -121,6 +121,8 @@ SWITCH = Rule("true or false", lambda value: isinstance(value, bool), read=read_
 # Profiles of class sizes that an imbalance factor makes, and those that leave it at 1.
 PROFILES = ("none", "exponential", "step")
 _PROFILE = one_of(*PROFILES, "per_class", "listed")
+# Of a dataset, what a pre-trained backbone's own input replaces.
+INPUT_SETTINGS = ("image_size", "mean", "std", "crop_share", "interpolation")
 POOL_MODES = ("indexed", "fifo")
 CONTROLLED = ("matched", "oas", "ledoit_wolf", "extrapolated")
 PROFILERS = ("simple", "advanced", "pytorch")
@@ -184,8 +186,14 @@ RULES: dict[str, Rule] = {
     "channels": Rule("1 (grey) or 3 (colour)", lambda value: is_int(value) and value in (1, 3), optional=True),
     "image_size": integer(1),
     "dataset.image_size": integer(1, optional=True),
+    "backbone.image_size": integer(1, optional=True),
     "export.image_size": integer(1, optional=True),
     "crop_share": within("(0, 1]"),
+    "interpolation": one_of("bilinear", "bicubic"),
+    "keep_input": Rule(
+        f"a list of some of {', '.join(INPUT_SETTINGS)}",
+        lambda value: isinstance(value, Sequence) and all(setting in INPUT_SETTINGS for setting in value),
+    ),
     "num_classes": integer(1),
     "dataset.num_classes": integer(2, optional=True),
     "sampler.power": Rule("a finite number", is_number),

@@ -21,6 +21,7 @@ OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((config_dir
 OPTIONS.remove(("dataset", "base"))  # what the datasets share
 # What an option cannot do without.
 NEEDS = {
+    ("backbone", "timm"): ["backbone.name=resnet10t"],
     ("loss", "ldam"): ["classifier=cosine"],
     ("reweighting", "cdb"): ["dataset.validation_per_class=1"],
     ("callbacks", "early_stopping"): ["dataset.validation_per_class=1"],
@@ -50,7 +51,7 @@ def test_composes_and_passes_the_checks(group: str, option: str) -> None:
     ("group", "option"), [pair for pair in OPTIONS if pair[0] in ("backbone", "loss", "reweighting", "mixing")]
 )
 def test_part_instantiates(group: str, option: str) -> None:
-    part = built_or_none(composed(f"{group}={option}")[group])
+    part = built_or_none(composed(f"{group}={option}", *NEEDS.get((group, option), []))[group])
     assert (part is None) == (option == "none")
 
 

@@ -12,6 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from semscale_pl.config.checks import check_train as check
+from semscale_pl.config.composing import with_kept_input
 from semscale_pl.config.errors import FAILED, answers_in_one_line
 from semscale_pl.config.stopping import is_first_process
 from semscale_pl.training.launching import (
@@ -33,7 +34,7 @@ def run(cfg: DictConfig) -> float | None:
         What the run is to be judged by, see :attr:`semscale_pl.training.run.TrainResult.objective`; Hydra hands it to
         its sweeper.
     """
-    check(cfg)
+    check(with_kept_input(cfg, HydraConfig.get().overrides.task))
     if needs_own_process(cfg):
         run_in_own_process(CONFIG)
         return objective_in(run_folder())

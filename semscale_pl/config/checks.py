@@ -28,7 +28,7 @@ _TAKEN_OVER = re.compile(r"\$\{[\w.]+\}")
 # Keys of a training run that are not groups.
 _PLAIN_KEYS = (
     "seed", "subset_seed", "imbalance_factor", "lr_reference_batch", "compile", "tf32", "on_nonfinite",
-    "test", "ckpt_path", "overwrite",
+    "test", "ckpt_path", "overwrite", "keep_input",
 )  # fmt: skip
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
+
+from semscale_pl.options import INPUT_SETTINGS
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -35,7 +37,26 @@ def composed_from(name: str, overrides: Sequence[str] = ()) -> DictConfig:
 
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return compose(name, overrides=list(overrides))
+        return with_kept_input(compose(name, overrides=list(overrides)), overrides)
+
+
+def with_kept_input(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Add to `keep_input` what overrides set of the images' input: a pre-trained backbone's does not replace that.
+
+    Args:
+        cfg: of a training run, changed in place; any other is left alone.
+        overrides: that it was composed with.
+
+    Example:
+        >>> from omegaconf import OmegaConf
+        >>> with_kept_input(OmegaConf.create({"keep_input": []}), ["dataset.image_size=96", "dataset=mnist"])
+        {'keep_input': ['image_size']}
+    """
+    kept = cfg.get("keep_input")
+    if isinstance(kept, ListConfig):
+        typed = {text.lstrip("+").partition("=")[0] for text in overrides}
+        cfg.keep_input = [*kept, *(key for key in INPUT_SETTINGS if f"dataset.{key}" in typed and key not in kept)]
+    return cfg
 
 
 def _beside_package(name: str) -> Path:

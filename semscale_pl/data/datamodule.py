@@ -64,6 +64,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
         mean: per channel, of values in [0, 1].
         std: per channel, of values in [0, 1].
         crop_share: central share of evaluation images (ImageNet: 0.875).
+        interpolation: of images that are resized, "bilinear" or "bicubic".
         imbalance: profile "none", "exponential", "step", "per_class" or "listed".
         imbalance_factor: largest over smallest class, at least 1.
         imbalance_samples: images of every class, of profile "per_class".
@@ -117,6 +118,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
         mean: Sequence[float] = (0.0,),
         std: Sequence[float] = (1.0,),
         crop_share: float = 1.0,
+        interpolation: str = "bilinear",
         imbalance: str = "none",
         imbalance_factor: float = 1.0,
         imbalance_samples: int | None = None,
@@ -161,7 +163,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
             )
         self.source, self.name, self.root, self.download = source, name, Path(root), download
         self.expected_classes = num_classes
-        self.model_input = ModelInput(image_size, channels, mean, std, crop_share)
+        self.model_input = ModelInput(image_size, channels, mean, std, crop_share, interpolation)
         self.imbalance, self.imbalance_factor = imbalance, imbalance_factor
         self.imbalance_samples, self.imbalance_file = imbalance_samples, imbalance_file
         self.class_order, self.subset_rule = class_order, subset_rule

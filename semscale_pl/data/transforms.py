@@ -33,6 +33,7 @@ class ModelInput:
         mean: per channel, of values in [0, 1].
         std: per channel, of values in [0, 1].
         crop_share: the shorter side is resized to `image_size / crop_share` before the central crop (ImageNet: 0.875).
+        interpolation: of that resizing, "bilinear" or "bicubic"; both are antialiased.
 
     Raises:
         ValueError: an argument is out of range, or there are more means than channels.
@@ -45,10 +46,11 @@ class ModelInput:
         mean: Sequence[float] = (0.0,),
         std: Sequence[float] = (1.0,),
         crop_share: float = 1.0,
+        interpolation: str = "bilinear",
     ) -> None:
-        check("dataset", image_size=image_size, channels=channels, crop_share=crop_share)
+        check("dataset", image_size=image_size, channels=channels, crop_share=crop_share, interpolation=interpolation)
         _check_statistics(channels, list(mean), list(std))
-        self.image_size, self.channels = image_size, channels
+        self.image_size, self.channels, self.interpolation = image_size, channels, interpolation
         self.mean, self.std = (torch.tensor(list(values)).reshape(-1, 1, 1) for values in (mean, std))
         self._on_devices: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self.resized = None if image_size is None else round(image_size / crop_share)
@@ -66,11 +68,13 @@ class ModelInput:
 
     def sized(self, images: Tensor) -> Tensor:
         """Resize and crop (..., channels, height, width) to the size; nothing where they have it."""
+        from torchvision.transforms import InterpolationMode
         from torchvision.transforms.v2 import functional as F
 
         if self.image_size is None or tuple(images.shape[-2:]) == (self.image_size, self.image_size):
             return images
-        return F.center_crop(F.resize(images, [self.resized], antialias=True), [self.image_size, self.image_size])
+        images = F.resize(images, [self.resized], InterpolationMode(self.interpolation), antialias=True)
+        return F.center_crop(images, [self.image_size, self.image_size])
 
     def normalised(self, images: Tensor) -> Tensor:
         """Convert to float32, to the channels, and to mean and deviation."""

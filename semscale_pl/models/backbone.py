@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from semscale_pl.models.inputs import InputSpec
 
 
-def check_images(images: Tensor, in_channels: int, min_size: int = 1) -> None:
+def check_images(images: Tensor, in_channels: int, min_size: int = 1, only_size: int | None = None) -> None:
     """Refuse images that are not (B, in_channels, H, W) or too small, before a convolution does it in its own words.
 
     Raises:
-        ValueError: wrong number of dimensions or channels, or H or W below `min_size`.
+        ValueError: wrong number of dimensions or channels, H or W below `min_size`, or other than `only_size`.
     """
     shape = tuple(images.shape)
     if images.ndim != 4 or shape[1] != in_channels:
@@ -22,6 +22,11 @@ def check_images(images: Tensor, in_channels: int, min_size: int = 1) -> None:
     if min(shape[2:]) < min_size:
         raise ValueError(
             f"Expected `images` to be at least {min_size} x {min_size}, but got {shape[2]} x {shape[3]}. Resize them."
+        )
+    if only_size is not None and shape[2:] != (only_size, only_size):
+        raise ValueError(
+            f"Expected `images` to be {only_size} x {only_size}, the size that the network is built for, but got "
+            f"{shape[2]} x {shape[3]}. Resize them, or build it for their size."
         )
 
 
@@ -50,6 +55,7 @@ class Backbone(nn.Module):
         channels_last: keep weights and activations in the channels-last memory format, which is faster on GPUs with
             mixed precision.
         input_spec: the images that its weights were trained on; None where they are not pre-trained.
+        only_size: the one H and W that it takes; None where it takes any from `min_size` on.
 
     Attributes:
         input: `input_spec`, which a dataset takes up.
@@ -67,9 +73,10 @@ class Backbone(nn.Module):
         min_size: int = 1,
         channels_last: bool = False,
         input_spec: InputSpec | None = None,
+        only_size: int | None = None,
     ) -> None:
         super().__init__()
-        self.trunk, self.input = trunk, input_spec
+        self.trunk, self.input, self.only_size = trunk, input_spec, only_size
         self.num_features, self.in_channels, self.min_size = num_features, in_channels, min_size
         self.channels_last = channels_last
         if channels_last:
@@ -77,7 +84,7 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (B, in_channels, H, W) to features (B, num_features)."""
-        check_images(images, self.in_channels, self.min_size)
+        check_images(images, self.in_channels, self.min_size, self.only_size)
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         return self.trunk(images)

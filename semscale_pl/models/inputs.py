@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,10 @@ class InputSpec:
     crop_share: float = 0.875
     interpolation: str = "bilinear"
 
+    def at(self, image_size: int) -> InputSpec:
+        """Return the same input at another size."""
+        return replace(self, image_size=image_size)
+
     def for_channels(self, channels: int) -> InputSpec:
         """Return the input of the same network when it is given images of 1 or 3 channels.
 
@@ -35,13 +39,8 @@ class InputSpec:
         """
         if len(self.mean) in (1, channels):
             return self
-        mean, std = _average(self.mean), _average(self.std)
-        return InputSpec(self.image_size, mean, std, self.crop_share, self.interpolation)
+        return replace(self, mean=_average(self.mean), std=_average(self.std))
 
 
 def _average(values: Sequence[float]) -> tuple[float]:
     return (sum(values) / len(values),)
-
-
-# Of ImageNet's training images, by which most published weights expect theirs normalized.
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from torch import nn
 
@@ -35,13 +40,38 @@ def check_request(in_channels: int, input_stem: str, pretrained: bool) -> None:
 def fetching(name: str) -> Iterator[None]:
     """Say, in a ValueError, which published weights cannot be had where the block fails to fetch or to store them."""
     try:
-        yield
+        with _without_waiting():
+            yield
     except OSError as error:  # urllib's errors are among these
         reason = str(error).rstrip(".")
         raise ValueError(
             f"Expected the published weights of {name}, but they cannot be fetched: {reason}. Fetch them where there "
             "is a network (they are kept in TORCH_HOME or HF_HOME), or set pretrained=false."
         ) from error
+
+
+@contextmanager
+def _without_waiting() -> Iterator[None]:
+    """Let the client of Hugging Face's hub look at stored files alone where the hub has no address.
+
+    It would ask twelve times, for a minute.
+    """
+    constants: Any = sys.modules.get("huggingface_hub.constants")
+    if constants is None or constants.HF_HUB_OFFLINE or getproxies() or _has_address(constants.ENDPOINT):
+        yield
+        return
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = False
+
+
+def _has_address(url: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(urlsplit(url).hostname, None))
+    except OSError:
+        return False
 
 
 def fit_stem(

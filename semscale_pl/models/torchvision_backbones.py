@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from semscale_pl.models.backbone import Backbone
+from semscale_pl.models.inputs import InputSpec
 from semscale_pl.models.stems import check_request, fetching, fit_stem, replace_module
 
 
@@ -57,8 +58,8 @@ def torchvision_backbone(
         name: torchvision's name, such as "resnet50", "resnext50_32x4d", "densenet201", "vgg16_bn" or "googlenet".
         in_channels: 1 for greyscale, 3 for colour.
         input_stem: "standard" (ImageNet's) or "small" (32 x 32: 3x3 convolution of stride 1, no max-pooling).
-        pretrained: load the library's ImageNet weights, which fetches them; images are then expected to be
-            normalized by ImageNet's mean and deviation.
+        pretrained: load the library's ImageNet weights, which fetches them; the backbone's `input` says which images
+            they expect.
         channels_last: channels-last memory format.
 
     Raises:
@@ -78,7 +79,22 @@ def torchvision_backbone(
     trunk = _build(name, pretrained)
     fit_stem(trunk, family.conv, family.pool, in_channels=in_channels, input_stem=input_stem, pretrained=pretrained)
     num_features = _drop_classifier(trunk, family, pooled_vgg=small and name.startswith("vgg"))
-    return Backbone(trunk, num_features, in_channels, family.min_size[small], channels_last)
+    expected = published_input(name).for_channels(in_channels) if pretrained else None
+    return Backbone(trunk, num_features, in_channels, family.min_size[small], channels_last, expected)
+
+
+def published_input(name: str) -> InputSpec:
+    """Return the images that the library's default weights of a network were tested on.
+
+    Example:
+        >>> published_input("resnet18").image_size
+        224
+    """
+    from torchvision.models import get_model_weights
+
+    shown = get_model_weights(name).DEFAULT.transforms()
+    size, side = shown.crop_size[0], shown.resize_size[0]
+    return InputSpec(size, tuple(shown.mean), tuple(shown.std), size / side, shown.interpolation.value)
 
 
 def _family(name: str) -> Family:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semscale_pl.config.composing import config_dir
+from semscale_pl.config.composing import config_dir, with_kept_input
 from semscale_pl.tables.schema import TRAIN, Cell, Table
 from semscale_pl.tables.sources import Sources
 from semscale_pl.training.provenance import versions
@@ -133,7 +133,7 @@ def _compose(table: Table, cell: Cell, untuned: dict[tuple[str, ...], Any]) -> d
     from semscale_pl.config.errors import message_of
 
     try:
-        config = _composed(table, cell, untuned)
+        config = with_kept_input(_composed(table, cell, untuned), cell.overrides)
         if table.train == TRAIN:
             check_train(config)
     except (HydraException, OmegaConfBaseException, ValueError) as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from semscale_pl.config.command_line import quoted
+from semscale_pl.config.composing import with_kept_input
 from semscale_pl.files import FolderInUseError, claimed
 from semscale_pl.tables.cache import METRICS, CellRun, config_folder
 from semscale_pl.tables.schema import Cell, Table
@@ -149,7 +150,7 @@ def compose_run(task: Task) -> Any:
     from omegaconf import OmegaConf
 
     with initialize_config_dir(version_base="1.3", config_dir=task.config_dir):
-        config = compose(task.config_name, overrides=list(task.overrides))
+        config = with_kept_input(compose(task.config_name, overrides=list(task.overrides)), task.overrides)
     folder = Path(task.folder) / ".hydra"
     folder.mkdir(exist_ok=True)
     OmegaConf.save(config, folder / "config.yaml")

@@ -32,10 +32,18 @@ def build_datamodule(cfg: DictConfig) -> Any:
 
 
 def build_module(
-    cfg: DictConfig, num_classes: int, class_names: list[str] | None = None, class_counts: list[int] | None = None
+    cfg: DictConfig,
+    num_classes: int,
+    class_names: list[str] | None = None,
+    class_counts: list[int] | None = None,
+    backbone: Any | None = None,
 ) -> ImbalancedClassifier:
-    """Build backbone, classifier and loss, and the module that joins them, for C classes of (C,) training images."""
-    backbone, finetuning = build_backbone(cfg)
+    """Build backbone, classifier and loss, and the module that joins them, for C classes of (C,) training images.
+
+    Args:
+        backbone: of :func:`semscale_pl.training.model_input.pretrained_backbone`; None builds that of `cfg`.
+    """
+    backbone, finetuning = build_backbone(cfg, backbone)
     classifier = instantiate(cfg.classifier)(num_features=backbone.num_features, num_classes=num_classes)
     return ImbalancedClassifier(
         backbone,
@@ -52,13 +60,13 @@ def build_module(
     )
 
 
-def build_backbone(cfg: DictConfig) -> tuple[Any, FineTuning | None]:
-    """Build the backbone, frozen and with adapters as is asked for, and what says how it is trained.
+def build_backbone(cfg: DictConfig, built: Any | None = None) -> tuple[Any, FineTuning | None]:
+    """Build the backbone unless it is built, freeze it and add adapters as is asked for, and say how it is trained.
 
     Raises:
         WrongCallError: the backbone cannot be trained so.
     """
-    backbone, node = instantiate(cfg.backbone), cfg.get("finetune")
+    backbone, node = instantiate(cfg.backbone) if built is None else built, cfg.get("finetune")
     if node is None:  # a checkpoint from before there was a choice
         return backbone, None
     rate = node.get("backbone_lr")

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -32,11 +30,8 @@ from semscale_pl.features.extraction import Extract, load_extracted, store_extra
 from semscale_pl.features.prepared import LoadedFeatures
 from semscale_pl.features.source import FeatureSource
 from semscale_pl.geometry.samples import resized
-from semscale_pl.training.restoring import restore
-
-# Of ImageNet, on which published weights were trained; of its grey values for one channel.
-IMAGENET = {3: ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), 1: ([0.449], [0.226])}
-IMAGENET_SIZE, IMAGENET_CROP = 224, 0.875
+from semscale_pl.training.model_input import has_weights, pretrained_backbone
+from semscale_pl.training.restoring import INPUT_KEYS, restore
 
 
 @dataclass(frozen=True)
@@ -137,26 +132,22 @@ class Images:
         )
 
     def of_published(self, backbone: str) -> ImageFeatures:
-        """Return the images with the features of a network with published weights.
+        """Return the images with the features of a network with published weights, or with weights of a file.
 
         Raises:
-            WrongCallError: it has no published weights, or they cannot be fetched.
-            ValueError: the images cannot be used.
+            WrongCallError: it has no published weights.
+            ValueError: they cannot be fetched or read, or the images cannot be used.
         """
         cfg = composed(self.overrides)
-        if "pretrained" not in cfg.backbone:
+        if "pretrained" in cfg.backbone:
+            cfg.backbone.pretrained = True
+        elif not has_weights(cfg.backbone):
             raise WrongCallError(f"Expected a backbone with published weights, but {backbone} has none. Try resnet50.")
-        channels = int(cfg.dataset.channels or 3)
-        mean, std = IMAGENET[3 if channels == 3 else 1]
-        sized = any(text.startswith("dataset.image_size=") for text in self.overrides)
-        size = int(cfg.dataset.image_size) if sized else IMAGENET_SIZE
-        settings = {"image_size": size, "channels": channels, "mean": mean, "std": std, "crop_share": IMAGENET_CROP}
-
-        def network(_: IndexedDataset) -> Extract:
-            cfg.backbone.pretrained, cfg.dataset.channels = True, channels
-            return _with_weights(cfg.backbone, backbone).eval()
-
-        return self._with(settings, network, f"features of {backbone}, published weights")
+        cfg.dataset.channels = int(cfg.dataset.channels or 3)
+        network = pretrained_backbone(cfg)
+        assert network is not None
+        settings = {key: cfg.dataset[key] for key in INPUT_KEYS}
+        return self._with(settings, lambda _: network.eval(), f"features of {backbone}, published weights")
 
     def _with(
         self,
@@ -233,16 +224,3 @@ def _pixels_of(dataset: IndexedDataset, side: int) -> Extract:
     """Undo the normalization and resize."""
     mean, std = dataset.model_input.mean, dataset.model_input.std
     return lambda images: resized((images * std + mean).clamp(0.0, 1.0), side)
-
-
-def _with_weights(settings: DictConfig, name: str) -> torch.nn.Module:
-    try:
-        return instantiate(settings)  # type: ignore[no-any-return]
-    except InstantiationException as error:
-        if not isinstance(error.__cause__, OSError):
-            raise
-        reason = " ".join(str(error.__cause__).split())
-        raise WrongCallError(
-            f"Expected the published weights of {name}, but they cannot be fetched ({reason}). Fetch them where there "
-            "is a network, and copy them to the same folder below TORCH_HOME here."
-        ) from error

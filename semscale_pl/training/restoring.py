@@ -15,9 +15,10 @@ from semscale_pl.config.moved import with_current_names
 from semscale_pl.data.transforms import ModelInput
 from semscale_pl.labels import composed
 from semscale_pl.modules.classifier import ImbalancedClassifier
+from semscale_pl.options import INPUT_SETTINGS
 from semscale_pl.training.building import build_module
 
-INPUT_KEYS = ("image_size", "channels", "mean", "std", "crop_share")
+INPUT_KEYS = ("channels", *INPUT_SETTINGS)
 
 
 @dataclass(frozen=True)

@@ -88,16 +88,17 @@ def _train(cfg: DictConfig, run_dir: Path, opening: Callable[[Any, Any, Any], No
     from semscale_pl.training.first_images import check_first_images
     from semscale_pl.training.interrupting import unwinding
     from semscale_pl.training.limits import check_judged, check_limits
+    from semscale_pl.training.model_input import pretrained_backbone
     from semscale_pl.training.run_folder import start_afresh
     from semscale_pl.training.wandb_runs import open_wandb
 
     started = time.perf_counter()
     prepare_device(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    backbone = pretrained_backbone(cfg)
     datamodule = building.build_datamodule(cfg)
-    module = building.build_module(
-        cfg, datamodule.num_classes, datamodule.class_names, [int(count) for count in datamodule.class_counts]
-    )
+    counts = [int(count) for count in datamodule.class_counts]
+    module = building.build_module(cfg, datamodule.num_classes, datamodule.class_names, counts, backbone)
     check_first_images(datamodule, module.backbone)
     check_limits(cfg.trainer, datamodule)
     check_judged(cfg, datamodule)

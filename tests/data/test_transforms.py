@@ -88,3 +88,10 @@ def test_cutout_erases_a_quarter() -> None:
 def test_compose_runs_in_order() -> None:
     chain = transforms.compose([lambda value: value + 1, lambda value: value * 10])
     assert chain(torch.tensor(1.0)) == 20
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_images_are_resized_as_torch_does_with_that_interpolation(interpolation: str) -> None:
+    image = torch.rand(3, 40, 40)
+    expected = torch.nn.functional.interpolate(image[None], (16, 16), mode=interpolation, antialias=True)[0]
+    torch.testing.assert_close(ModelInput(16, interpolation=interpolation)(image), expected)
