@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+T = TypeVar("T")
 _ALONE = ContextVar("_ALONE", default=False)
 # The process group that a host group stands beside, and that group; the former may end and another one begin.
 _HOSTS: list[tuple[Any, Any]] = []
@@ -62,9 +63,9 @@ def global_row_count(rows: Tensor) -> int:
     return sum(row_counts(rows))
 
 
-def from_first_rank(value: bool) -> bool:
-    """Return the first rank's answer on all ranks, where they could differ, such as whether a file is there."""
-    answers: list[bool] = [value]
+def from_first_rank(value: T) -> T:
+    """Return the first rank's value on all ranks, where they could differ, such as whether a file is there."""
+    answers: list[T] = [value]
     if world_size() > 1:
         dist.broadcast_object_list(answers)
     return answers[0]

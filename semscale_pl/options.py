@@ -117,12 +117,24 @@ def one_of(*choices: str) -> Rule:
     return Rule(f"one of {', '.join(choices)}", lambda value: isinstance(value, str) and value in choices)
 
 
+def grid(rule: Rule) -> Rule:
+    """Return the rule for a list of values, at least one, that each keep to a rule."""
+
+    def holds(value: Any) -> bool:
+        is_list = isinstance(value, Sequence) and not isinstance(value, str)
+        return is_list and len(value) > 0 and all(map(rule.holds, value))
+
+    return Rule(f"a list whose values are each {rule.expected}", holds)
+
+
 SWITCH = Rule("true or false", lambda value: isinstance(value, bool), read=read_value)
 # Profiles of class sizes that an imbalance factor makes, and those that leave it at 1.
 PROFILES = ("none", "exponential", "step")
 _PROFILE = one_of(*PROFILES, "per_class", "listed")
 # Of a dataset, what a pre-trained backbone's own input replaces.
 INPUT_SETTINGS = ("image_size", "mean", "std", "crop_share", "interpolation")
+# Of nearest class means.
+METRICS = ("euclidean", "cosine")
 POOL_MODES = ("indexed", "fifo")
 CONTROLLED = ("matched", "oas", "ledoit_wolf", "extrapolated")
 PROFILERS = ("simple", "advanced", "pytorch")
@@ -163,6 +175,9 @@ RULES: dict[str, Rule] = {
     "batch_size": integer(1),
     "evaluate.batch_size": integer(1, optional=True),
     "evaluate.split": one_of("test", "val", "train"),
+    "head.batch_size": integer(1, optional=True),
+    "head.seed": integer(0, 2**32 - 1, optional=True),
+    "head.accelerator": one_of("auto", "cpu", "gpu"),
     "evaluate.accelerator": one_of("auto", "cpu", "gpu"),
     "predict.accelerator": one_of("auto", "cpu", "gpu"),
     "eval_batch_size": integer(1, optional=True),
@@ -213,6 +228,23 @@ RULES: dict[str, Rule] = {
     "max_margin": at_least(0),
     "scale": above(0),
     "bias": SWITCH,
+    "learn_scale": SWITCH,
+    "classifier.normalize": SWITCH,
+    "classifier.init": one_of("random", "class_means", "text"),
+    "template": Rule(
+        "a text with {} for the class name", lambda value: isinstance(value, str) and value.count("{}") == 1
+    ),
+    "metric": one_of(*METRICS),
+    # Second stages
+    "recipe.lr": above(0, optional=True),
+    "recipe.epochs": integer(1, optional=True),
+    "recipe.tau": at_least(0, optional=True),
+    "recipe.metric": replace(one_of(*METRICS), optional=True),
+    "lr_grid": grid(above(0)),
+    "epochs_grid": grid(integer(1)),
+    "tau_grid": grid(at_least(0)),
+    "recipe.weights": one_of("none", "inverse_frequency", "semantic_scale"),
+    "recipe.prior": one_of("frequency", "semantic_scale"),
     # Re-weightings and the measure itself
     "start_epoch": Rule(
         "an integer of at least 0, or a share of the epochs in (0, 1)",

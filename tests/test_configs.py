@@ -48,7 +48,8 @@ def test_composes_and_passes_the_checks(group: str, option: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("group", "option"), [pair for pair in OPTIONS if pair[0] in ("backbone", "loss", "reweighting", "mixing")]
+    ("group", "option"),
+    [pair for pair in OPTIONS if pair[0] in ("backbone", "loss", "recipe", "reweighting", "mixing")],
 )
 def test_part_instantiates(group: str, option: str) -> None:
     part = built_or_none(composed(f"{group}={option}", *NEEDS.get((group, option), []))[group])

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
 
+from semscale_pl.callbacks.head_start import HeadStart
 from semscale_pl.config.checks import check_train
 from semscale_pl.config.composing import config_dir
 from semscale_pl.training import building
@@ -68,7 +69,7 @@ def step_of(run_dir: Path, *overrides: str) -> float:
     counts = [int(count) for count in datamodule.class_counts]
     module = building.build_module(cfg, datamodule.num_classes, datamodule.class_names, counts)
     reweighting, kept = building.built_or_none(cfg.reweighting), LossKeeper()
-    callbacks = [kept] if reweighting is None else [reweighting, kept]
+    callbacks = [HeadStart(), kept] if reweighting is None else [HeadStart(), reweighting, kept]
     trainer = building.build_trainer(cfg, callbacks, [], run_dir, datamodule.has_validation)
     before = [parameter.detach().clone() for parameter in module.parameters()]
     trainer.fit(module, datamodule=datamodule)

@@ -28,7 +28,7 @@ FLOORS = [
     ],
     ["geometry", "imbalance", "statistics", "text_table"],
     ["weighting", "pool", "losses", "metrics", "models", "figures"],
-    ["features", "modules", "callbacks"],
+    ["features", "heads", "modules", "callbacks"],
     ["data"],
     ["config"],
     ["training", "measuring", "advice"],

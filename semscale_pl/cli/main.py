@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "semscale_pl.cli.predict",
         "classes of your images: semscale predict ckpt=PATH images=FOLDER|FILE",
     ),
+    "head": ("semscale_pl.cli.head", "another head for a trained model: semscale head ckpt=PATH recipe=crt|lws|..."),
     "export": ("semscale_pl.cli.export", "a model as one file: semscale export ckpt=PATH format=onnx|torchscript"),
 }
 

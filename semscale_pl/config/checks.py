@@ -20,11 +20,12 @@ _ABSENT = object()
 _LEAST_FLOAT16 = 2.0**-24
 # Groups whose keys mean the same whatever class they build.
 _GROUPS = (
-    "dataset", "imbalance", "sampler", "mixing", "finetune", "loss", "classifier", "reweighting",
+    "dataset", "imbalance", "sampler", "mixing", "finetune", "loss", "classifier", "reweighting", "recipe",
     "optimizer", "scheduler", "trainer", "early_stopping",
 )  # fmt: skip
 # The value of another key, such as ${seed}; ${oc.env:SEED} is none.
 _TAKEN_OVER = re.compile(r"\$\{[\w.]+\}")
+_SAID = {"Retraining": "recipe=crt", "LearnableWeightScaling": "recipe=lws", "TauNormalization": "recipe=tau_norm"}
 # Keys of a training run that are not groups.
 _PLAIN_KEYS = (
     "seed", "subset_seed", "imbalance_factor", "lr_reference_batch", "compile", "tf32", "on_nonfinite",
@@ -48,8 +49,9 @@ def check_train(cfg: DictConfig) -> None:
     _check_imbalance(cfg)
     _check_mixing(cfg)
     check_combinations(cfg)
+    check_recipe(cfg)
     _check_precision(cfg)
-    check_file("ckpt_path", OmegaConf.select(cfg, "ckpt_path"))
+    _check_resumable(OmegaConf.select(cfg, "ckpt_path"))
 
 
 def check_evaluate(cfg: DictConfig) -> None:
@@ -96,6 +98,37 @@ def check_combinations(cfg: DictConfig) -> None:
             )
 
 
+def check_recipe(cfg: DictConfig) -> None:
+    """Raise WrongCallError for a second stage that cannot follow a run's classifier and loss, naming what could."""
+    kind, head, loss = (_class_name(cfg, group) for group in ("recipe", "classifier", "loss"))
+    if kind in ("Retraining", "LearnableWeightScaling", "TauNormalization") and head == "NearestClassMean":
+        raise WrongCallError(
+            f"Expected a classifier that was trained for {_SAID[kind]}, but classifier=ncm trains nothing. Use "
+            "recipe=ncm or logit_adjustment, or train with classifier=linear."
+        )
+    if kind == "TauNormalization" and head == "CosineClassifier":
+        raise WrongCallError(
+            "Expected classifier=linear for recipe=tau_norm, but the class vectors of classifier=cosine have one "
+            "length, so that no tau changes anything. Use recipe=crt, lws or ncm."
+        )
+    prior = OmegaConf.select(cfg, "recipe.prior")
+    if kind == "LogitAdjustment" and prior == "frequency" and loss in ("LogitAdjusted", "BalancedSoftmax"):
+        raise WrongCallError(
+            f"Expected a loss without the prior, such as loss=ce, for recipe=logit_adjustment, but {loss} takes the "
+            "prior off already: it would come off twice. Use recipe.prior=semantic_scale or recipe=none."
+        )
+
+
+def check_head(cfg: DictConfig) -> None:
+    """Raise WrongCallError where `semscale head` cannot work, naming why."""
+    if OmegaConf.is_missing(cfg, "ckpt"):
+        raise WrongCallError("Expected a checkpoint to give another head. Pass ckpt=RUN/checkpoints/last.ckpt")
+    check_values(cfg, "head")
+    if _class_name(cfg, "recipe") == "None":
+        raise WrongCallError("Expected a recipe, but got recipe=none. Use crt, lws, tau_norm, ncm or logit_adjustment.")
+    check_file("ckpt", cfg.ckpt, needed=True)
+
+
 def check_file(key: str, path: Any, needed: bool = False) -> None:
     """Raise WrongCallError where a key names a file that is not there, or none where one is needed."""
     is_missing = needed if path is None else not Path(str(path)).is_file()
@@ -133,6 +166,10 @@ def _check_ldam(cfg: DictConfig) -> None:
         raise WrongCallError(
             f"Expected classifier=cosine with loss=ldam, whose margins are meant for cosines, but got {head}. "
             "Add classifier=cosine."
+        )
+    if OmegaConf.select(cfg, "classifier.learn_scale"):
+        raise WrongCallError(
+            "Expected `classifier.learn_scale` to be false with loss=ldam, whose scale is fixed, but got true."
         )
     if scale not in (None, 1):
         raise WrongCallError(
@@ -193,6 +230,15 @@ def _check_imbalance(cfg: DictConfig) -> None:
         )
     if profile == "listed" and not Path(str(OmegaConf.select(cfg, "imbalance.file"))).is_file():
         raise WrongCallError("Expected imbalance.file=FILE to be a JSON list of training images, but there is none.")
+
+
+def _check_resumable(path: Any) -> None:
+    check_file("ckpt_path", path)
+    if path is not None and Path(str(path)).name == "recipe.ckpt":
+        raise WrongCallError(
+            f"Expected `ckpt_path` to be a checkpoint of a training such as last.ckpt, but {path} has a finished head, "
+            "which does not train on. Pass the last.ckpt beside it."
+        )
 
 
 def _check_mixing(cfg: DictConfig) -> None:

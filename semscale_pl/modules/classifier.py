@@ -143,6 +143,8 @@ class ImbalancedClassifier(pl.LightningModule):
             loss = loss + penalty
         if not self._usable(loss.detach()):
             return {"loss": self._no_loss()}
+        if not loss.requires_grad:  # nothing trains, such as class means on a frozen backbone
+            loss.requires_grad_()
         # All ranks' rows: the loss is a rank's share of the global mean, whatever its own number of rows.
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=num_rows, sync_dist=self._ranks())
         return {"loss": loss, "logits": inputs.logits, "labels": inputs.labels}
@@ -181,6 +183,8 @@ class ImbalancedClassifier(pl.LightningModule):
         """
         if self._optimizer is None:
             raise ValueError("Expected an `optimizer` for training, but got None. Pass a callable of the parameters.")
+        if not any(parameter.requires_grad for parameter in self.parameters()):
+            return None
         optimizer = self._optimizer(self._parameter_groups())
         self.finetuning.set_rates(optimizer)
         if self._scheduler is None:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 
+from semscale_pl.callbacks.head_start import HeadStart
 from semscale_pl.callbacks.recording.finiteness import FinitenessWatch
 from semscale_pl.callbacks.recording.interruption import Interruption
 from semscale_pl.config.errors import WrongCallError
@@ -101,7 +102,15 @@ def build_callbacks(cfg: DictConfig, run_dir: Path, has_validation: bool) -> lis
     first = [] if reweighting is None else [reweighting]
     interruption = Interruption(*left_out(cfg, has_validation), cfg.trainer.get("max_steps", -1))
     watch = FinitenessWatch(OmegaConf.select(cfg, "on_nonfinite", default="raise"))
-    return [EndsBySignal(), watch, *first, *callbacks, interruption, *checkpoint_callbacks(run_dir, has_validation)]
+    return [
+        EndsBySignal(),
+        watch,
+        HeadStart(),
+        *first,
+        *callbacks,
+        interruption,
+        *checkpoint_callbacks(run_dir, has_validation),
+    ]
 
 
 def left_out(cfg: DictConfig, has_validation: bool) -> tuple[list[str], list[str]]:

@@ -92,6 +92,18 @@ def _trial(values: torch.Tensor) -> torch.Tensor:
     return values.exp() + 1.0
 
 
+def chosen_device(accelerator: str) -> torch.device:
+    """Return the device that auto, cpu or gpu means here.
+
+    Raises:
+        WrongCallError: there is none of that kind.
+    """
+    check_accelerator(accelerator)
+    if accelerator == "cpu" or not has_gpu():
+        return torch.device("cpu")
+    return torch.device("cuda" if torch.cuda.is_available() else "mps")
+
+
 @contextmanager
 def lying_on(module: nn.Module, device: torch.device) -> Iterator[None]:
     """Move a module to a device for the time of a block: Lightning leaves it on the CPU when it has finished."""

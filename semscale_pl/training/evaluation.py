@@ -46,6 +46,11 @@ def evaluate(ckpt: str | Path, accelerator: str = "cpu", split: str = "test", **
     counts = [int(count) for count in datamodule.class_counts]
     module = build_module(config, datamodule.num_classes, datamodule.class_names, counts)
     module.load_state_dict(checkpoint.state)
+    return tested(module, loader, accelerator)
+
+
+def tested(module: pl.LightningModule, loader: Any, accelerator: str) -> Report:
+    """Return the test report of a module on the batches of a loader, on one device."""
     trainer = pl.Trainer(
         accelerator=accelerator,
         devices=1,
@@ -56,8 +61,9 @@ def evaluate(ckpt: str | Path, accelerator: str = "cpu", split: str = "test", **
         use_distributed_sampler=False,
     )
     trainer.test(module, dataloaders=loader, verbose=False)
-    assert module.last_test_results is not None
-    return module.last_test_results
+    results: Report | None = module.last_test_results  # type: ignore[assignment]
+    assert results is not None
+    return results
 
 
 def for_testing(config: DictConfig, **dataset: Any) -> DictConfig:

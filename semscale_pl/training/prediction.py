@@ -17,7 +17,7 @@ from semscale_pl.data.source import DataError
 from semscale_pl.data.workers import start_worker
 from semscale_pl.files import replacing
 from semscale_pl.terminal import printable
-from semscale_pl.training.device import check_accelerator, has_gpu
+from semscale_pl.training.device import chosen_device
 from semscale_pl.training.restoring import Restored, restore
 from semscale_pl.training.run import TrainingDiverged
 
@@ -76,7 +76,7 @@ def predict(
         DataError: an image cannot be decoded, where that is refused; no file is written then.
     """
     restored, outcome = restore(ckpt), Outcome()
-    device = _device(accelerator)
+    device = chosen_device(accelerator)
     paths, shown, outcome.passed_over = chosen_images(images)
     top_k = min(top_k, len(restored.class_names))
     upright = restored.exif_rotation if exif_rotation is None else exif_rotation
@@ -153,10 +153,3 @@ def _rows(
 def _top(row: Sequence[float], top_k: int) -> list[tuple[int, float]]:
     labels = sorted(range(len(row)), key=lambda label: -row[label])[:top_k]
     return [(label, row[label]) for label in labels]
-
-
-def _device(accelerator: str) -> torch.device:
-    check_accelerator(accelerator)
-    if accelerator == "cpu" or not has_gpu():
-        return torch.device("cpu")
-    return torch.device("cuda" if torch.cuda.is_available() else "mps")

@@ -66,6 +66,8 @@ class Record(TypedDict):
     A run that is not a whole one, by a limit or a setting that leaves out data, is ``interrupted``; tables and results
     leave it out, and ``interrupted_by`` says why. ``skipped_steps`` counts training steps without an update
     (``on_nonfinite=skip``).
+    ``recipe`` is what a second stage chose, and what the validation part said of each choice; ``results`` then has the
+    finished head under ``last`` and the head as trained under ``stage1``.
     ``correlations`` has, for each of the results, quantity to method (``pearson``, ``spearman``) to value, low and
     high (95 %) and n.
     """
@@ -89,6 +91,7 @@ class Record(TypedDict):
     parameters: Parameters
     provenance: Provenance
     cost: Cost
+    recipe: dict[str, Any] | None
     config: dict[str, Any]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from semscale_pl.metrics.report import Report
     from semscale_pl.modules.classifier import ImbalancedClassifier
+    from semscale_pl.training.second_stage import SecondStage
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class TrainResult:
     """What a run leaves in memory: the last model, its test results, those of the selected epoch if there is one.
 
     With ``test=false`` nothing was tested: ``validation`` has the last model's results on the validation part instead.
-    ``interrupted_by`` says what made it less than a whole run.
+    ``interrupted_by`` says what made it less than a whole run. With a recipe ``last``, or ``validation``, is of the
+    finished head and ``stage1`` of the one as trained; the selected epoch's is as trained too.
     """
 
     trainer: pl.Trainer
@@ -38,6 +40,8 @@ class TrainResult:
     run_dir: Path
     interrupted_by: tuple[str, ...] = ()
     validation: Report | None = None
+    stage: SecondStage | None = None
+    stage1: Report | None = None
 
     @property
     def judged(self) -> tuple[str, Report]:
@@ -52,7 +56,10 @@ class TrainResult:
 
         It is the balanced accuracy on the validation part, of the epoch that this has selected. Only where there is
         none it is that on the test set, of the last epoch: options chosen by it make it no estimate of new images.
+        With a recipe, both are of the finished head.
         """
+        if self.stage is not None and self.stage.validated is not None:
+            return "val/balanced_accuracy", self.stage.validated
         keeper = next((one for one in self.trainer.checkpoint_callbacks if getattr(one, "monitor", None)), None)
         score = getattr(keeper, "best_model_score", None)
         if self.datamodule.has_validation and score is not None:
@@ -122,8 +129,9 @@ def _train(cfg: DictConfig, run_dir: Path, opening: Callable[[Any, Any, Any], No
             reports = {"last": last, "best": best}
         else:
             reports = {"last": None, "best": None, "validation": _validate(trainer, module, datamodule)}
-    why = tuple(fitted["interrupted_by"])
-    result = TrainResult(trainer, module, datamodule, run_dir=run_dir, interrupted_by=why, **reports)
+        why = tuple(fitted["interrupted_by"])
+        result = TrainResult(trainer, module, datamodule, run_dir=run_dir, interrupted_by=why, **reports)
+        result = _with_second_stage(result, cfg)
     if trainer.is_global_zero:
         _record(result, cfg, time.perf_counter() - started, fitted)
     return result
@@ -153,6 +161,8 @@ def _fit(trainer: pl.Trainer, module: ImbalancedClassifier, datamodule: Any, ckp
         warnings.filterwarnings("ignore", message="Be aware that when using .ckpt_path., callbacks used to create")
         # Frozen parts of a backbone stay there; nothing else is in evaluation mode before a training.
         warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+        # Or with nothing to train, such as class means on a frozen backbone.
+        warnings.filterwarnings("ignore", message=".*configure_optimizers. returned .None.")
         trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
 
 
@@ -182,6 +192,35 @@ def _validate(trainer: pl.Trainer, module: ImbalancedClassifier, datamodule: Any
     return module.last_val_results
 
 
+def _with_second_stage(result: TrainResult, cfg: DictConfig) -> TrainResult:
+    """Apply the recipe, judge the finished head, and keep it beside the checkpoints of the training."""
+    from semscale_pl.training.building import plain_config
+    from semscale_pl.training.second_stage import save_finished, second_stage
+
+    trainer, module, datamodule = result.trainer, result.module, result.datamodule
+    stage = second_stage(module, datamodule, cfg, trainer.strategy.root_device)
+    if stage is None:
+        return result
+    found: dict[str, Any] = {"stage": stage, "stage1": result.judged[1]}
+    if result.last is None:
+        found["validation"] = _validate(trainer, module, datamodule)
+    else:
+        trainer.test(module, datamodule=datamodule, verbose=False)
+        found["last"] = module.last_test_results
+    if trainer.is_global_zero:
+        save_finished(module, plain_config(cfg), stage.affine, result.run_dir)
+    return replace(result, **found)
+
+
+def _reports(result: TrainResult) -> dict[str, Report | None]:
+    """Return the reports under their names; one of the head as trained never under that of a finished head."""
+    untested = {} if result.validation is None else {"validation": result.validation}
+    if result.stage is None:
+        return {"last": result.last, "selected": result.best, **untested}
+    as_trained = "stage1" if result.last else "stage1_validation"
+    return {"last": result.last, as_trained: result.stage1, "stage1_selected": result.best, **untested}
+
+
 def _record(result: TrainResult, cfg: DictConfig, seconds: float, fitted: dict[str, Any]) -> None:
     from semscale_pl.distributed import alone
     from semscale_pl.training.building import plain_config
@@ -193,17 +232,19 @@ def _record(result: TrainResult, cfg: DictConfig, seconds: float, fitted: dict[s
     # On the first rank only, whose loaders would show it its share of the images.
     with alone(), lying_on(result.module, device):
         scales = diagnose(result.module, result.datamodule)
-    untested = {} if result.validation is None else {"validation": result.validation}
     record = write_record(
         result.run_dir,
         config=plain_config(cfg),
-        results={"last": result.last, "selected": result.best, **untested},
+        results=_reports(result),
         datamodule=result.datamodule,
         module=result.module,
         scales=scales,
         seconds=seconds,
         device=device,
-        extra={"objective": dict(zip(("name", "value"), result.objective, strict=True))},
+        extra={
+            "objective": dict(zip(("name", "value"), result.objective, strict=True)),
+            "recipe": None if result.stage is None else result.stage.record(),
+        },
         **fitted,
     )
     summarize_in_wandb(result.trainer.loggers, record)

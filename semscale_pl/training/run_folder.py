@@ -26,7 +26,8 @@ LAST = Path("checkpoints") / "last.ckpt"
 # What a run writes, as patterns below its folder; whole folders last. Anything else in there is the user's.
 WRITTEN = (
     RECORD, "per_class.csv", "scales.csv", "drift.csv", "checkpoints/last.ckpt", "checkpoints/best.ckpt",
-    "checkpoints/cut.ckpt", "profile/*-simple.txt", "profile/*-advanced.txt", "profile/*-pytorch*",
+    "checkpoints/cut.ckpt", "checkpoints/recipe.ckpt",
+    "profile/*-simple.txt", "profile/*-advanced.txt", "profile/*-pytorch*",
     "csv/metrics.csv", "csv/hparams.yaml", "figures/bars.png", "figures/heatmap_*.png",
     "tensorboard/**/events.out.tfevents.*", "tensorboard/**/hparams.yaml", "**/.*.partial", "wandb/debug*.log",
     "wandb/latest-run", "wandb/run-*", "wandb/offline-run-*",

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from semscale_pl.models.class_means import ClassMeans, NearestClassMean
 from semscale_pl.models.classifiers import CosineClassifier, LinearClassifier
 
 
@@ -72,3 +73,78 @@ def test_sizes_below_one_are_refused(kind: type, sizes: tuple[int, int], name: s
 def test_useless_scales_are_refused(scale: float) -> None:
     with pytest.raises(ValueError, match="Expected `scale` to be a number above 0"):
         CosineClassifier(4, 3, scale=scale)
+
+
+def test_a_learned_scale_starts_at_its_value_stays_positive_and_has_a_gradient() -> None:
+    head = CosineClassifier(5, 3, scale=16.0, learn_scale=True)
+    x, labels = torch.randn(8, 5), torch.arange(8) % 3
+    fixed = CosineClassifier(5, 3, scale=16.0)
+    fixed.weight.data.copy_(head.weight.data)
+    torch.testing.assert_close(head(head.features(x)), fixed(fixed.features(x)))
+    F.cross_entropy(head(head.features(x)), labels).backward()
+    assert head.log_factor is not None
+    assert head.log_factor.grad is not None
+    assert head.log_factor.grad != 0
+    head.log_factor.data.fill_(-9.0)
+    assert bool(head.factor > 0)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        LinearClassifier(5, 3),
+        LinearClassifier(5, 3, bias=False, normalize=True),
+        CosineClassifier(5, 3, scale=7.0, learn_scale=True),
+        NearestClassMean(5, 3, metric="euclidean"),
+        NearestClassMean(5, 3, metric="cosine"),
+    ],
+)
+def test_a_head_equals_its_affine_form(head: LinearClassifier | CosineClassifier | NearestClassMean) -> None:
+    if isinstance(head, NearestClassMean):
+        head.set_means(ClassMeans.of(torch.randn(9, 5), torch.arange(9) % 3, 3))
+    x, again = torch.randn(6, 5), LinearClassifier.of(head.affine())
+    torch.testing.assert_close(again(again.features(x)), head(head.features(x)))
+
+
+def means_and_nearest(unit: bool) -> tuple[ClassMeans, torch.Tensor, torch.Tensor]:
+    """Return class means, new rows, and the nearest mean of each by a loop over distances or cosines."""
+    torch.manual_seed(1)
+    labels = torch.arange(60) % 3
+    x = (
+        torch.randn(60, 5, dtype=torch.float64)
+        + 3 * torch.eye(3, 5)[labels] * torch.tensor([[1.0], [2.0], [4.0]])[labels]
+    )
+    x = F.normalize(x, dim=1) if unit else x
+    means = torch.stack([x[labels == label].mean(0) for label in range(3)])
+    new = torch.randn(50, 5, dtype=torch.float64) * 3
+    scores = [[F.cosine_similarity(row, m, dim=0) if unit else -(row - m).square().sum() for m in means] for row in new]
+    return ClassMeans.of(x, labels, 3), new, torch.tensor(scores).argmax(dim=1)
+
+
+def test_heads_that_start_from_class_means_classify_like_them() -> None:
+    means, new, nearest = means_and_nearest(unit=False)
+    for head in (LinearClassifier(5, 3, init="class_means").double(), NearestClassMean(5, 3, "euclidean").double()):
+        head.set_means(means) if isinstance(head, NearestClassMean) else head.start_from_means(means)
+        logits = head(head.features(new))
+        assert torch.equal(logits.argmax(dim=1), nearest)
+    means, new, nearest = means_and_nearest(unit=True)
+    for cosine in (CosineClassifier(5, 3, init="class_means").double(), NearestClassMean(5, 3, "cosine").double()):
+        cosine.set_means(means) if isinstance(cosine, NearestClassMean) else cosine.start_from_means(means)
+        assert torch.equal(cosine(cosine.features(new)).argmax(dim=1), nearest)
+
+
+def test_logits_of_a_nearest_mean_are_distances_in_units_of_the_spread() -> None:
+    means, new, _ = means_and_nearest(unit=False)
+    head = NearestClassMean(5, 3, "euclidean", scale=2.0).double()
+    head.set_means(means)
+    distances = torch.cdist(new, means.centres).square()
+    torch.testing.assert_close(head(new).softmax(1), (-distances / means.spread).softmax(1))
+
+
+def test_vectors_from_outside_give_directions_alone() -> None:
+    vectors = torch.randn(3, 5) * 9
+    for head in (LinearClassifier(5, 3, init="text"), CosineClassifier(5, 3, init="text")):
+        head.start_from_vectors(vectors)
+        weight, bias, _ = head.affine()
+        torch.testing.assert_close(weight, F.normalize(vectors, dim=1))
+        assert bias is None or not bias.any()

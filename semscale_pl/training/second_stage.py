@@ -1,0 +1,152 @@
+"""A second stage of a trained module: its features, the recipe, the finished head and the checkpoint that keeps it."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from semscale_pl.callbacks.training_data import evaluating
+from semscale_pl.distributed import alone, from_first_rank, gather_rows, rank
+from semscale_pl.files import replacing
+from semscale_pl.heads import Finished, Samples, Trained
+from semscale_pl.losses import LDAM, CrossEntropy
+from semscale_pl.models.classifiers import Affine, LinearClassifier
+from semscale_pl.modules.classifier import ImbalancedClassifier
+from semscale_pl.training.building import built_or_none
+from semscale_pl.training.device import lying_on
+from semscale_pl.training.diverging import TrainingDiverged
+
+# Beside the checkpoints of the training, which can be resumed; this one cannot.
+CHECKPOINT = Path("checkpoints") / "recipe.ckpt"
+
+
+@dataclass(frozen=True)
+class SecondStage:
+    """What a second stage did.
+
+    Args:
+        name: of the recipe in conf/recipe.
+        chosen: the settings of the finished head.
+        tried: settings that were compared on the validation part, each with its ``balanced_accuracy`` there.
+        seconds: features and recipe.
+        affine: the finished head.
+    """
+
+    name: str
+    chosen: dict[str, Any]
+    tried: list[dict[str, Any]]
+    seconds: float
+    affine: Affine
+
+    @property
+    def validated(self) -> float | None:
+        """Balanced accuracy of the chosen settings on the validation part; None without one."""
+        return max((entry["balanced_accuracy"] for entry in self.tried), default=None)
+
+    def record(self) -> dict[str, Any]:
+        """Return what metrics.json says of it, beside the options in its configuration."""
+        return {"name": self.name, "chosen": self.chosen, "validation": self.tried, "seconds": self.seconds}
+
+
+def second_stage(
+    module: ImbalancedClassifier, datamodule: Any, cfg: DictConfig, device: torch.device
+) -> SecondStage | None:
+    """Give a trained module the head of ``cfg.recipe`` and a loss that evaluates it as it is; None without a recipe.
+
+    All ranks pass their share of the images through the network; the recipe runs on the first one, and the others get
+    its head.
+
+    Args:
+        device: to compute the features on; recipes themselves run on the CPU.
+
+    Raises:
+        TrainingDiverged: a feature or the finished head is not finite.
+    """
+    recipe = built_or_none(cfg.recipe)
+    if recipe is None:
+        return None
+    started = time.perf_counter()
+    with lying_on(module, device):
+        train = features_of(module, datamodule.eval_train_dataloader())
+        validation = features_of(module, datamodule.val_dataloader()) if datamodule.has_validation else None
+    # A progressive sampler is judged by its last epoch.
+    frequencies = datamodule.sampling.class_frequencies(datamodule.class_counts, cfg.trainer.max_epochs - 1)
+    finished: Finished | None = None
+    if rank() == 0:
+        with alone():
+            finished = recipe(Trained(_head_of(module), train, frequencies.cpu(), validation, cfg.seed))
+    finished = from_first_rank(finished)
+    assert finished is not None
+    affine = Affine(*finished.affine)
+    _check_finite("the finished head", affine.weight)
+    use_head(module, affine)
+    seconds = time.perf_counter() - started
+    return SecondStage(recipe.name, finished.chosen, finished.tried, seconds, affine)
+
+
+@torch.no_grad()
+def features_of(module: ImbalancedClassifier, loader: Any) -> Samples:
+    """Pass images through a module in evaluation mode: inputs of its classifier on the CPU, the rows of all ranks."""
+    rows = []
+    like = next(module.parameters(), None)
+    with evaluating(module):
+        for batch in loader:
+            features = module.features(batch[0] if like is None else batch[0].to(like))
+            rows.append([part.cpu() for part in gather_rows(features.float(), batch[1].to(features.device))])
+    features, labels = (torch.cat(part) for part in zip(*rows, strict=True))
+    _check_finite("the features of the trained network", features)
+    return Samples(features, labels)
+
+
+def use_head(module: ImbalancedClassifier, affine: Affine) -> None:
+    """Replace a module's classifier by a finished head, whose logits count as they are."""
+    like = next(module.parameters(), affine.weight)
+    module.classifier = LinearClassifier.of(affine).to(like)
+    module.loss = CrossEntropy()
+    if module.class_counts is not None:
+        module.loss.setup(torch.as_tensor(module.class_counts))  # as whoever builds it again for a test does
+
+
+def finished_config(config: dict[str, Any], affine: Affine) -> dict[str, Any]:
+    """Return a run's configuration with the classifier and the loss of its finished head."""
+    head = {"_target_": f"{LinearClassifier.__module__}.LinearClassifier", "_partial_": True}
+    head |= {"bias": affine.bias is not None, "normalize": affine.normalize}
+    loss = {"_target_": "semscale_pl.losses.CrossEntropy", "label_smoothing": 0.0}
+    return {**config, "classifier": head, "loss": loss, "ckpt_path": None}
+
+
+def save_finished(module: ImbalancedClassifier, config: dict[str, Any], affine: Affine, folder: Path) -> Path:
+    """Write a module with its finished head as a checkpoint for `evaluate`, `predict`, `export` and the like."""
+    names = module.class_names if module.class_names is not None else range(module.num_classes)
+    content = {
+        "state_dict": {name: value.detach().cpu() for name, value in module.state_dict().items()},
+        "hyper_parameters": {"config": finished_config(config, affine)},
+        "class_names": [str(name) for name in names],
+        "pytorch-lightning_version": pl.__version__,
+    }
+    target = folder / CHECKPOINT
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target) as partial, partial.open("wb") as file:
+        torch.save(content, file)
+    return target
+
+
+def _head_of(module: ImbalancedClassifier) -> nn.Module:
+    """Return the head whose softmax is the model's, in float32: margins of a loss have its scale."""
+    head: Any = copy.deepcopy(module.classifier).cpu().float()
+    if isinstance(module.loss, LDAM):
+        head.scale *= module.loss.scale
+    return head  # type: ignore[no-any-return]
+
+
+def _check_finite(what: str, values: Tensor) -> None:
+    if not bool(values.isfinite().all()):
+        raise TrainingDiverged(f"Expected finite values, but {what} has others. Lower recipe.lr or optimizer.lr.")
