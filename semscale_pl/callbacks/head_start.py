@@ -37,7 +37,7 @@ class HeadStart(pl.Callback):
             check_training_pass(trainer, "a classifier that starts from class means")
         if stage == "fit" and init == "text" and not hasattr(pl_module.backbone, "text_features"):
             raise MisconfigurationException(
-                "Expected a backbone with text features for classifier.init=text, such as backbone=open_clip, but got "
+                "Expected a backbone that reads text, such as one of open_clip, for classifier.init=text, but got "
                 f"{type(pl_module.backbone).__name__}. Use classifier.init=class_means or random."
             )
 

@@ -105,7 +105,7 @@ def test_a_head_begins_with_the_features_of_the_class_names(monkeypatch: pytest.
     def text_features(names: list[str], template: str) -> torch.Tensor:
         return torch.stack([torch.full((width,), 1.0 + len(template.format(name))) for name in names]).cumsum(0)
 
-    with pytest.raises(MisconfigurationException, match=r"classifier\.init=text, such as backbone=open_clip"):
+    with pytest.raises(MisconfigurationException, match=r"reads text, .* classifier\.init=text, but got SmallCNN"):
         HeadStart().setup(None, module, "fit")  # type: ignore[arg-type]
     monkeypatch.setattr(type(module.backbone), "text_features", staticmethod(text_features), raising=False)
 

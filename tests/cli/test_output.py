@@ -68,6 +68,7 @@ CALLS: dict[str, tuple[str, str | None]] = {
     "train": ("trainer.max_epochs=1 hydra.run.dir=out", "metrics.json"),
     "evaluate": ("ckpt=CKPT out=out", "evaluation.json"),
     "predict": ("ckpt=CKPT images=images hydra.run.dir=out", "predictions.csv"),
+    "head": ("ckpt=CKPT recipe=ncm out=out", "metrics.json"),
     "export": ("ckpt=CKPT format=torchscript hydra.run.dir=out", "model.pt"),
     "measure": ("features=x.npz out=out report=false figures=false", "scales.json"),
     "advise": ("features=x.npz batch=5 threshold=0.02 orders=2 out=out", "advice.json"),

@@ -24,6 +24,7 @@ TARGETS = {
     "train": ("semscale_pl.training.building.build_datamodule", ()),
     "evaluate": ("semscale_pl.training.evaluation.read_checkpoint", ("ckpt=x.ckpt",)),
     "predict": ("semscale_pl.training.prediction.restore", ("ckpt=x.ckpt", "images=images")),
+    "head": ("semscale_pl.training.new_head.read_checkpoint", ("ckpt=x.ckpt",)),
     "export": ("semscale_pl.training.export.restore", ("ckpt=x.ckpt", "format=torchscript")),
 }
 
