@@ -126,7 +126,7 @@ def _train(cfg: DictConfig, run_dir: Path, opening: Callable[[Any, Any, Any], No
         fitted = _fitted(trainer)  # a test of the best checkpoint brings the callbacks back to its epoch
         if OmegaConf.select(cfg, "test", default=True):
             last, best = _test(trainer, module, datamodule, run_dir)
-            reports = {"last": last, "best": best}
+            reports: dict[str, Any] = {"last": last, "best": best}
         else:
             reports = {"last": None, "best": None, "validation": _validate(trainer, module, datamodule)}
         why = tuple(fitted["interrupted_by"])
