@@ -47,6 +47,11 @@ def is_int(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
+def is_sequence(value: Any) -> bool:
+    """Tell a list of values, also one of a configuration, from a single value."""
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
 def is_number(value: Any) -> bool:
     """Tell a finite number from everything else."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
@@ -136,6 +141,8 @@ INPUT_SETTINGS = ("image_size", "mean", "std", "crop_share", "interpolation")
 # Of nearest class means.
 METRICS = ("euclidean", "cosine")
 POOL_MODES = ("indexed", "fifo")
+ACTIVATIONS = ("relu", "gelu", "silu", "tanh")
+NORMS = ("none", "batch", "layer")
 CONTROLLED = ("matched", "oas", "ledoit_wolf", "extrapolated")
 PROFILERS = ("simple", "advanced", "pytorch")
 # Parts of an embedding store, and how its features are stored.
@@ -185,6 +192,9 @@ RULES: dict[str, Rule] = {
     "validation_fraction": within("[0, 1)"),
     "train_fraction": within("(0, 1)"),
     "Folder.train_fraction": within("(0, 1)", optional=True),
+    "FeatureDataModule.train_fraction": within("(0, 1)", optional=True),
+    "FeatureDataModule.num_features": integer(1, optional=True),
+    "views": SWITCH,
     "num_workers": integer(0),
     "prefetch_factor": integer(1, optional=True),
     "in_memory": Rule(
@@ -216,6 +226,18 @@ RULES: dict[str, Rule] = {
     "mixup_alpha": at_least(0),
     "cutmix_alpha": at_least(0),
     "probability": within("(0, 1]"),
+    # Backbones of vectors
+    "in_features": integer(1),
+    "backbone.in_features": integer(1, optional=True),
+    "MLP.hidden": Rule(
+        "an integer of at least 1, or several such as [512,256]",
+        lambda value: (
+            all(is_int(width) and width >= 1 for width in (value if is_sequence(value) else [value])) and value != []
+        ),
+    ),
+    "MLP.dropout": within("[0, 1)"),
+    "MLP.activation": one_of(*ACTIVATIONS),
+    "MLP.norm": one_of(*NORMS),
     # Losses and classifiers
     "gamma": at_least(0),
     "Equalization.gamma": within("[0, 1]"),

@@ -27,6 +27,10 @@ NEEDS = {
     ("callbacks", "early_stopping"): ["dataset.validation_per_class=1"],
     ("imbalance", "listed"): [f"imbalance.file={__file__}"],
 }
+# Any files: their content is looked at when they are read.
+FILES = [f"dataset.train={__file__}", f"dataset.test={__file__}"]
+NEEDS |= {("dataset", name): FILES for name in ("features", "features_lt")}
+NEEDS |= {("backbone", name): ["dataset=features", *FILES] for name in ("identity", "mlp")}
 GPU = {("trainer", "gpu"), ("trainer", "ddp")}
 
 
@@ -52,7 +56,8 @@ def test_composes_and_passes_the_checks(group: str, option: str) -> None:
     [pair for pair in OPTIONS if pair[0] in ("backbone", "loss", "recipe", "reweighting", "mixing")],
 )
 def test_part_instantiates(group: str, option: str) -> None:
-    part = built_or_none(composed(f"{group}={option}", *NEEDS.get((group, option), []))[group])
+    width = ["dataset.num_features=4"] if option in ("identity", "mlp") else []
+    part = built_or_none(composed(f"{group}={option}", *NEEDS.get((group, option), []), *width)[group])
     assert (part is None) == (option == "none")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -25,6 +26,7 @@ NEEDS = {
 # About 1.5 gigabytes with gradients and momentum; its small stem is tested below.
 HEAVIEST = {"vgg16"}
 RGB = ["dataset.channels=3", "dataset.image_size=32", "dataset.mean=[0.305]", "dataset.std=[0.376]"]
+OF_VECTORS = ("identity", "mlp")
 # Sixty generated photographs of three classes.
 PHOTOGRAPHS = [
     "dataset=torch_datasets",
@@ -47,6 +49,10 @@ ONE_STEP = ["trainer.fast_dev_run=true", "+trainer.enable_checkpointing=false"]
 
 def options(*groups: str) -> list[tuple[str, str]]:
     return [(group, file.stem) for group in groups for file in sorted((config_dir() / group).glob("*.yaml"))]
+
+
+def of_images() -> list[tuple[str, str]]:
+    return [pair for pair in options("backbone") if pair[1] not in OF_VECTORS]
 
 
 class LossKeeper(pl.Callback):
@@ -91,10 +97,21 @@ def test_takes_a_step(group: str, option: str, tmp_path: Path) -> None:
     assert 0 < loss < 100
 
 
-@pytest.mark.parametrize(("group", "option"), [marked(pair) for pair in options("backbone")])
+@pytest.mark.parametrize(
+    ("group", "option"), [marked(pair) for pair in options("backbone") if pair[1] not in OF_VECTORS]
+)
 def test_backbone_takes_a_step_on_rgb_images(group: str, option: str, tmp_path: Path) -> None:
     needed = NEEDS.get((group, option), [])
     assert 0 < step_of(tmp_path, f"{group}={option}", *needed, *RGB, "dataset.batch_size=2") < 100
+
+
+@pytest.mark.parametrize("option", OF_VECTORS)
+def test_backbone_takes_a_step_on_vectors(option: str, tmp_path: Path) -> None:
+    labels = np.arange(60) % 3
+    for name in ("train", "test"):
+        np.savez(tmp_path / name, features=np.random.default_rng(0).normal(size=(60, 5)), labels=labels)
+    files = [f"dataset.{name}={tmp_path / name}.npz" for name in ("train", "test")]
+    assert 0 < step_of(tmp_path, "dataset=features", f"backbone={option}", *files) < 100
 
 
 @pytest.mark.parametrize(("group", "option"), options("augmentation"))

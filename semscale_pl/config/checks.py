@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from semscale_pl.config.composing import composed_from, config_groups
 from semscale_pl.config.errors import WrongCallError, did_you_mean
+from semscale_pl.config.features import check_features, has_features, may_have_validation_features
 from semscale_pl.config.moved import with_current_names
 from semscale_pl.options import Rule, rule_of
 
@@ -43,6 +44,7 @@ def composed(overrides: Sequence[str]) -> Any:
 def check_train(cfg: DictConfig) -> None:
     """Raise WrongCallError where a training run cannot work, naming why."""
     _check_top_level(cfg)
+    check_features(cfg)
     OmegaConf.resolve(cfg.copy())  # a broken interpolation or a missing value speaks up here
     check_values(cfg)
     _check_schedule(cfg)
@@ -142,6 +144,8 @@ def may_have_validation(cfg: DictConfig) -> bool:
     False means certainly none; for a source that is not the package's own, the run itself will see.
     """
     held_out = [OmegaConf.select(cfg, f"dataset.{key}") for key in ("validation_per_class", "validation_fraction")]
+    if has_features(cfg):
+        return any(held_out) or may_have_validation_features(cfg.dataset)
     return any(held_out) or _source_may(OmegaConf.select(cfg, "dataset.source"))
 
 

@@ -175,6 +175,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
         workers = {"persistent_workers": persistent_workers, "prefetch_factor": prefetch_factor} if num_workers else {}
         self.loader_options: dict[str, Any] = {"num_workers": num_workers, "pin_memory": pin_memory, **workers}
         self.seed, self.subset_seed = seed, seed if subset_seed is None else subset_seed
+        self.augmentation_seed = derive_seed(seed, 1)
         self.check_images, self.on_bad_image, self.exif_rotation = check_images, on_bad_image, exif_rotation
         self.in_memory = in_memory
         self.skipped_images: dict[str, int] = {}
@@ -209,12 +210,11 @@ class ImbalancedDataModule(pl.LightningDataModule):
         test, official = self._load("test"), self._load_if_there("val")
         check_splits({"train": train, "val": official, "test": test}, files=self.check_images != "none")
         rows, held_out = self._choose_rows(train)
-        augmentation_seed = derive_seed(self.seed, 1)
-        self.train_dataset = IndexedDataset(train, rows, self.model_input, self.augmentation, augmentation_seed)
-        self.eval_train_dataset = IndexedDataset(train, rows, self.model_input)
+        self.train_dataset = self._dataset(train, rows, training=True)
+        self.eval_train_dataset = self._dataset(train, rows)
         self.val_dataset = None if official is None else self._whole(official)
         if len(held_out):
-            self.val_dataset = IndexedDataset(train, held_out, self.model_input)
+            self.val_dataset = self._dataset(train, held_out)
         self.test_dataset = self._whole(test)
         if self.in_memory is True:
             check_can_be_kept(self.train_dataset, self.val_dataset, self.test_dataset)
@@ -267,7 +267,8 @@ class ImbalancedDataModule(pl.LightningDataModule):
         sampler = EpochSampler(self.sampling, labels, counts, seed, repeated=repeated)
         # Lightning builds the first iterator, whose workers prefetch at once, before it calls `set_epoch`.
         sampler.set_epoch(self._next_epoch())
-        return self._loader(self.train_dataset, GlobalBatchSampler(sampler, self.batch_size, self.drop_last))
+        batches = self._keyed(GlobalBatchSampler(sampler, self.batch_size, self.drop_last))
+        return self._loader(self.train_dataset, batches)
 
     def eval_train_dataloader(self) -> DataLoader[Any]:
         """Return the training subset in order, with the evaluation transform."""
@@ -343,10 +344,20 @@ class ImbalancedDataModule(pl.LightningDataModule):
         return rows[kept], rows[held_out]
 
     def _whole(self, images: ImageSet) -> IndexedDataset:
-        return IndexedDataset(images, torch.arange(len(images.labels)), self.model_input)
+        return self._dataset(images, torch.arange(len(images.labels)))
+
+    def _dataset(self, samples: ImageSet, rows: Tensor, training: bool = False) -> IndexedDataset:
+        """Return some rows of a split, changed at random only for training."""
+        if not training:
+            return IndexedDataset(samples, rows, self.model_input)
+        return IndexedDataset(samples, rows, self.model_input, self.augmentation, self.augmentation_seed)
 
     def _evaluation_loader(self, dataset: IndexedDataset) -> DataLoader[Any]:
-        return self._loader(dataset, EvaluationBatchSampler(len(dataset), self.eval_batch_size))
+        return self._loader(dataset, self._keyed(EvaluationBatchSampler(len(dataset), self.eval_batch_size)))
+
+    def _keyed(self, batches: Any) -> Any:
+        """Return the batches with the keys that the datasets take."""
+        return batches
 
     def _loader(self, dataset: IndexedDataset, batches: Sampler[Any]) -> DataLoader[Any]:
         # A generator of its own: building an iterator leaves torch's global one alone.
@@ -361,5 +372,8 @@ class ImbalancedDataModule(pl.LightningDataModule):
         strategy = getattr(self.trainer, "strategy", None)
         device = torch.device("cpu") if strategy is None else strategy.root_device
         if (dataset, device) not in self._kept:
-            self._kept[dataset, device] = keep_in_memory(dataset, self.in_memory, device)
+            self._kept[dataset, device] = self._keep(dataset, device)
         return self._kept[dataset, device]
+
+    def _keep(self, dataset: IndexedDataset, device: torch.device) -> bool:
+        return keep_in_memory(dataset, self.in_memory, device)

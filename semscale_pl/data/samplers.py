@@ -123,7 +123,11 @@ class EpochSampler(Sampler[int]):
         self.epoch = 0 if self.repeated else epoch
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.sampling.draw(self.labels, self.counts, self.epoch, self.seed).tolist())
+        return iter(self.order().tolist())
+
+    def order(self) -> Tensor:
+        """Return the positions (N,) of the epoch."""
+        return self.sampling.draw(self.labels, self.counts, self.epoch, self.seed)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -153,11 +157,16 @@ class GlobalBatchSampler(Sampler[list[tuple[int, int]]]):
         self.sampler, self.batch_size, self.drop_last = sampler, batch_size, drop_last
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch = self.sampler.epoch
+        for batch in self.tensors():
+            yield [(index, epoch) for index in batch.tolist()]
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Yield the positions (B,) of this rank's share of each batch."""
         check_batch_size(self.batch_size)
-        epoch, order = self.sampler.epoch, list(self.sampler)
+        order = self.sampler.order()
         for number in range(len(self)):
-            batch = order[number * self.batch_size : (number + 1) * self.batch_size]
-            yield [(index, epoch) for index in rank_chunk(batch)]
+            yield rank_chunk(order[number * self.batch_size : (number + 1) * self.batch_size])
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.sampler), self.batch_size)
@@ -177,17 +186,21 @@ class EvaluationBatchSampler(Sampler[list[int]]):
         self.size, self.batch_size = size, batch_size
 
     def __iter__(self) -> Iterator[list[int]]:
+        return (batch.tolist() for batch in self.tensors())
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Yield the positions (B,) of this rank's share of each batch."""
         check_batch_size(self.batch_size)
         for number in range(len(self)):
             end = self.size if number == len(self) - 1 else (number + 1) * self.batch_size
-            yield rank_chunk(list(range(number * self.batch_size, end)))
+            yield rank_chunk(torch.arange(number * self.batch_size, end))
 
     def __len__(self) -> int:
         full, rest = divmod(self.size, self.batch_size)
         return max(1, full + (rest >= world_size() and rest > 0))
 
 
-def rank_chunk(batch: list[int]) -> list[int]:
+def rank_chunk(batch: Tensor) -> Tensor:
     """Return this rank's share of a global batch; the shares in rank order are the batch, their sizes nearly equal."""
     size, extra = divmod(len(batch), world_size())
     start = rank() * size + min(rank(), extra)

@@ -34,7 +34,7 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         """Check images, labels and names, and that they belong together."""
-        _check_images(self.images)
+        self.check_samples()
         _check_names(self.class_names)
         if self.labels.ndim != 1 or self.labels.is_floating_point():
             raise DataError(
@@ -51,6 +51,10 @@ class ImageSet:
                 f"Expected `labels` to be in 0..{len(self.class_names) - 1}, but got "
                 f"{int(self.labels.min())}..{int(self.labels.max())}. Name every class."
             )
+
+    def check_samples(self) -> None:
+        """Raise DataError for images of a wrong shape or type, or that are not finite."""
+        _check_images(self.images)
 
     @property
     def class_counts(self) -> Tensor:

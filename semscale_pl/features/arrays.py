@@ -41,6 +41,10 @@ class MappedRows:
         order: ``C`` for rows one after the other, ``F`` for columns.
         name: for messages; that of the file unless given.
 
+    Attributes:
+        by_rows: whether the rows lie one after the other.
+        itemsize: bytes of a number as stored.
+
     Raises:
         ValueError: the file is shorter than that.
     """
@@ -60,20 +64,23 @@ class MappedRows:
         flat = np.frombuffer(self._map, dtype, count=math.prod(shape), offset=offset)
         self._matrix = flat.reshape(shape) if order == "C" else flat.reshape(shape[::-1]).T
         self.shape, self.dtype = shape, row_dtype(dtype)
-        self._by_rows = order == "C"
+        self.by_rows, self.itemsize = order == "C", dtype.itemsize
         # np.take would first copy the whole of any other matrix.
-        self._is_plain = self._by_rows and self._matrix.dtype == self.dtype and self._matrix.flags.aligned
+        self._is_plain = self.by_rows and self._matrix.dtype == self.dtype and self._matrix.flags.aligned
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
 
     def rows(self, wanted: np.ndarray, size: int) -> Iterator[np.ndarray]:
         """Yield wanted rows, see :meth:`semscale_pl.features.source.Rows.rows`."""
         line = self.shape[1] * self.dtype.itemsize
         # Columns are gone through once for every piece: fewer and longer ones.
-        height = max(1, min(size, _PIECE * (1 if self._by_rows else 8) // line))
+        height = max(1, min(size, _PIECE * (1 if self.by_rows else 8) // line))
         piece = np.empty((min(height, len(wanted)), self.shape[1]), self.dtype)
         start = 0
         while start < len(wanted):
             numbers = wanted[start : start + height]
-            if self._by_rows:
+            if self.by_rows:
                 reach = numbers[0] + max(1, _RESIDENT // (self.shape[1] * self._matrix.itemsize))
                 numbers = numbers[: np.searchsorted(numbers, reach)]
             part = piece[: len(numbers)]
@@ -81,11 +88,18 @@ class MappedRows:
             start += len(numbers)
             yield part
 
+    def take(self, numbers: np.ndarray) -> np.ndarray:
+        """Return rows in any order as a new array (K, d), in half, single or double precision as they are stored."""
+        found = self._matrix[numbers]
+        self._release()
+        is_float = found.dtype.kind == "f" and found.dtype.isnative
+        return found if is_float else found.astype(self.dtype)
+
     def _gather(self, numbers: np.ndarray, part: np.ndarray) -> None:
         if self._is_plain:
             # In a mode that can fail, numpy gathers into an array of its own first.
             np.take(self._matrix, numbers, 0, out=part, mode="clip")
-        elif self._by_rows:
+        elif self.by_rows:
             part[:] = self._matrix[numbers]
         else:
             span = int(numbers[-1] - numbers[0]) * self._matrix.itemsize + _FAULT

@@ -104,6 +104,11 @@ class FeatureSource:
         """Samples of every class, (C,) int64."""
         return np.bincount(self.labels, minlength=len(self.class_names))
 
+    @property
+    def matrix(self) -> Rows:
+        """The features as they lie in a file or in memory."""
+        return self._rows
+
     def rows(self, wanted: np.ndarray, size: int) -> Iterator[np.ndarray]:
         """Yield wanted rows in pieces of at most ``size``, see :meth:`Rows.rows`."""
         return self._rows.rows(wanted, size)

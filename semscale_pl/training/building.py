@@ -25,10 +25,15 @@ from semscale_pl.training.interrupting import EndsBySignal
 
 
 def build_datamodule(cfg: DictConfig) -> Any:
-    """Build the datamodule and read its training split, whose classes shape everything else."""
+    """Build the datamodule and read its training split, whose classes shape everything else.
+
+    The width of samples that are vectors is written into the configuration, as the backbone and a checkpoint need it.
+    """
     datamodule = instantiate(cfg.dataset)
     datamodule.prepare_data()
     datamodule.setup("fit")
+    if "num_features" in cfg.dataset:
+        cfg.dataset.num_features = datamodule.num_features
     return datamodule
 
 

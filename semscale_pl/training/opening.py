@@ -20,13 +20,12 @@ def opening_lines(
         choices: name of the option that was chosen for each group, such as ``{"loss": "ce"}``; classes stand in where
             it is silent.
     """
-    size = " x ".join(map(str, datamodule.eval_train_dataset[0][0].shape))
     epochs, batch = cfg.trainer.max_epochs, cfg.dataset.batch_size
     device = device_name(trainer.strategy.root_device)
     ranks = f", {trainer.world_size} processes" if trainer.world_size > 1 else ""
     return [
         f"{datamodule.name}: {_counts(datamodule)}",
-        f"{size} images, {_chosen(cfg, 'backbone', choices)} with {_size(module.backbone)}, "
+        f"{_samples(datamodule)}, {_chosen(cfg, 'backbone', choices)} with {_size(module.backbone)}, "
         f"{_chosen(cfg, 'classifier', choices)} classifier",
         f"loss {_chosen(cfg, 'loss', choices)}, re-weighting {_reweighting(cfg, choices)}",
         f"{epochs} epochs of batches of {batch}, {_arithmetic(cfg)}, on {device}{ranks}",
@@ -40,13 +39,19 @@ def opening_line(cfg: DictConfig, choices: Mapping[str, Any], run_dir: Path) -> 
     return f"{data}, loss {loss}, re-weighting {_reweighting(cfg, choices)}, seed {cfg.seed}: {run_dir}"
 
 
+def _samples(datamodule: Any) -> str:
+    shape = datamodule.eval_train_dataset[0][0].shape
+    return f"{shape[0]:,} features" if len(shape) == 1 else f"{' x '.join(map(str, shape))} images"
+
+
 def _counts(datamodule: Any) -> str:
     counts: Sequence[int] = [int(count) for count in datamodule.class_counts]
     largest, smallest = max(range(len(counts)), key=counts.__getitem__), min(range(len(counts)), key=counts.__getitem__)
     names = datamodule.class_names
     held_out = f", {len(datamodule.val_dataset):,} held out" if datamodule.has_validation else ""
+    what = "features" if hasattr(datamodule, "num_features") else "images"
     return (
-        f"{len(counts)} classes, {sum(counts):,} training images (largest class {names[largest]!r} "
+        f"{len(counts)} classes, {sum(counts):,} training {what} (largest class {names[largest]!r} "
         f"{counts[largest]:,}, smallest {names[smallest]!r} {counts[smallest]:,}){held_out}, "
         f"{len(datamodule.test_dataset):,} for the test"
     )

@@ -16,6 +16,10 @@ from semscale_pl.data.source import DatasetNotFound
 CONF = Path(__file__).parents[2] / "conf"
 
 
+# Options that name no data of their own.
+NEEDS_MORE = ("torch_datasets", "features", "features_lt")
+
+
 def names(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml") if path.stem != "base")
 
@@ -31,7 +35,7 @@ def built(*overrides: str) -> ImbalancedDataModule:
     return data
 
 
-@pytest.mark.parametrize("name", [name for name in names("dataset") if name != "torch_datasets"])
+@pytest.mark.parametrize("name", [name for name in names("dataset") if name not in NEEDS_MORE])
 def test_dataset(name: str, tmp_path: Path) -> None:
     config = composed(f"dataset={name}", f"dataset.root={tmp_path}")
     assert config.dataset.name == name

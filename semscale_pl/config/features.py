@@ -1,0 +1,91 @@
+"""What a training run on features needs, and what belongs to images alone, before torch is imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from semscale_pl.config.errors import WrongCallError
+
+_DATAMODULE = "semscale_pl.data.features.FeatureDataModule"
+# Backbones of this package that take vectors.
+_OF_VECTORS = ("semscale_pl.models.vectors.Identity", "semscale_pl.models.vectors.MLP")
+_FILES = ("train", "val", "test", "train_labels", "val_labels", "test_labels")
+
+
+def has_features(cfg: DictConfig) -> bool:
+    """Tell whether the samples of a run are vectors."""
+    return str(OmegaConf.select(cfg, "dataset._target_")) == _DATAMODULE
+
+
+def check_features(cfg: DictConfig) -> None:
+    """Raise WrongCallError where a run on features lacks them, or asks for what only images have, or the reverse."""
+    backbone = str(OmegaConf.select(cfg, "backbone._target_"))
+    if not has_features(cfg):
+        if backbone in _OF_VECTORS:
+            name = OmegaConf.select(cfg, "dataset.name")
+            raise WrongCallError(
+                f"Expected dataset=features with a backbone of vectors, but got `{name}`, which has images. Embed them "
+                f"first (semscale embed dataset={name} ...), or choose another backbone."
+            )
+        return
+    if backbone.startswith("semscale_pl.") and backbone not in _OF_VECTORS:
+        raise WrongCallError(
+            "Expected backbone=identity or backbone=mlp with dataset=features, whose samples are vectors, but got "
+            f"{backbone.rpartition('.')[2]}. Choose one of these."
+        )
+    _check_files(cfg.dataset)
+    _check_changes(cfg)
+
+
+def may_have_validation_features(dataset: Any) -> bool:
+    """Tell whether features may come with a validation part: a file for it, or perhaps one of the store's parts."""
+    return dataset.get("store") is not None or dataset.get("val") is not None
+
+
+def _check_files(dataset: DictConfig) -> None:
+    store, train = dataset.get("store"), dataset.get("train")
+    if (store is None) == (train is None):
+        what = "both a store and files" if store is not None else "neither"
+        raise WrongCallError(
+            f"Expected dataset.store=FOLDER, or dataset.train=FILE with dataset.test=FILE, but got {what}. Pass one."
+        )
+    if store is not None:
+        named = [key for key in (*_FILES, "train_fraction") if dataset.get(key) is not None]
+        if named:
+            raise WrongCallError(f"Expected `dataset.{named[0]}` only without a store, but got both. Leave it out.")
+        if not (Path(str(store)) / "manifest.json").is_file():
+            raise WrongCallError(
+                f"Expected `dataset.store` to be the folder of an embedding store, but there is none at "
+                f"{str(store)!r}. Make it with semscale embed."
+            )
+        return
+    if (dataset.get("test") is None) == (dataset.get("train_fraction") is None):
+        what = "both" if dataset.get("test") is not None else "neither"
+        raise WrongCallError(
+            "Expected dataset.test=FILE, or dataset.train_fraction=0.8 where all samples are in one file, but got "
+            f"{what}. Pass one."
+        )
+    for key in _FILES:
+        if dataset.get(key) is not None and not Path(str(dataset[key])).is_file():
+            raise WrongCallError(f"Expected `dataset.{key}` to be a file, but there is none at {str(dataset[key])!r}.")
+
+
+def _check_changes(cfg: DictConfig) -> None:
+    if OmegaConf.select(cfg, "mixing.cutmix_alpha"):
+        raise WrongCallError(
+            "Expected `mixing.cutmix_alpha` to be 0 with dataset=features, as vectors have no region to cut, but got "
+            f"{cfg.mixing.cutmix_alpha}. Use mixing=mixup."
+        )
+    if OmegaConf.select(cfg, "dataset.augmentation") is not None:
+        raise WrongCallError(
+            "Expected augmentation=none with dataset=features, as augmentations change images. Embed augmented copies "
+            "instead: semscale embed augment_copies=K."
+        )
+    if str(OmegaConf.select(cfg, "reweighting._target_")).endswith(".SampleVolumeReweighting"):
+        raise WrongCallError(
+            "Expected images with reweighting=sample_volume, which measures their pixels, but dataset=features has "
+            "none. Use reweighting=semantic_scale."
+        )

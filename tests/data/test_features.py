@@ -1,0 +1,163 @@
+"""Features as a dataset: which samples, classes and versions its batches have, in memory and from a mapped file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from semscale_pl.config.checks import check_train
+from semscale_pl.config.composing import composed_from
+from semscale_pl.config.errors import WrongCallError
+from semscale_pl.data.datamodule import ImbalancedDataModule
+from semscale_pl.data.features import FeatureDataModule
+from semscale_pl.data.source import DataError
+from semscale_pl.data.vision import Digits
+from semscale_pl.features.store import StorePart, write_store
+
+DIGITS = load_digits()
+X, Y = (DIGITS.data / 16).astype(np.float32), DIGITS.target
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    """Return a training and a test file of the digits' pixels."""
+    np.savez(tmp_path / "train.npz", features=X[:1000], labels=Y[:1000])
+    np.savez(tmp_path / "test.npz", features=X[1000:], labels=Y[1000:])
+    return {"train": str(tmp_path / "train.npz"), "test": str(tmp_path / "test.npz")}
+
+
+def ready(**options: Any) -> FeatureDataModule:
+    data = FeatureDataModule(**options)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def epoch(data: ImbalancedDataModule, number: int = 0) -> list[tuple[Tensor, Tensor, Tensor]]:
+    loader = data.train_dataloader()
+    loader.batch_sampler.sampler.set_epoch(number)  # type: ignore[union-attr, attr-defined]
+    return [tuple(batch) for batch in loader]
+
+
+@pytest.mark.parametrize("in_memory", ["auto", True, False])
+def test_batches_have_the_rows_that_their_indices_name(files: dict[str, str], in_memory: Any, tmp_path: Path) -> None:
+    data = ready(**files, in_memory=in_memory, imbalance="exponential", imbalance_factor=10, validation_per_class=2)
+    rows = data.train_dataset.rows
+    for batch, labels, indices in epoch(data):
+        np.testing.assert_array_equal(batch.numpy(), X[rows[indices]])
+        np.testing.assert_array_equal(labels.numpy(), Y[rows[indices]])
+        assert batch.dtype == torch.float32
+    held_out = torch.cat([batch[0] for batch in data.val_dataloader()])
+    assert held_out.shape == (20, 64)
+    whole = torch.cat([batch[0] for batch in data.test_dataloader()])
+    np.testing.assert_array_equal(whole.numpy(), X[1000:])
+    assert (data.num_features, data.num_classes, data.varies) == (64, 10, False)
+
+
+def test_order_and_subset_are_those_of_images(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"imbalance": "exponential", "imbalance_factor": 20, "seed": 5, "batch_size": 50}
+    images = ImbalancedDataModule(Digits(), **options)
+    images.setup()
+    folder = tmp_path
+    train, test = (images.source.load(split, folder, 5) for split in ("train", "test"))
+    assert train is not None
+    assert test is not None
+    for name, part in (("train", train), ("test", test)):
+        np.savez(folder / name, features=np.asarray(part.images).reshape(-1, 64), labels=part.labels.numpy())
+    vectors = ready(train=str(folder / "train.npz"), test=str(folder / "test.npz"), **options)
+    assert vectors.index_hash == images.index_hash
+    for (picture, *one), (vector, *other) in zip(epoch(images, 3), epoch(vectors, 3), strict=True):
+        assert torch.equal(picture.flatten(1), vector)
+        assert all(torch.equal(mine, theirs) for mine, theirs in zip(one, other, strict=True))
+
+
+def test_views_are_drawn_by_epoch_and_index(tmp_path: Path) -> None:
+    views = [X[:200] + shift for shift in (100, 200)]
+    parts = {"train": StorePart.of(X[:200], Y[:200], views=views), "test": StorePart.of(X[200:300], Y[200:300])}
+    write_store(tmp_path / "store", parts, [str(name) for name in range(10)], dtype="float16")
+    data = ready(store=str(tmp_path / "store"), batch_size=64, seed=1)
+    mapped = ready(store=str(tmp_path / "store"), batch_size=64, seed=1, in_memory=False)
+    chosen = {}
+    for number in (0, 1):
+        found = torch.empty(200, dtype=torch.int64)
+        for (batch, _, indices), (from_file, _, _) in zip(epoch(data, number), epoch(mapped, number), strict=True):
+            assert torch.equal(batch, from_file)
+            found[indices] = (batch.mean(1) / 100).floor().long()
+            expected = torch.from_numpy(X[:200])[indices] + 100 * found[indices][:, None]
+            torch.testing.assert_close(batch, expected, atol=0.13, rtol=0)  # what half precision leaves of 200.5
+        chosen[number] = found
+    assert all(int((found == version).sum()) > 40 for found in chosen.values() for version in range(3))
+    assert int((chosen[0] != chosen[1]).sum()) > 80
+    small = ready(store=str(tmp_path / "store"), batch_size=7, seed=1)
+    for batch, _, indices in epoch(small, 1):
+        assert torch.equal((batch.mean(1) / 100).floor().long(), chosen[1][indices])
+    assert data.varies
+    evaluated = torch.cat([batch[0] for batch in data.eval_train_dataloader()])
+    np.testing.assert_allclose(evaluated.numpy(), X[:200], atol=1e-3)
+    assert not ready(store=str(tmp_path / "store"), views=False).varies
+
+
+def test_classes_of_other_files_are_those_of_the_training_file(tmp_path: Path) -> None:
+    words = np.array(["zebra", "ant", "zebra", "bee"])
+    np.savez(tmp_path / "train.npz", features=X[:4], labels=words)
+    np.savez(tmp_path / "test.npz", features=X[:2], labels=np.array(["zebra", "bee"]))
+    data = ready(train=str(tmp_path / "train.npz"), test=str(tmp_path / "test.npz"))
+    assert data.class_names == ["ant", "bee", "zebra"]
+    assert data.test_dataset.labels.tolist() == [2, 1]
+    np.savez(tmp_path / "test.npz", features=X[:2], labels=np.array(["zebra", "cow"]))
+    with pytest.raises(DataError, match=r"'cow'.*same classes"):
+        ready(train=str(tmp_path / "train.npz"), test=str(tmp_path / "test.npz"))
+    np.savez(tmp_path / "test.npz", features=X[:2, :3], labels=np.array(["zebra", "ant"]))
+    with pytest.raises(DataError, match=r"64 features.*has 3"):
+        ready(train=str(tmp_path / "train.npz"), test=str(tmp_path / "test.npz"))
+
+
+@pytest.mark.parametrize("in_memory", ["auto", False])
+def test_a_feature_that_is_not_finite_is_refused(files: dict[str, str], in_memory: Any, tmp_path: Path) -> None:
+    broken = X[:1000].copy()
+    broken[700, 3] = np.nan
+    np.savez(tmp_path / "broken.npz", features=broken, labels=Y[:1000])
+    with pytest.raises(DataError, match=r"finite.*1 samples, first number 700"):
+        ready(train=str(tmp_path / "broken.npz"), test=files["test"], in_memory=in_memory)
+
+
+def test_one_file_is_split_by_class(tmp_path: Path) -> None:
+    np.savez(tmp_path / "all.npz", features=X, labels=Y)
+    data = ready(train=str(tmp_path / "all.npz"), train_fraction=0.6)
+    assert len(data.test_dataset) + len(data.train_dataset) == len(X)
+    assert data.class_counts.tolist() == [107, 109, 106, 110, 109, 109, 109, 107, 104, 108]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ([], "dataset.store=FOLDER, or dataset.train=FILE with dataset.test=FILE, but got neither"),
+        (["dataset.train=no.npz", "dataset.test=no.npz"], "dataset.train` to be a file, but there is none at 'no.npz'"),
+        (["dataset.train=FILE"], "dataset.test=FILE, or dataset.train_fraction"),
+        (["dataset.store=nowhere"], "folder of an embedding store"),
+        (["dataset.store=nowhere", "dataset.train=FILE"], "both a store and files"),
+        (["GOOD", "backbone=small_cnn"], "backbone=identity or backbone=mlp"),
+        (["GOOD", "mixing=cutmix"], "no region to cut"),
+        (["GOOD", "augmentation=crop_flip"], "augmentation=none with dataset=features"),
+        (["GOOD", "reweighting=sample_volume"], "Expected images with reweighting=sample_volume"),
+        (["dataset=digits", "backbone=mlp"], "has images. Embed them"),
+        (["GOOD", "backbone=mlp", "backbone.dropout=1"], "Expected `backbone.dropout` to be in"),
+        (["GOOD", "backbone=mlp", "backbone.hidden=[8,0]"], "Expected `backbone.hidden` to be an integer"),
+        (["GOOD", "dataset.views=3"], "Expected `dataset.views` to be true or false"),
+    ],
+)
+def test_a_wrong_call_is_one_line(overrides: list[str], said: str, files: dict[str, str]) -> None:
+    good = [f"dataset.train={files['train']}", f"dataset.test={files['test']}"]
+    typed = [
+        text.replace("FILE", files["train"]) for each in overrides for text in (good if each == "GOOD" else [each])
+    ]
+    with pytest.raises(WrongCallError) as raised:
+        check_train(composed_from("train", [*(["dataset=features"] if "dataset=digits" not in typed else []), *typed]))
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
