@@ -144,6 +144,8 @@ POOL_MODES = ("indexed", "fifo")
 ACTIVATIONS = ("relu", "gelu", "silu", "tanh")
 NORMS = ("none", "batch", "layer")
 CONTROLLED = ("matched", "oas", "ledoit_wolf", "extrapolated")
+# Views of a test image whose logits are averaged.
+TEST_VIEWS = ("none", "flips", "crops")
 PROFILERS = ("simple", "advanced", "pytorch")
 # Parts of an embedding store, and how its features are stored.
 STORE_PARTS = ("train", "val", "test")
@@ -173,6 +175,9 @@ RULES: dict[str, Rule] = {
     "tune.trials": integer(1),
     "tune.per": one_of("table", "column"),
     "lr_reference_batch": integer(1, optional=True),
+    "tta": one_of(*TEST_VIEWS),
+    "evaluate.tta": replace(one_of(*TEST_VIEWS), optional=True),
+    "predict.tta": replace(one_of(*TEST_VIEWS), optional=True),
     # The images of a run
     "imbalance_factor": at_least(1),
     "imbalance_samples": integer(1, optional=True),

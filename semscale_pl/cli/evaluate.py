@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from semscale_pl.config.checks import check_evaluate as check
 from semscale_pl.config.errors import answers_in_one_line
@@ -34,9 +34,12 @@ def run(cfg: DictConfig) -> None:
     check(cfg)
     from semscale_pl.training.class_results import class_results, classes_csv, confusions, confusions_csv
     from semscale_pl.training.evaluation import evaluate
+    from semscale_pl.training.restoring import read_checkpoint
 
-    settings = {key: cfg[key] for key in ("split", "batch_size", "num_workers", "root")}
+    settings = {key: cfg[key] for key in ("split", "tta", "batch_size", "num_workers", "root")}
     report = evaluate(cfg.ckpt, cfg.accelerator, **settings)
+    if cfg.tta is None:
+        settings["tta"] = OmegaConf.select(read_checkpoint(cfg.ckpt).config, "tta") or "none"
     names = report["class_names"] or [str(label) for label in range(len(report["per_class"]["accuracy"]))]
     rows, pairs = class_results(report, names), confusions(report)
     with staged(run_folder()) as folder:
@@ -44,15 +47,15 @@ def run(cfg: DictConfig) -> None:
         write_text(folder / "confusions.csv", confusions_csv(pairs, names))
         identity = {"checkpoint": str(Path(cfg.ckpt).resolve()), **settings}
         write_json(folder / "evaluation.json", {**identity, "results": report})
-    _show(report, cfg.split)
+    _show(report, cfg.split, settings["tta"])
     _show_classes(rows, cfg.split, cfg.top)
     _show_pairs(pairs, names, report["confusion_matrix"] is not None)
     console().print(f"Saved under {run_folder()}", markup=False, soft_wrap=True)
 
 
-def _show(report: Report, split: str) -> None:
+def _show(report: Report, split: str, tta: str) -> None:
     rows = [[name.replace("_", " "), _number(report[name], 4)] for name in SHOWN]  # type: ignore[literal-required]
-    print_table(console(), ("metric", "value"), rows, f"{split} set")
+    print_table(console(), ("metric", "value"), rows, f"{split} set" + ("" if tta == "none" else f", mean of {tta}"))
 
 
 def _show_classes(rows: Sequence[ClassResult], split: str, top: int) -> None:

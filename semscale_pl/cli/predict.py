@@ -17,7 +17,7 @@ from semscale_pl.training.launching import run_folder
 
 CONFIG = "predict"
 FILE = "predictions.csv"
-SETTINGS = ("batch_size", "num_workers", "accelerator", "on_bad_image", "exif_rotation", "top_k")
+SETTINGS = ("batch_size", "num_workers", "accelerator", "on_bad_image", "exif_rotation", "tta", "top_k")
 
 
 def check(cfg: DictConfig) -> None:

@@ -29,7 +29,7 @@ _TAKEN_OVER = re.compile(r"\$\{[\w.]+\}")
 _SAID = {"Retraining": "recipe=crt", "LearnableWeightScaling": "recipe=lws", "TauNormalization": "recipe=tau_norm"}
 # Keys of a training run that are not groups.
 _PLAIN_KEYS = (
-    "seed", "subset_seed", "imbalance_factor", "lr_reference_batch", "compile", "tf32", "on_nonfinite",
+    "seed", "subset_seed", "imbalance_factor", "lr_reference_batch", "tta", "compile", "tf32", "on_nonfinite",
     "test", "ckpt_path", "overwrite", "keep_input",
 )  # fmt: skip
 
@@ -50,6 +50,7 @@ def check_train(cfg: DictConfig) -> None:
     _check_schedule(cfg)
     _check_imbalance(cfg)
     _check_mixing(cfg)
+    check_views(cfg)
     check_combinations(cfg)
     check_recipe(cfg)
     _check_precision(cfg)
@@ -129,6 +130,20 @@ def check_head(cfg: DictConfig) -> None:
     if _class_name(cfg, "recipe") == "None":
         raise WrongCallError("Expected a recipe, but got recipe=none. Use crt, lws, tau_norm, ncm or logit_adjustment.")
     check_file("ckpt", cfg.ckpt, needed=True)
+
+
+def check_views(cfg: DictConfig) -> None:
+    """Raise WrongCallError where test images cannot be seen in the views that are asked for."""
+    views, size = OmegaConf.select(cfg, "tta"), OmegaConf.select(cfg, "dataset.image_size", default=_ABSENT)
+    if views in (None, "none"):
+        return
+    if size is _ABSENT:
+        raise WrongCallError(f"Expected tta=none where the samples are no images, but got tta={views}.")
+    if views == "crops" and size is None:
+        raise WrongCallError(
+            "Expected `dataset.image_size` with tta=crops, which cuts images of that size, but got null. Set it, or "
+            "use tta=flips."
+        )
 
 
 def check_file(key: str, path: Any, needed: bool = False) -> None:

@@ -129,7 +129,7 @@ def _facts(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from ((f"trainer.{key}", trainer[key]) for key in _TRAINER if key in trainer)
     for group in _GROUPS:
         yield from _leaves(config.get(group), group)
-    yield from ((key, config[key]) for key in ("lr_reference_batch", "tf32") if key in config)
+    yield from ((key, config[key]) for key in ("lr_reference_batch", "tta", "tf32") if key in config)
     if isinstance(seed := config.get("seed"), int):
         subset = config.get("subset_seed")
         yield "seed", seed

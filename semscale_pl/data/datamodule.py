@@ -249,6 +249,18 @@ class ImbalancedDataModule(pl.LightningDataModule):
                 f"{[skipped for _, skipped in found]}. Look whether every machine sees the whole dataset."
             )
 
+    def show_larger(self, part: str, image_size: int) -> None:
+        """Evaluate the whole images of a part at another size, without a central crop, for views that are cut of them.
+
+        Args:
+            part: "test", "val" or "train".
+            image_size: height and width in pixels.
+        """
+        name = {"train": "eval_train_dataset"}.get(part, f"{part}_dataset")
+        dataset = getattr(self, name)
+        if dataset is not None:
+            setattr(self, name, dataset.shown_as(self.model_input.at(image_size)))
+
     @property
     def has_validation(self) -> bool:
         """Whether there is a validation part."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -44,13 +45,23 @@ class IndexedDataset(Dataset[Sample]):
         self.images, self.rows, self.labels = source.images, rows, source.labels[rows]
         self.class_names = source.class_names
         self.model_input, self.augmentation, self.seed = model_input, augmentation, seed
+        self._begin()
+
+    def _begin(self) -> None:
         # The images in order of their index, where they are kept as one tensor, and their labels beside them.
         self._kept: Tensor | None = None
         self._labels_there = self.labels
         # Tensors of a small float dataset are normalised once instead of in every batch.
         self._normalised = False
-        if isinstance(self.images, Tensor) and self.images.is_floating_point() and augmentation is None:
-            self._kept, self._normalised = model_input(self.images[rows]), True
+        if isinstance(self.images, Tensor) and self.images.is_floating_point() and self.augmentation is None:
+            self._kept, self._normalised = self.model_input(self.images[self.rows]), True
+
+    def shown_as(self, model_input: ModelInput) -> IndexedDataset:
+        """Return the same rows as the input of another model, or of this one at another size."""
+        other = copy(self)
+        other.model_input = model_input
+        other._begin()
+        return other
 
     @property
     def works_on_batches(self) -> bool:

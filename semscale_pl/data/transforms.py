@@ -55,6 +55,11 @@ class ModelInput:
         self._on_devices: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self.resized = None if image_size is None else round(image_size / crop_share)
 
+    def at(self, image_size: int) -> ModelInput:
+        """Return the same input at another size, of images as a whole."""
+        mean, std = (values.flatten().tolist() for values in (self.mean, self.std))
+        return ModelInput(image_size, self.channels, mean, std)
+
     def __call__(self, images: Any) -> Tensor:
         """Convert, resize and normalise.
 

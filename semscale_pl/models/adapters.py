@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from semscale_pl.extras import require
 from semscale_pl.models.finetuning import FineTuning
 from semscale_pl.models.stems import replace_module
 from semscale_pl.options import check
@@ -150,10 +150,7 @@ class LoRA(Adapters):
     ) -> None:
         super().__init__(train_last, backbone_lr, layer_decay, update_statistics)
         check("LoRA", rank=rank, alpha=alpha, dropout=dropout)
-        if importlib.util.find_spec("peft") is None:
-            raise ValueError(
-                "Expected the package peft for LoRA, but it is not installed. Run: pip install 'semscale-pl[finetune]'"
-            )
+        require("peft", "finetune=lora")
         self.rank, self.alpha, self.dropout, self.targets = rank, alpha, dropout, list(targets)
 
     def insert(self, backbone: nn.Module, names: Sequence[str]) -> None:
@@ -188,7 +185,7 @@ def _transformer_blocks(backbone: nn.Module) -> list[str]:
     found = [name for name, kind in kinds.items() if f"{kind.__module__}.{kind.__name__}" in _BLOCKS]
     if not found:
         raise ValueError(
-            "Expected a vision transformer of timm for adapters, but the backbone has no such block. Use for example "
-            "backbone=timm backbone.name=vit_small_patch16_224, or finetune=whole."
+            "Expected a vision transformer of timm for adapters, but the backbone has no such block. Choose one "
+            "such as vit_small_patch16_224, or finetune=whole."
         )
     return found

@@ -13,6 +13,7 @@ from semscale_pl.distributed import gather_rows, global_row_count, world_size
 from semscale_pl.losses.base import PerSampleLoss
 from semscale_pl.metrics.report import ClassificationReport, Report
 from semscale_pl.models.finetuning import FineTuning
+from semscale_pl.models.views import Views
 from semscale_pl.modules.mixing import Mixing
 from semscale_pl.weighting import StepInputs, StepTerms, Weighting, adjusted_logits, mixed_mean, terms_of, weighted_mean
 
@@ -44,6 +45,7 @@ class ImbalancedClassifier(pl.LightningModule):
         mixing: mixup and CutMix, or None.
         finetuning: what of the backbone is trained, at which rates, once its ``prepare`` has seen the backbone; None
             trains all of it at the head's.
+        views: of a test image, whose logits are averaged; None tests the image alone.
         config: plain dict from which the module can be built again; kept in every checkpoint.
 
     Attributes:
@@ -66,6 +68,7 @@ class ImbalancedClassifier(pl.LightningModule):
         class_names: Sequence[str] | None = None,
         mixing: Mixing | None = None,
         finetuning: FineTuning | None = None,
+        views: Views | None = None,
         config: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -73,6 +76,7 @@ class ImbalancedClassifier(pl.LightningModule):
         self.backbone, self.classifier, self.loss = backbone, classifier, loss
         self.num_classes, self.class_counts, self.class_names = num_classes, class_counts, class_names
         self.mixing, self.finetuning = mixing, finetuning or FineTuning()
+        self.views = views
         self.weighting: Weighting | None = None
         self.watch: Watch | None = None
         self._optimizer, self._scheduler = optimizer, scheduler
@@ -99,6 +103,10 @@ class ImbalancedClassifier(pl.LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, C)."""
         return self.classifier(self.features(images))
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Return the logits (B, C) of evaluation."""
+        return self.loss.evaluation_logits(self(images))
 
     def train(self, mode: bool = True) -> ImbalancedClassifier:
         """Switch to training mode, in which frozen parts of the backbone stay in evaluation mode, or to evaluation."""
@@ -156,11 +164,12 @@ class ImbalancedClassifier(pl.LightningModule):
 
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Add a batch to the validation report."""
-        self.val_report.update(self.loss.evaluation_logits(self(batch[0])), batch[1])
+        self.val_report.update(self.scores(batch[0]), batch[1])
 
     def test_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Add a batch to the test report."""
-        self.test_report.update(self.loss.evaluation_logits(self(batch[0])), batch[1])
+        logits = self.scores(batch[0]) if self.views is None else self.views.average(self.scores, batch[0])
+        self.test_report.update(logits, batch[1])
 
     def on_validation_epoch_end(self) -> None:
         """Compute, log and keep the validation report."""

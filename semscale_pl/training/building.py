@@ -18,6 +18,7 @@ from semscale_pl.callbacks.recording.finiteness import FinitenessWatch
 from semscale_pl.callbacks.recording.interruption import Interruption
 from semscale_pl.config.errors import WrongCallError
 from semscale_pl.models.finetuning import FineTuning
+from semscale_pl.models.views import Views
 from semscale_pl.modules.classifier import ImbalancedClassifier
 from semscale_pl.modules.schedules import linear_scaling
 from semscale_pl.training.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
@@ -62,6 +63,7 @@ def build_module(
         class_counts=class_counts,
         mixing=built_or_none(cfg.mixing),
         finetuning=finetuning,
+        views=build_views(cfg),
         config=plain_config(cfg),
     )
 
@@ -88,6 +90,12 @@ def build_optimizer(cfg: DictConfig) -> Callable[..., Any]:
     """Build the optimizer's factory, its learning rate scaled with the global batch where that is asked for."""
     factory: Callable[..., Any] = instantiate(cfg.optimizer)
     return factory if _reference(cfg) is None else partial(factory, lr=_scaled(cfg.optimizer.lr, cfg))
+
+
+def build_views(cfg: DictConfig) -> Views | None:
+    """Build the views of a test image; None for the image alone, as before there was a choice."""
+    kind = OmegaConf.select(cfg, "tta") or "none"
+    return None if kind == "none" else Views(kind, OmegaConf.select(cfg, "dataset.image_size"))
 
 
 def _scaled(rate: float, cfg: DictConfig) -> float:

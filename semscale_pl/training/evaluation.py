@@ -9,10 +9,11 @@ from typing import Any
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
+from semscale_pl.config.checks import check_views
 from semscale_pl.config.errors import WrongCallError
 from semscale_pl.data.checking import check_same_classes
 from semscale_pl.metrics.report import Report
-from semscale_pl.training.building import build_datamodule, build_module
+from semscale_pl.training.building import build_datamodule, build_module, build_views
 from semscale_pl.training.device import allow_tf32, check_accelerator
 from semscale_pl.training.restoring import read_checkpoint
 
@@ -20,11 +21,18 @@ from semscale_pl.training.restoring import read_checkpoint
 _LISTED = 5
 
 
-def evaluate(ckpt: str | Path, accelerator: str = "cpu", split: str = "test", **dataset: Any) -> Report:
+def evaluate(
+    ckpt: str | Path,
+    accelerator: str = "cpu",
+    split: str = "test",
+    tta: str | None = None,
+    **dataset: Any,
+) -> Report:
     """Rebuild the model of a checkpoint and evaluate it on a split of its run's dataset.
 
     Args:
         split: ``test``, ``val`` or ``train``; the last is the long-tailed training subset without augmentation.
+        tta: views of each image whose logits are averaged, ``none``, ``flips`` or ``crops``; None does as its run did.
         dataset: ``batch_size``, ``num_workers`` and ``root``, instead of the run's; None keeps the run's.
 
     Returns:
@@ -37,10 +45,13 @@ def evaluate(ckpt: str | Path, accelerator: str = "cpu", split: str = "test", **
     check_accelerator(accelerator)
     checkpoint = read_checkpoint(ckpt)
     allow_tf32(bool(OmegaConf.select(checkpoint.config, "tf32", default=False)))
-    config = for_testing(checkpoint.config, **dataset)
+    config = for_testing(with_views(checkpoint.config, tta), **dataset)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule = build_datamodule(config)
     check_classes(checkpoint.class_names, datamodule.class_names, config.dataset.get("name"))
+    views = build_views(config)
+    if views is not None and views.size_before_cropping is not None:
+        datamodule.show_larger(split, views.size_before_cropping)
     loader = _loader(datamodule, split)
     check_same_classes(checkpoint.class_names, datamodule.class_names)
     counts = [int(count) for count in datamodule.class_counts]
@@ -64,6 +75,20 @@ def tested(module: pl.LightningModule, loader: Any, accelerator: str) -> Report:
     results: Report | None = module.last_test_results  # type: ignore[assignment]
     assert results is not None
     return results
+
+
+def with_views(config: DictConfig, tta: str | None) -> DictConfig:
+    """Return a run's configuration with other views of a test image, or with its own where ``tta`` is None.
+
+    Raises:
+        WrongCallError: the run's images cannot be seen so.
+    """
+    if tta is None:
+        return config
+    changed = OmegaConf.merge(config, {"tta": tta})
+    assert isinstance(changed, DictConfig)
+    check_views(changed)
+    return changed
 
 
 def for_testing(config: DictConfig, **dataset: Any) -> DictConfig:

@@ -14,10 +14,14 @@ from torch.utils.data import DataLoader
 from semscale_pl.data.chosen import chosen_images
 from semscale_pl.data.decoding import DecodedImages
 from semscale_pl.data.source import DataError
+from semscale_pl.data.transforms import ModelInput
 from semscale_pl.data.workers import start_worker
 from semscale_pl.files import replacing
+from semscale_pl.models.views import Views
 from semscale_pl.terminal import printable
+from semscale_pl.training.building import build_views
 from semscale_pl.training.device import chosen_device
+from semscale_pl.training.evaluation import with_views
 from semscale_pl.training.restoring import Restored, restore
 from semscale_pl.training.run import TrainingDiverged
 
@@ -55,6 +59,7 @@ def predict(
     accelerator: str = "auto",
     on_bad_image: str = "skip",
     exif_rotation: bool | None = None,
+    tta: str | None = None,
     top_k: int = 5,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Outcome:
@@ -68,6 +73,7 @@ def predict(
         num_workers: processes that decode; 0 decodes in this one.
         on_bad_image: "skip" images that cannot be decoded, or "refuse" to go on.
         exif_rotation: turn images as their EXIF tag asks for; None does what was done in training.
+        tta: views of each image whose logits are averaged, "none", "flips" or "crops"; None does as its run's test did.
         progress: called after each batch with how many images are done, and of how many.
 
     Raises:
@@ -80,11 +86,12 @@ def predict(
     paths, shown, outcome.passed_over = chosen_images(images)
     top_k = min(top_k, len(restored.class_names))
     upright = restored.exif_rotation if exif_rotation is None else exif_rotation
-    loader = _loader(paths, restored, upright, batch_size, num_workers)
+    views = build_views(with_views(restored.config, tta)) or Views("none")
+    loader = _loader(paths, restored.model_input(), views, upright, batch_size, num_workers)
     with replacing(target) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_head(restored.class_names, top_k))
-        for readable, probabilities, others in _scored(loader, restored, device):
+        for readable, probabilities, others in _scored(loader, restored, views, device):
             names = [shown[entry.position] for entry in readable]
             writer.writerows(_rows(names, probabilities, restored.class_names, top_k))
             if probabilities and not outcome.predicted:
@@ -108,8 +115,11 @@ def _refusal(path: str, problem: str) -> str:
     )
 
 
-def _loader(paths: Sequence[Path], restored: Restored, upright: bool, batch_size: int, num_workers: int) -> Any:
-    model_input = restored.model_input()
+def _loader(
+    paths: Sequence[Path], model_input: ModelInput, views: Views, upright: bool, batch_size: int, num_workers: int
+) -> Any:
+    if views.size_before_cropping is not None:
+        model_input = model_input.at(views.size_before_cropping)
     dataset: Any = DecodedImages(paths, model_input, upright)
     # Images that keep their own sizes cannot be stacked.
     size = 1 if model_input.image_size is None else batch_size
@@ -117,7 +127,9 @@ def _loader(paths: Sequence[Path], restored: Restored, upright: bool, batch_size
     return DataLoader(dataset, batch_size=size, **options)
 
 
-def _scored(loader: Any, restored: Restored, device: torch.device) -> Iterator[tuple[list[Any], list[Any], list[Any]]]:
+def _scored(
+    loader: Any, restored: Restored, views: Views, device: torch.device
+) -> Iterator[tuple[list[Any], list[Any], list[Any]]]:
     """Yield of each batch the readable images, the probabilities of their classes, and the other images."""
     scorer = restored.scorer().to(device)
     for batch in loader:
@@ -125,7 +137,7 @@ def _scored(loader: Any, restored: Restored, device: torch.device) -> Iterator[t
         probabilities: list[list[float]] = []
         if readable:
             with torch.inference_mode():
-                logits = scorer(torch.stack([entry.image for entry in readable]).to(device))
+                logits = views.average(scorer, torch.stack([entry.image for entry in readable]).to(device))
             probabilities = _probabilities(logits)
         yield readable, probabilities, [entry for entry in batch if entry.image is None]
 

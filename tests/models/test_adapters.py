@@ -129,5 +129,5 @@ def test_linear_maps_that_are_not_there_are_refused_with_those_that_are() -> Non
 
 def test_without_peft_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"pip install 'semscale-pl\[finetune\]'"):
+    with pytest.raises(ValueError, match=r'pip install "semscale-pl\[finetune\]"'):
         LoRA()
