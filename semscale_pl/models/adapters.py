@@ -185,7 +185,7 @@ def _transformer_blocks(backbone: nn.Module) -> list[str]:
     found = [name for name, kind in kinds.items() if f"{kind.__module__}.{kind.__name__}" in _BLOCKS]
     if not found:
         raise ValueError(
-            "Expected a vision transformer of timm for adapters, but the backbone has no such block. Choose one "
-            "such as vit_small_patch16_224, or finetune=whole."
+            "Expected a vision transformer of timm for adapters, but the backbone has no such block. Use for example "
+            "backbone=timm backbone.name=vit_small_patch16_224, or finetune=whole."
         )
     return found
