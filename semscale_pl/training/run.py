@@ -97,6 +97,7 @@ def _train(cfg: DictConfig, run_dir: Path, opening: Callable[[Any, Any, Any], No
     from semscale_pl.training.limits import check_judged, check_limits
     from semscale_pl.training.model_input import pretrained_backbone
     from semscale_pl.training.run_folder import start_afresh
+    from semscale_pl.training.short_steps import with_short_steps
     from semscale_pl.training.wandb_runs import open_wandb
 
     started = time.perf_counter()
@@ -118,6 +119,10 @@ def _train(cfg: DictConfig, run_dir: Path, opening: Callable[[Any, Any, Any], No
     loggers = building.build_loggers(cfg, run_dir)
     open_wandb(loggers, cfg)
     trainer = building.build_trainer(cfg, callbacks, loggers, run_dir, datamodule.has_validation)
+    if hasattr(
+        datamodule, "num_features"
+    ):  # of vectors, whose steps take less time than what Lightning does around one
+        with_short_steps(trainer)
     if trainer.is_global_zero:
         opening(datamodule, module, trainer)
     # Lightning converts it after it has read a checkpoint, whose weights a 64-true run would then round to float32.

@@ -1,0 +1,169 @@
+"""Training steps of a small head without what Lightning does around each: the same arithmetic, hooks and counters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+from pytorch_lightning.plugins import DoublePrecision, Precision
+from pytorch_lightning.profilers import PassThroughProfiler
+from pytorch_lightning.strategies import SingleDeviceStrategy
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+# Their step needs no closure.
+_OPTIMIZERS = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
+# In the order in which Lightning calls them around a step.
+_HOOKS = (
+    "on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward",
+    "on_before_optimizer_step", "on_train_batch_end",
+)  # fmt: skip
+
+
+class ShortSteps(_TrainingEpochLoop):
+    """Lightning's loop over an epoch, whose steps between the first and the last are short where they may be.
+
+    Around a step of a linear head Lightning's own work takes longer than the step: forty looks for hooks that nobody
+    has, profiler contexts, a closure around the optimizer. A short step calls what there is, in Lightning's order, and
+    leaves parameters, metrics, counters and checkpoints bitwise what they would be. The first and the last step of an
+    epoch, where logging is set up, schedules move and validation runs, are Lightning's.
+
+    Args:
+        of: the loop that it stands in for.
+    """
+
+    def __init__(self, of: _TrainingEpochLoop) -> None:
+        super().__init__(of.trainer, of.min_steps, of.max_steps)
+        self._hooks: dict[str, list[Callable[..., Any]]] | None = None
+
+    def advance(self, data_fetcher: Any) -> None:
+        """Run one batch."""
+        if not self._is_short(data_fetcher):
+            super().advance(data_fetcher)
+            return
+        batch, _, _ = next(data_fetcher)
+        self._step(self._moved(batch))
+
+    def on_advance_end(self, data_fetcher: Any) -> None:
+        """Do what follows a step; in the middle of an epoch no more than to count it and to hear a signal."""
+        if self._hooks is None or self._is_outer(data_fetcher):
+            super().on_advance_end(data_fetcher)
+            return
+        self._batches_that_stepped += 1
+        if self.trainer.received_sigterm:
+            raise SIGTERMException
+
+    def _is_outer(self, data_fetcher: Any) -> bool:
+        """Tell whether the batch that was last fetched is the first or the last of its epoch."""
+        return self.batch_progress.current.ready <= 1 or bool(data_fetcher.done)
+
+    def _is_short(self, data_fetcher: Any) -> bool:
+        ready = self.batch_progress.current.ready
+        if ready == 0 or self.restarting:
+            self._hooks = _hooks(self.trainer) if self._may_be_short() else None
+            return False
+        return self._hooks is not None and data_fetcher.length is not None and ready + 1 < data_fetcher.length
+
+    def _may_be_short(self) -> bool:
+        """Tell whether all that a short step leaves out would do nothing in this run."""
+        trainer: Any = self.trainer
+        module, optimizers = trainer.lightning_module, trainer.optimizers
+        return (
+            type(trainer.strategy) is SingleDeviceStrategy
+            and type(trainer.precision_plugin) in (Precision, DoublePrecision)
+            and type(trainer.profiler) is PassThroughProfiler
+            and module.automatic_optimization
+            and trainer.accumulate_grad_batches == 1
+            and not trainer.gradient_clip_val
+            and len(optimizers) == 1
+            and type(optimizers[0]) in _OPTIMIZERS
+            and all(config.interval == "epoch" for config in trainer.lr_scheduler_configs)
+            and (not trainer.enable_validation or trainer.val_check_batch == trainer.num_training_batches)
+            and trainer.num_training_batches == len(trainer.train_dataloader)
+            and not self.automatic_optimization._skip_backward
+        )
+
+    def _moved(self, batch: Any) -> Any:
+        trainer = self.trainer
+        if type(trainer.precision_plugin) is DoublePrecision:
+            batch = trainer.precision_plugin.convert_input(batch)
+        device = trainer.strategy.root_device
+        return [part if part.device == device else part.to(device, non_blocking=True) for part in batch]
+
+    def _step(self, batch: Any) -> None:
+        trainer, hooks = self.trainer, self._hooks
+        assert hooks is not None
+        module, optimizer, batch_idx = trainer.lightning_module, trainer.optimizers[0], self.batch_idx + 1
+        progress, counts = self.batch_progress, self.automatic_optimization.optim_progress.optimizer
+        progress.is_last_batch = False
+        progress.increment_ready()
+        self._results.batch, self._results.batch_size = batch, None
+        trainer._logger_connector._first_loop_iter = False
+        for hook in hooks["on_train_batch_start"]:
+            hook(batch, batch_idx)
+        progress.increment_started()
+        counts.step.increment_ready()
+        outputs = self._trained(module, batch, batch_idx)
+        loss = outputs["loss"]
+        counts.zero_grad.increment_ready()
+        for hook in hooks["on_before_zero_grad"]:
+            hook(optimizer)
+        counts.zero_grad.increment_started()
+        optimizer.zero_grad()
+        counts.zero_grad.increment_completed()
+        for hook in hooks["on_before_backward"]:
+            hook(loss)
+        loss.backward()
+        for hook in hooks["on_after_backward"]:
+            hook()
+        for hook in hooks["on_before_optimizer_step"]:
+            hook(optimizer)
+        optimizer.step()
+        counts.step.increment_completed()
+        progress.increment_processed()
+        ended = {**outputs, "loss": loss.detach()}
+        for hook in hooks["on_train_batch_end"]:
+            hook(ended, batch, batch_idx)
+        progress.increment_completed()
+
+    def _trained(self, module: pl.LightningModule, batch: Any, batch_idx: int) -> dict[str, Any]:
+        module._current_fx_name = "training_step"
+        module.__dict__["log"] = self._logged
+        try:
+            with self.trainer.precision_plugin.train_step_context():
+                return module.training_step(batch, batch_idx)  # type: ignore[return-value]
+        finally:
+            del module.__dict__["log"]  # the class's own again
+            module._current_fx_name = None
+
+    def _logged(self, name: str, value: Any, *, batch_size: int | None = None, **options: Any) -> None:
+        """Add a value to its mean over the epoch, which the first step has set up."""
+        entry = self._results.get(f"training_step.{name}")
+        if entry is None or entry.has_reset or entry.meta.on_step or batch_size is None:
+            pl.LightningModule.log(self.trainer.lightning_module, name, value, batch_size=batch_size, **options)
+            return
+        entry.update(value.detach(), batch_size)
+
+
+def with_short_steps(trainer: pl.Trainer) -> None:
+    """Give a trainer steps that are short where they may be, see :class:`ShortSteps`."""
+    trainer.fit_loop.epoch_loop = ShortSteps(trainer.fit_loop.epoch_loop)
+
+
+def _hooks(trainer: pl.Trainer) -> dict[str, list[Callable[..., Any]]]:
+    """Return, for every hook around a step, what callbacks and module have of it, ready to be called."""
+    module = trainer.lightning_module
+    found: dict[str, list[Callable[..., Any]]] = {name: [] for name in _HOOKS}
+    for name, hooks in found.items():
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if getattr(type(callback), name) is not getattr(pl.Callback, name):
+                hooks.append(_bound(getattr(callback, name), trainer, module))
+        if getattr(type(module), name) is not getattr(pl.LightningModule, name):
+            hooks.append(getattr(module, name))
+    return found
+
+
+def _bound(hook: Callable[..., Any], trainer: pl.Trainer, module: pl.LightningModule) -> Callable[..., Any]:
+    return lambda *arguments: hook(trainer, module, *arguments)

@@ -1,0 +1,130 @@
+"""Runs on features: a bare loop of the same arithmetic, short steps against Lightning's, resumed runs, two ranks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+
+from semscale_pl.config.composing import composed_from
+from semscale_pl.seeding import derive_seed
+from semscale_pl.training import short_steps
+from semscale_pl.training.run import TrainResult, train
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
+DIGITS = load_digits()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    """Return the overrides for 300 training and 300 test samples."""
+    X = (DIGITS.data / 16).astype(np.float32)
+    for name, part in (("train", slice(300)), ("test", slice(300, 600))):
+        np.savez(tmp_path / name, features=X[part], labels=DIGITS.target[part])
+    return ["dataset=features", *(f"dataset.{name}={tmp_path / name}.npz" for name in ("train", "test"))]
+
+
+def run(folder: Path, files: list[str], *overrides: str) -> TrainResult:
+    return train(
+        composed_from("train", [*files, "dataset.batch_size=64", "callbacks.progress=null", *overrides]), folder
+    )
+
+
+def parameters(result: TrainResult) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in result.module.state_dict().items()}
+
+
+def checkpoint(folder: Path) -> dict[str, Any]:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Tell whether nested containers hold the same, tensors bitwise."""
+    if isinstance(one, Tensor):
+        return isinstance(other, Tensor) and torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(equal, one, other))
+    return bool(one == other)
+
+
+def test_a_linear_head_is_that_of_a_bare_loop(files: list[str], tmp_path: Path) -> None:
+    result = run(tmp_path / "run", files, "trainer.precision=64-true", "trainer.max_epochs=3", "scheduler=none")
+    torch.manual_seed(0)
+    head = nn.Linear(64, 10).double()
+    optimizer = torch.optim.SGD(head.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    X = torch.from_numpy((DIGITS.data[:300] / 16).astype(np.float32)).double()
+    Y = torch.from_numpy(DIGITS.target[:300])
+    for epoch in range(3):
+        generator = torch.Generator().manual_seed(derive_seed(derive_seed(0, 0), epoch))
+        for rows in torch.randperm(300, generator=generator).split(64):
+            loss = nn.functional.cross_entropy(head(X[rows]), Y[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    found = result.module.classifier.linear
+    torch.testing.assert_close(found.weight, head.weight, rtol=0, atol=1e-10)  # type: ignore[union-attr]
+    torch.testing.assert_close(found.bias, head.bias, rtol=0, atol=1e-10)  # type: ignore[union-attr]
+    assert (float(found.weight.detach().abs().max()), result.last["top1"]) > (0.1, 0.5)  # type: ignore[union-attr, operator]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["reweighting=semantic_scale", "reweighting.start_epoch=1", "dataset.validation_per_class=2"],
+        ["backbone=mlp", "backbone.hidden=16", "backbone.dropout=0.2", "mixing=mixup", "optimizer=adamw"],
+    ],
+)
+def test_short_steps_leave_what_those_of_lightning_leave(
+    overrides: list[str], files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    step = short_steps.ShortSteps._step
+    monkeypatch.setattr(short_steps.ShortSteps, "_step", lambda self, batch: (taken.append(1), step(self, batch)))
+    short = run(tmp_path / "short", files, "trainer.max_epochs=3", *overrides)
+    assert len(taken) == 3 * 3  # five batches an epoch, the first and the last by Lightning
+    monkeypatch.setattr(short_steps.ShortSteps, "_may_be_short", lambda self: False)
+    ordinary = run(tmp_path / "ordinary", files, "trainer.max_epochs=3", *overrides)
+    assert len(taken) == 3 * 3
+    ours, theirs = (checkpoint(tmp_path / name) for name in ("short", "ordinary"))
+    for key in ("state_dict", "optimizer_states", "lr_schedulers", "loops", "global_step", "epoch"):
+        assert equal(ours[key], theirs[key]), key
+    name = "SemanticScaleReweighting"
+    assert equal(ours["callbacks"].get(name), theirs["callbacks"].get(name))
+    for file in ("csv/metrics.csv", "scales.csv"):
+        assert (tmp_path / "short" / file).read_text() == (tmp_path / "ordinary" / file).read_text()
+    assert equal(parameters(short), parameters(ordinary))
+
+
+def test_a_resumed_run_is_an_unbroken_one(files: list[str], tmp_path: Path) -> None:
+    options = ["backbone=mlp", "backbone.dropout=0.2", "reweighting=semantic_scale", "reweighting.start_epoch=1"]
+    options += ["scheduler=none", "mixing=mixup"]
+    whole = run(tmp_path / "whole", files, "trainer.max_epochs=4", *options)
+    run(tmp_path / "first", files, "trainer.max_epochs=2", *options)
+    last = tmp_path / "first" / "checkpoints" / "last.ckpt"
+    resumed = run(tmp_path / "second", files, "trainer.max_epochs=4", f"ckpt_path={last}", *options)
+    assert equal(parameters(whole), parameters(resumed))
+
+
+@pytest.mark.slow
+def test_two_ranks_are_one_process(files: list[str], tmp_path: Path) -> None:
+    options = ["trainer.max_epochs=2", "trainer.precision=64-true", "reweighting=semantic_scale"]
+    options += ["reweighting.start_epoch=1", "mixing=mixup"]
+    alone = run(tmp_path / "alone", files, *options)
+    line = [sys.executable, "-m", "semscale_pl", "train", *files, "dataset.batch_size=64", *options]
+    line += ["trainer=ddp_cpu", "trainer.devices=2", f"hydra.run.dir={tmp_path / 'both'}"]
+    done = subprocess.run(line, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    found = checkpoint(tmp_path / "both")["state_dict"]
+    for name, value in parameters(alone).items():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=1e-10, check_dtype=False)
