@@ -19,7 +19,7 @@ HERE := PYTHONPATH=$(CURDIR):$(CURDIR)/tests:$$PYTHONPATH $(PYTHON) -m
 TABLES := table1 table2 table3 calibration subsets ablations appendix-d7 appendix-h2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint types bench bench-measure gpu-check clean $(TABLES:%=reproduce-%)
+.PHONY: help setup demo test test-all lint types bench bench-measure embeddings gpu-check clean $(TABLES:%=reproduce-%)
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-22s %s\n' "$$name" "$$text"; done
@@ -77,6 +77,16 @@ gpu-check: ## CUDA tests, overhead and as many cells of the calibration as the t
 	  runs=$(CHECK)/cells out=$(CHECK)/table pack=$(CHECK)/results.tar.gz; code=$$?; \
 	if [ $$code = 3 ]; then echo "The time is over: make gpu-check goes on."; code=0; fi; \
 	[ $$code = 0 ] && exit $$failed || exit $$code
+
+# Kept below SEMSCALE_CACHE or the user's cache; what is there is not made again, and a stopped call goes on. Small images are
+# shown whole: a central crop, meant for photographs, would cut into them.
+EMBEDDINGS := $${SEMSCALE_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/semscale_pl}/embeddings
+EMBEDDED ?= rsscn7_64 mnist cifar100
+EMBED_WITH := backbone=efficientnet_lite0 pretrained=true dataset.image_size=96 dataset.crop_share=1
+SEMSCALE ?= $(BIN)/semscale
+embeddings: $(INSTALLED) ## features of CIFAR-100, RSSCN7 and MNIST by EfficientNet-Lite0; about an hour of one core
+	for name in $(EMBEDDED); do \
+	  $(SEMSCALE) embed dataset=$$name $(EMBED_WITH) out=$(EMBEDDINGS)/$$name-efficientnet_lite0 || exit $$?; done
 
 reproduce-table1: ## Table 1: class accuracy against n, E_n, S', W and S; PROFILE=paper|reduced|demo, JOBS=N
 reproduce-table2: ## Table 2: ImageNet-LT and iNaturalist 2018

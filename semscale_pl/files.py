@@ -109,6 +109,12 @@ def replacing(path: PathLike, *, durable: bool = True) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def cache_folder() -> Path:
+    """Return where results are kept that can be made again: SEMSCALE_CACHE, or the user's cache folder."""
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("SEMSCALE_CACHE") or Path(caches) / "semscale_pl")
+
+
 def remove_partial(path: PathLike) -> None:
     """Remove what killed processes left of a file that this process alone writes, see :func:`replacing`."""
     target = Path(path)

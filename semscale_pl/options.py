@@ -132,6 +132,16 @@ def grid(rule: Rule) -> Rule:
     return Rule(f"a list whose values are each {rule.expected}", holds)
 
 
+def _read_shard(text: str) -> Any:
+    """Read 2/4 as (2, 4); any other text stays as it is."""
+    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    return (int(found[1]), int(found[2])) if found else text
+
+
+def _is_shard(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(map(is_int, value)) and 1 <= value[0] <= value[1]
+
+
 SWITCH = Rule("true or false", lambda value: isinstance(value, bool), read=read_value)
 # Profiles of class sizes that an imbalance factor makes, and those that leave it at 1.
 PROFILES = ("none", "exponential", "step")
@@ -320,6 +330,14 @@ RULES: dict[str, Rule] = {
     "batch": integer(1),
     "budget": integer(0),
     "orders": integer(2),
+    # Embedding stores
+    "embed.parts": one_of(*STORE_PARTS),
+    "part": one_of(*STORE_PARTS),
+    "embed.dtype": one_of(*STORE_DTYPES),
+    "embed.device": one_of("auto", "cpu", "cuda"),
+    "embed.exif_rotation": replace(SWITCH, optional=True),
+    "augment_copies": integer(0, 1000),
+    "shard": Rule("i/n, shard i of n counted from 1, such as 2/4", _is_shard, read=_read_shard),
     # Training
     "lr": above(0),
     "weight_decay": at_least(0),

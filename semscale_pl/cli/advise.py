@@ -97,7 +97,7 @@ def _load(call: Call) -> tuple[LoadedFeatures, Taken | None]:
 
     how = {"feature_norm": call.feature_norm, "num_features": call.num_features}
     if call.features is not None:
-        keys = (call.labels, call.label_column, call.feature_columns, call.feature_key)
+        keys = (call.labels, call.label_column, call.feature_columns, call.feature_key, call.part)
         source = open_features(call.features, *keys)
         return load_features(source, **how), source.taken
     images = image_features(call)

@@ -226,6 +226,13 @@ def existing_folder(key: str, text: str) -> Path:
     return path
 
 
+def file_or_store(key: str, text: str) -> Path:
+    """Read the path of a file or of an embedding store, whose name is enough; ValueError where there is neither."""
+    from semscale_pl.features.store import found_store, is_store
+
+    return found_store(text) if is_store(found_store(text)) else existing_file(key, text)
+
+
 def new_folder(key: str, text: str) -> Path:
     """Read the path of a folder to write in, which need not be there yet.
 
@@ -245,11 +252,12 @@ def new_folder(key: str, text: str) -> Path:
 FILE_SETTINGS = (
     Setting(
         "features",
-        ".npz, .npy, .pt, .parquet, .csv, .tsv; read in pieces, never unpickled",
+        ".npz, .npy, .pt, .parquet, .csv, .tsv, read in pieces, never unpickled; or an embedding store",
         None,
         "FILE",
-        existing_file,
+        file_or_store,
     ),
+    Setting("part", "of an embedding store: train, val or test; train unless given", shown="NAME"),
     Setting(
         "labels",
         ".npy, .pt, .csv, .tsv or .txt, where the labels are not in the same file",

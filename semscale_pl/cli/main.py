@@ -42,6 +42,10 @@ DIRECT_COMMANDS: dict[str, tuple[str, str]] = {
     "table": ("semscale_pl.cli.table", "run what is missing of a table and print it: semscale table FILE"),
     "data": ("semscale_pl.cli.data", "compare a dataset with what it must contain: semscale data verify dataset=NAME"),
     "measure": ("semscale_pl.cli.measure", "how diverse each class is: semscale measure features=FILE | dataset=NAME"),
+    "embed": (
+        "semscale_pl.cli.embed",
+        "a network's features of a dataset: semscale embed dataset=NAME backbone=NAME",
+    ),
     "advise": ("semscale_pl.cli.advise", "what to collect next: semscale advise features=FILE batch=20 threshold=0.02"),
     "study": ("semscale_pl.cli.study", "run one of the paper's analyses and draw it: semscale study NAME"),
     "figure": ("semscale_pl.cli.figure", "draw a figure again from stored results: semscale figure NAME"),

@@ -142,7 +142,8 @@ def measured(call: Call, before: int = 0) -> Measurement:
     if call.features is not None:
         from semscale_pl.features.opening import open_features
 
-        source = open_features(call.features, call.labels, call.label_column, call.feature_columns, call.feature_key)
+        keys = (call.labels, call.label_column, call.feature_columns, call.feature_key, call.part)
+        source = open_features(call.features, *keys)
         taken = {} if source.taken is None else {"taken": dataclasses.asdict(source.taken)}
         origin = {"features": call.features.name, "path": str(call.features.resolve()), **taken}
         return _of(source, call, origin, before)
@@ -171,7 +172,7 @@ def _write_report(measurement: Measurement, call: Call, path: Path) -> None:
     from semscale_pl.measuring.report import rows_to_name, write_report
 
     rows, shown = rows_to_name(measurement), call.shown_images
-    names = shown.names_of_rows(rows) if shown else names_of_rows(call.features, rows)
+    names = shown.names_of_rows(rows) if shown else names_of_rows(call.features, rows, call.part)
     about = {"date": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}", "version": f"semscale_pl {__version__}"}
     write_report(measurement, path, picture=shown.picture if shown else None, names=names, about=about)
 

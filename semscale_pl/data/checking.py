@@ -21,7 +21,7 @@ from semscale_pl.data.decoding import dark_line, decoded
 from semscale_pl.data.finding import describe
 from semscale_pl.data.indexed import IndexedDataset
 from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
-from semscale_pl.files import replacing
+from semscale_pl.files import cache_folder, replacing
 from semscale_pl.labels import composed
 from semscale_pl.progress import Progress
 from semscale_pl.terminal import printable
@@ -257,10 +257,8 @@ def memory_of(name: str, root: Path) -> Path:
 
     Copies of a dataset below another root are remembered apart.
     """
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(os.environ.get("SEMSCALE_CACHE") or Path(caches) / "semscale_pl")
     place = hashlib.blake2b(os.fsencode(root.resolve()), digest_size=4).hexdigest()
-    return folder / "whole_images" / f"{''.join(sign if sign.isalnum() else '_' for sign in name)}-{place}.npy"
+    return cache_folder() / "whole_images" / f"{''.join(sign if sign.isalnum() else '_' for sign in name)}-{place}.npy"
 
 
 def _links_by_name(folder: str) -> dict[str, bool]:

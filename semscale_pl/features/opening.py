@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +14,7 @@ from semscale_pl.features.arrays import npy_rows, npz_parts, read_array
 from semscale_pl.features.columns import values_shown
 from semscale_pl.features.csv_files import csv_labels, csv_parts, text_encoding
 from semscale_pl.features.source import Asked, FeatureSource, Rows, Taken
+from semscale_pl.features.store import EmbeddingStore, found_store, is_store
 from semscale_pl.labels import Labels, encode_labels, numbers_or_words
 
 FORMATS = (".npy", ".npz", ".pt", ".parquet", ".csv", ".tsv", ".csv.gz", ".tsv.gz")
@@ -29,20 +30,29 @@ def open_features(
     label_column: str | None = None,
     feature_columns: str | Sequence[str] = (),
     feature_key: str | None = None,
+    part: str | None = None,
 ) -> FeatureSource:
     """Open labelled features; the rows are read when they are asked for.
 
     Args:
-        features: a .npy, .npz, .pt, .parquet, .csv or .tsv file; the last two may be compressed (.csv.gz).
+        features: a .npy, .npz, .pt, .parquet, .csv or .tsv file; the last two may be compressed (.csv.gz); or the
+            folder of an embedding store.
         labels: a .npy, .pt, .csv, .tsv or .txt file (one class a line), where the labels are not in the same one.
         label_column: of a table, or the array of labels in a .npz or .pt file.
         feature_columns: of a table: names, globs such as ``f*`` and ranges such as ``f0..f511``; all columns besides
             the label unless given.
         feature_key: the array of features in a file that has several.
+        part: of an embedding store; "train" unless given.
 
     Raises:
         ValueError: a file is missing, of an unknown format, damaged, or holds something else; one line says what.
     """
+    place = found_store(features)
+    if is_store(place):
+        asked = {"labels": labels, "label_column": label_column, "feature_key": feature_key}
+        return _part_of_store(place, part or "train", {**asked, "feature_columns": feature_columns or None})
+    if part is not None:
+        raise ValueError(f"Expected `part` only with an embedding store, but got {place.name}. Leave it out.")
     path = _checked(features, FORMATS, "features")
     other = None if labels is None else _checked(labels, _LABEL_FORMATS, "labels")
     columns = tuple(feature_columns.split(",")) if isinstance(feature_columns, str) else tuple(feature_columns)
@@ -67,6 +77,18 @@ def open_features(
     if isinstance(found, np.ndarray) and found.dtype.kind == "U":
         found = numbers_or_words(found)
     return FeatureSource(rows, *encode_labels(found, f"labels of {path.name}"), path.name, taken)
+
+
+def _part_of_store(folder: Path, part: str, asked: Mapping[str, object]) -> FeatureSource:
+    """Open a part of an embedding store, which has features and labels of its own."""
+    for key, value in asked.items():
+        if value is not None:
+            raise ValueError(f"Expected no `{key}` with an embedding store, which has its own. Leave it out.")
+    store = EmbeddingStore.open(folder)
+    labels = store.part(part).labels
+    rows = npy_rows(store.folder / f"{part}.npy")
+    taken = Taken(f"{part} of the store ({rows.shape[1]} values)", label_column="of the store")
+    return FeatureSource(rows, labels, store.class_names, folder.name, taken)
 
 
 def _ending(path: Path) -> str:

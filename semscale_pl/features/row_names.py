@@ -7,17 +7,23 @@ from pathlib import Path
 
 import numpy as np
 
+from semscale_pl.features.store import found_store, is_store, paths_of
+
 PATH_NAMES = ("path", "paths", "file", "files", "filename", "filenames", "file_name", "filepath", "file_path",
               "image_path", "image_file", "url")  # fmt: skip
 
 
-def names_of_rows(path: Path, rows: Sequence[int]) -> dict[int, str]:
+def names_of_rows(path: Path, rows: Sequence[int], part: str | None = None) -> dict[int, str]:
     """Return the names of some rows, counted from 0; none where the file has no column or array of paths.
 
     Args:
-        path: of a file that :func:`semscale_pl.features.opening.open_features` opens.
+        path: of a file or store that :func:`semscale_pl.features.opening.open_features` opens.
         rows: row numbers.
+        part: of a store; "train" unless given.
     """
+    if is_store(found_store(path)):
+        paths = paths_of(found_store(path), part or "train")
+        return {row: paths[row] for row in rows} if paths else {}
     readers = {".parquet": _parquet_names, ".csv": _csv_names, ".npz": _npz_names}
     reader = readers.get(path.suffix.lower())
     if reader is None or not rows:

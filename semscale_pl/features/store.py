@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from semscale_pl.features.arrays import read_array, read_header
-from semscale_pl.files import claimed, replacing, write_json, write_text
+from semscale_pl.files import cache_folder, claimed, replacing, write_json, write_text
 from semscale_pl.labels import label_array
 from semscale_pl.options import STORE_DTYPES, STORE_PARTS, check_choice
 
@@ -85,14 +85,14 @@ class EmbeddingStore:
         """Open a store; every file is looked through, a few megabytes in memory at a time.
 
         Args:
-            folder: with the manifest.
+            folder: with the manifest, or the name of one below :func:`stores_folder`.
             class_names: which its classes have to be, in this order; None takes them as they are.
 
         Raises:
             StoreError: the folder is no store, one of another version or an unfinished one; a file is missing, cut off
                 or of another shape, a feature is not finite, or the classes are in another order than when it was made.
         """
-        place = Path(folder)
+        place = found_store(folder)
         manifest = read_manifest(place)
         found = [part for part in STORE_PARTS if part in manifest["parts"]]
         parts = {part: _read_part(place, part, manifest) for part in found}
@@ -114,6 +114,17 @@ class EmbeddingStore:
         if name not in self._parts:
             raise StoreError(f"Expected the store {self.folder} to have {name!r}, but it has {', '.join(self.parts)}.")
         return self._parts[name]
+
+
+def stores_folder() -> Path:
+    """Return where stores lie by default: below SEMSCALE_CACHE or the user's cache folder."""
+    return cache_folder() / "embeddings"
+
+
+def found_store(path: str | Path) -> Path:
+    """Return the folder that a path means: where there is none, the one of that name below :func:`stores_folder`."""
+    inside = stores_folder() / path
+    return inside if not Path(path).exists() and inside.is_dir() else Path(path)
 
 
 def is_store(path: str | Path) -> bool:
@@ -252,6 +263,12 @@ def write_rows_of(
         write_text(folder / f"{part}.paths.txt", lines.encode("utf-8", "backslashreplace").decode())
 
 
+def paths_of(folder: Path, part: str) -> tuple[str, ...] | None:
+    """Read the files of a part's images; None where they are no files."""
+    path = folder / f"{part}.paths.txt"
+    return tuple(path.read_text(encoding="utf-8").split("\n")[:-1]) if path.is_file() else None
+
+
 def part_entry(labels: np.ndarray, class_names: Sequence[str], views: int) -> dict[str, Any]:
     """Return what the manifest says of a part; the digest holds labels and class names together."""
     return {"rows": len(labels), "views": views, "labels": _digest(np.asarray(labels), class_names)}
@@ -315,14 +332,19 @@ def _read_part(folder: Path, part: str, manifest: Mapping[str, Any]) -> StorePar
         )
     shape = (rows, int(manifest["num_features"]))
     matrices = [_mapped(folder / file, shape, manifest["dtype"]) for file in files_of(part, int(entry["views"]))]
-    return StorePart(matrices[0], labels, index, _read_paths(folder / f"{part}.paths.txt", rows), tuple(matrices[1:]))
+    paths = paths_of(folder, part)
+    if paths is not None and len(paths) != rows:
+        raise StoreError(
+            f"Expected {folder / part}.paths.txt to name {rows:,} files, but it has {len(paths):,} lines. Embed again."
+        )
+    return StorePart(matrices[0], labels, index, paths, tuple(matrices[1:]))
 
 
 def _read_numbers(path: Path, rows: int) -> np.ndarray:
     _check_there(path)
     try:
         with path.open("rb") as file:
-            values = read_array(file, path.name)
+            values = read_array(file, path.name).copy()  # torch takes no array that cannot be written
     except ValueError as error:
         raise StoreError(f"Cannot read {path}: {error}") from error
     if values.shape != (rows,) or values.dtype != np.int64:
@@ -331,15 +353,6 @@ def _read_numbers(path: Path, rows: int) -> np.ndarray:
             "again."
         )
     return values
-
-
-def _read_paths(path: Path, rows: int) -> tuple[str, ...] | None:
-    if not path.is_file():
-        return None
-    lines = tuple(path.read_text(encoding="utf-8").split("\n")[:-1])
-    if len(lines) != rows:
-        raise StoreError(f"Expected {path} to name {rows:,} files, but it has {len(lines):,} lines. Embed again.")
-    return lines
 
 
 def _mapped(path: Path, shape: tuple[int, int], dtype: str) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from semscale_pl.advice.advice import advise as advise_function
-from semscale_pl.cli import advise, bench, data, demo, figure, measure, study, table
+from semscale_pl.cli import advise, bench, data, demo, embed, figure, measure, study, table
 from semscale_pl.cli.command import Command, Setting, existing_file, existing_folder, new_folder, read_list
 from semscale_pl.config import command_line
 from semscale_pl.measuring.measuring import Settings
@@ -29,7 +29,7 @@ COMMAND = Command(
     argument="FILE",
     takes_overrides=True,
 )
-ALL = [module.COMMAND for module in (advise, bench, data, demo, figure, measure, study, table)]
+ALL = [module.COMMAND for module in (advise, bench, data, demo, embed, figure, measure, study, table)]
 
 
 def test_the_help_is_made_from_the_declaration() -> None:

@@ -1,0 +1,225 @@
+"""`semscale embed`: the network's own features, once, whoever makes them, and again only where something changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from PIL import Image
+
+from semscale_pl.cli.main import main
+from semscale_pl.config.checks import composed
+from semscale_pl.features import unfinished_store
+from semscale_pl.features.store import EmbeddingStore, stores_folder
+from semscale_pl.seeding import seeded
+from semscale_pl.training.restoring import restore
+from semscale_pl.training.run import train
+
+DIGITS = ("dataset=digits", "backbone=small_cnn")
+
+
+@pytest.fixture(autouse=True)
+def _in_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEMSCALE_CACHE", str(tmp_path / "cache"))
+
+
+def embed(*arguments: str) -> None:
+    assert main(["embed", *arguments]) == 0
+
+
+def expected(*overrides: str, epoch: int | None = None) -> np.ndarray:
+    """Compute the features of the training part of digits one image at a time, of an augmented copy where asked."""
+    cfg = composed([*DIGITS, *overrides])
+    with seeded(0):
+        backbone = instantiate(cfg.backbone).eval()
+    data = instantiate(cfg.dataset)
+    data.prepare_data()
+    data.setup()
+    images = [
+        data.eval_train_dataset[row][0] if epoch is None else data.train_dataset[row, epoch][0] for row in range(300)
+    ]
+    with torch.no_grad():
+        return torch.cat([backbone(image[None]) for image in images]).numpy()
+
+
+def test_the_whole_training_part_and_the_test_part(capsys: pytest.CaptureFixture[str]) -> None:
+    embed(*DIGITS, "out=store")
+    store = EmbeddingStore.open("store")
+    train, test = store.part("train"), store.part("test")
+    assert (len(train), len(test), store.num_features) == (1078, 719, 64)
+    np.testing.assert_allclose(train.features[:300], expected(), rtol=1e-4, atol=1e-5)
+    assert np.bincount(train.labels).min() > 100
+    printed = capsys.readouterr()
+    assert "dataset=features \"dataset.store='store'\"" in printed.out
+    assert "Embedded 1,797 of 1,797 images" in printed.out
+    assert "the network is not trained" in printed.err
+
+
+def test_copies_are_those_of_the_epochs_of_a_training() -> None:
+    crop = "augmentation=crop"
+    embed(*DIGITS, crop, "augment_copies=2", "out=store", "parts=train", "dtype=float16")
+    store = EmbeddingStore.open("store")
+    assert store.parts == ("train",)
+    views = store.part("train").views
+    for copy, view in enumerate(views, start=1):
+        np.testing.assert_allclose(view[:300], expected(crop, epoch=copy), rtol=2e-3, atol=1e-3)
+    assert not np.array_equal(*views)
+    assert store.manifest["augmentation"]["copies"] == 2
+
+
+def test_a_second_call_is_told_from_another_store(capsys: pytest.CaptureFixture[str]) -> None:
+    embed(*DIGITS)
+    embed("dataset=digits_lt", "backbone=small_cnn")  # whose images are the same before its tail is cut
+    assert "All images were embedded already" in capsys.readouterr().out
+    assert len(list(stores_folder().iterdir())) == 1
+    for change in ("seed=1", "dataset.image_size=10", "dtype=float16", "layer=trunk.block2"):
+        embed(*DIGITS, change)
+    assert "embedded already" not in capsys.readouterr().out
+    found = list(stores_folder().iterdir())
+    assert len({EmbeddingStore.open(folder.name).key for folder in found}) == len(found) == 5
+    digits = next(folder for folder in found if EmbeddingStore.open(folder).manifest["dtype"] == "float16")
+    assert main(["embed", *DIGITS, "seed=1", f"out={digits}"]) == 2
+    assert "it holds one of other settings (model, data)" in capsys.readouterr().err
+
+
+def test_shards_make_the_bytes_of_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(unfinished_store, "ROWS", 200)
+    embed(*DIGITS, "out=one")
+    embed(*DIGITS, "out=two", "shard=2/2")
+    assert main(["embed", "merge=two"]) == 2
+    assert "5 are missing, the first is train.000000000.npy" in capsys.readouterr().err
+    embed(*DIGITS, "out=two", "shard=1/2")  # merges by itself
+    one, two = ({file.name: file.read_bytes() for file in Path(name).iterdir()} for name in ("one", "two"))
+    assert one == two
+
+
+def test_a_checkpoint_and_what_measure_makes_of_the_store(capsys: pytest.CaptureFixture[str]) -> None:
+    run = train(composed(["dataset=digits_lt", "trainer.max_epochs=1", "classifier=cosine"]), Path("run")).run_dir
+    embed("dataset=digits", f"ckpt={run}", "out=store")
+    store = EmbeddingStore.open("store")
+    restored = restore(run / "checkpoints" / "last.ckpt")
+    cfg = composed(["dataset=digits"])
+    data = instantiate(cfg.dataset)
+    data.prepare_data()
+    data.setup()
+    images = torch.stack([data.test_dataset[row][0] for row in range(50)])
+    with torch.no_grad():
+        features = restored.module.classifier.features(restored.module.backbone(images))
+    np.testing.assert_allclose(store.part("test").features[:50], features, rtol=1e-4, atol=1e-5)
+    bare = ("report=false", "figures=false")
+    assert main(["measure", "features=store", "out=of_store", *bare]) == 0
+    assert main(["measure", "dataset=digits", f"ckpt={run}/checkpoints/last.ckpt", "out=of_images", *bare]) == 0
+    found, direct = (json.loads(Path(name, "scales.json").read_text()) for name in ("of_store", "of_images"))
+    assert found["scales"] == pytest.approx(direct["scales"], rel=1e-4)
+    assert found["counts"] == direct["counts"]
+    assert main(["measure", "features=store", "part=test", "out=of_test", *bare]) == 0
+    assert sum(json.loads(Path("of_test", "scales.json").read_text())["counts"]) == 719
+    assert main(["advise", "features=store", "batch=20", "threshold=0.02", "orders=2", "out=advice"]) == 0
+
+
+def test_a_folder_with_its_parts_and_paths() -> None:
+    for part, count in (("train", 3), ("test", 2)):
+        for name in ("ant", "bee"):
+            Path("images", part, name).mkdir(parents=True)
+            for number in range(count):
+                Image.new("RGB", (12, 10), (40 * number, 0, 0)).save(f"images/{part}/{name}/{number}.png")
+    small = ("backbone=resnet20", "dataset.image_size=8")
+    embed("images=images", *small, "out=store")
+    store = EmbeddingStore.open("store")
+    assert (store.parts, store.class_names) == (("train", "test"), ("ant", "bee"))
+    assert store.part("test").paths == tuple(f"images/test/{name}/{n}.png" for name in ("ant", "bee") for n in (0, 1))
+    embed("images=images/train", *small, "out=alone")
+    np.testing.assert_array_equal(EmbeddingStore.open("alone").part("train").features, store.part("train").features)
+
+
+REFUSED = [
+    (("dataset=digits",), "Expected backbone=NAME or ckpt=FILE"),
+    (("backbone=small_cnn",), "Expected one of dataset=NAME and images=FOLDER, but got none"),
+    ((*DIGITS, "imbalance_factor=10"), "as a store holds the whole dataset"),
+    ((*DIGITS, "loss=ce"), "Expected overrides of dataset, backbone, augmentation, but got `loss`"),
+    ((*DIGITS, "lyer=x"), "Unknown"),
+    ((*DIGITS, "dataset.imgsize=3"), "dataset.imgsize"),
+    ((*DIGITS, "dtype=float64"), "Expected `dtype` to be one of float32, float16"),
+    ((*DIGITS, "shard=3/2"), "Expected `shard` to be i/n"),
+    ((*DIGITS, "augmentation=crop"), "Expected augment_copies=K with an augmentation"),
+    ((*DIGITS, "augment_copies=2"), "Expected an augmentation for `augment_copies`"),
+    ((*DIGITS, "parts=val"), "Expected a part 'val' of the dataset, but it has train, test"),
+    ((*DIGITS, "layer=nowhere"), "Expected `layer` to be a module of the backbone, but it has none named 'nowhere'"),
+    ((*DIGITS, "pretrained=true"), "pretrained"),
+    (("merge=.", "dtype=float16"), "Expected merge=FOLDER alone"),
+    (("merge=.",), "Expected a store with shards in ., but it is none"),
+    (("dataset=digits", "ckpt=nowhere"), "Expected `ckpt` to be a checkpoint or a run folder"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSED, ids=[" ".join(arguments) for arguments, _ in REFUSED])
+def test_a_wrong_call_is_one_line_and_leaves_nothing(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["embed", *arguments]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if "is not trained" not in line]
+    assert len(said) == 1
+    assert message in said[0]
+    assert not stores_folder().exists() or not list(stores_folder().iterdir())
+
+
+@pytest.mark.parametrize("layer", ["stage3", "stage3.0.conv1"])
+def test_a_layer_is_averaged_over_its_places(layer: str) -> None:
+    embed("dataset=digits", "backbone=resnet20", f"layer={layer}", "out=store", "parts=test")
+    assert EmbeddingStore.open("store").num_features == 64
+
+
+PROGRAM = """
+import sys, time
+from semscale_pl.cli.main import main
+from semscale_pl.features import unfinished_store
+unfinished_store.ROWS = 50
+save = unfinished_store.UnfinishedStore.save
+def slowly(self, chunk, features):
+    save(self, chunk, features)
+    print(chunk.file, flush=True)
+    time.sleep(0.2)
+unfinished_store.UnfinishedStore.save = slowly
+sys.exit(main(["embed", "dataset=digits", "backbone=small_cnn", "out=killed"]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_a_call_that_a_signal_ends_goes_on(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = process.stdout.readline().strip()
+        os.kill(process.pid, number)
+        made, said = [first, *process.stdout.read().split()], process.stderr.read()
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
+    assert ("What is embedded stays. To go on, type:" in said) == (number != signal.SIGKILL)
+    monkeypatch.setattr(unfinished_store, "ROWS", 50)
+    again: list[str] = []
+    save = unfinished_store.UnfinishedStore.save
+
+    def noted(self: unfinished_store.UnfinishedStore, chunk: unfinished_store.Chunk, features: np.ndarray) -> None:
+        again.append(chunk.file)
+        save(self, chunk, features)
+
+    monkeypatch.setattr(unfinished_store.UnfinishedStore, "save", noted)
+    embed(*DIGITS, "out=killed")
+    assert again
+    assert not set(made) & set(again)
+    embed(*DIGITS, "out=whole")
+    for file in Path("whole").iterdir():
+        assert (Path("killed") / file.name).read_bytes() == file.read_bytes()
