@@ -23,6 +23,8 @@ NEEDS = {
     ("loss", "ldam"): ["classifier=cosine"],
     ("reweighting", "cdb"): ["dataset.validation_per_class=1"],
 }
+# A network of one's own, which tests/training/test_own_architecture.py trains.
+OF_FILES = {"file"}
 # About 1.5 gigabytes with gradients and momentum; its small stem is tested below.
 HEAVIEST = {"vgg16"}
 RGB = ["dataset.channels=3", "dataset.image_size=32", "dataset.mean=[0.305]", "dataset.std=[0.376]"]
@@ -98,7 +100,7 @@ def test_takes_a_step(group: str, option: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("group", "option"), [marked(pair) for pair in options("backbone") if pair[1] not in OF_VECTORS]
+    ("group", "option"), [marked(pair) for pair in options("backbone") if pair[1] not in OF_VECTORS | OF_FILES]
 )
 def test_backbone_takes_a_step_on_rgb_images(group: str, option: str, tmp_path: Path) -> None:
     needed = NEEDS.get((group, option), [])

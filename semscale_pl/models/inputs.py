@@ -11,16 +11,16 @@ class InputSpec:
     """The input that a network was trained for.
 
     Args:
-        image_size: height and width in pixels.
+        image_size: height and width in pixels; None where it takes images of any size.
         mean: of each channel, of values in [0, 1].
         std: of each channel, of values in [0, 1].
         crop_share: central share of an image whose shorter side is resized to `image_size / crop_share`.
         interpolation: "bilinear" or "bicubic".
     """
 
-    image_size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    image_size: int | None
+    mean: Sequence[float]
+    std: Sequence[float]
     crop_share: float = 0.875
     interpolation: str = "bilinear"
 

@@ -9,7 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from semscale_pl.data.checking import say_once
 from semscale_pl.models.inputs import InputSpec
+from semscale_pl.models.own_weights import listed
 from semscale_pl.options import INPUT_SETTINGS
+from semscale_pl.training.own_architecture import find_architecture
 
 # Augmentations that cut windows out of the images as they are stored, before these are resized to the model's input.
 _BEFORE_RESIZING = ("crop", "crop_flip", "auto_augment_cutout", "rand_augment")
@@ -30,14 +32,17 @@ def pretrained_backbone(cfg: DictConfig) -> Any | None:
     Raises:
         ValueError: it cannot be built, its weights cannot be had.
     """
-    node, brings_weights = cfg.backbone, has_weights(cfg.backbone)
+    find_architecture(cfg)
+    brings_weights = has_weights(cfg.backbone)
+    node = cfg.backbone if cfg.backbone.get("architecture") is None else cfg.backbone.architecture
     sized = "image_size" in node and node.image_size is None
     if sized and (not brings_weights or "image_size" in cfg.keep_input):
         node.image_size = cfg.dataset.get("image_size")
     if not brings_weights:
         return None
-    backbone = instantiate(node)
+    backbone = instantiate(cfg.backbone)
     expected: InputSpec | None = getattr(backbone, "input", None)
+    _say_what_is_left(backbone, cfg.backbone)
     if expected is not None:
         if sized and node.image_size is None:
             node.image_size = expected.image_size
@@ -56,9 +61,9 @@ def take_up(expected: InputSpec, cfg: DictConfig) -> None:
     if "mean" not in dataset:  # features, or a datamodule of somebody else's
         return
     changed = {
-        name: list(value) if isinstance(value, tuple) else value
+        name: value if isinstance(value, str | int | float) else list(value)
         for name in INPUT_SETTINGS
-        if (value := getattr(expected, name)) != dataset.get(name) and name not in kept and name in dataset
+        if name in dataset and name not in kept and (value := getattr(expected, name)) not in (None, dataset[name])
     }
     before = dataset.get("image_size")
     if "image_size" in changed:
@@ -70,6 +75,13 @@ def take_up(expected: InputSpec, cfg: DictConfig) -> None:
             f"images at {expected.image_size} x {expected.image_size} pixels, as the pre-trained backbone expects, "
             f"instead of {before} x {before}. dataset.image_size={before} keeps the dataset's."
         )
+
+
+def _say_what_is_left(backbone: Any, node: DictConfig) -> None:
+    left = getattr(backbone, "passed_over", None)
+    if left:
+        tensors = "1 tensor" if len(left) == 1 else f"{len(left)} tensors"
+        say_once(f"{tensors} of {node.weights} that the backbone has no place for: {listed(left)}.")
 
 
 def _fix_crops(cfg: DictConfig, size: int | None) -> None:

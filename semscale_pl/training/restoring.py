@@ -17,6 +17,7 @@ from semscale_pl.labels import composed
 from semscale_pl.modules.classifier import ImbalancedClassifier
 from semscale_pl.options import INPUT_SETTINGS
 from semscale_pl.training.building import build_module
+from semscale_pl.training.own_architecture import without_weights
 
 INPUT_KEYS = ("channels", *INPUT_SETTINGS)
 
@@ -110,6 +111,5 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             f"Expected `ckpt` to carry class names, but {path} has none. Train again, or resume it for one epoch."
         )
     config = with_current_names(OmegaConf.create(stored))
-    if config.backbone.get("pretrained"):
-        config.backbone.pretrained = False
+    without_weights(config.backbone)
     return Checkpoint(config, [composed(str(name)) for name in content["class_names"]], content["state_dict"])

@@ -89,8 +89,20 @@ def test_cells_that_differ_in_what_is_typed_alone_have_other_configs() -> None:
 
 def test_a_checkpoint_is_evaluated_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "run"
-    small = ["dataset=digits", "dataset.channels=3", "dataset.image_size=32", "trainer.max_epochs=1", "test=false"]
-    limits = ["trainer.limit_train_batches=2", "dataset.batch_size=8", f"hydra.run.dir={run}"]
+    small = [
+        "dataset=digits_lt",
+        "imbalance_factor=1000",
+        "dataset.channels=3",
+        "dataset.image_size=32",
+        "trainer.max_epochs=1",
+        "test=false",
+    ]
+    limits = [
+        "trainer.limit_train_batches=2",
+        "trainer.limit_val_batches=1",
+        "dataset.batch_size=8",
+        f"hydra.run.dir={run}",
+    ]
     assert main(["train", *small, *LITE, *limits, "dataset.validation_per_class=1"]) == 0
     monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
     restored = restore(run / "checkpoints" / "last.ckpt")
