@@ -21,8 +21,8 @@ class HeadStart(pl.Callback):
     trained, before it is validated, and so ends with the means of the last epoch's features.
 
     Raises:
-        MisconfigurationException: the training images cannot be shown a second time, or the backbone has no text
-            features.
+        MisconfigurationException: several processes have nothing to train, the training images cannot be shown a second
+            time, or the backbone has no text features.
 
     Reference: Shi et al. (ICML 2024), section 4.3, for both ways to start.
     """
@@ -33,6 +33,11 @@ class HeadStart(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Refuse what could not be done, before training begins."""
         init = _init(pl_module)
+        if stage == "fit" and trainer.world_size > 1 and not any(one.requires_grad for one in pl_module.parameters()):
+            raise MisconfigurationException(
+                f"Expected one process where nothing trains, neither backbone nor head, but got {trainer.world_size}: "
+                "they have no gradients to exchange. Set trainer.devices=1."
+            )
         if stage == "fit" and init == "class_means":
             check_training_pass(trainer, "a classifier that starts from class means")
         if stage == "fit" and init == "text" and not hasattr(pl_module.backbone, "text_features"):

@@ -229,12 +229,22 @@ def _elsewhere(key: str) -> str:
 
 
 def _known_keys(config_name: str) -> list[str]:
-    """Compose the config without overrides; a broken one has nothing to suggest."""
+    """Compose the config without overrides; a broken one has nothing to suggest.
+
+    Beside what it has by default come the options that another choice in one of its groups has.
+    """
     try:
         tree = OmegaConf.to_container(composed_from(config_name), resolve=False)
     except (HydraException, OmegaConfBaseException):
         return []
-    return [*dotted_keys(tree), *(config_groups() if config_name == "train" else ())]
+    if config_name == "train":
+        return [*dotted_keys(tree), *config_groups()]
+    assert isinstance(tree, Mapping)
+    files = [(group, file) for group in config_groups() & set(tree) for file in (config_dir() / group).glob("*.yaml")]
+    chosen = {
+        f"{group}.{key}" for group, file in files for key in dotted_keys(OmegaConf.to_container(OmegaConf.load(file)))
+    }
+    return [*dict.fromkeys([*dotted_keys(tree), *sorted(chosen)])]
 
 
 def _interpolation(error: BaseException) -> str | None:

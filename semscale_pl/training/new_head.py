@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
@@ -82,6 +83,17 @@ def new_head(cfg: DictConfig, folder: Path) -> NewHead:
         scales=scales,
         seconds=time.perf_counter() - started,
         device=device,
-        extra={"recipe": stage.record(), "checkpoint": str(Path(cfg.ckpt).resolve())},
+        extra={
+            "objective": _objective(stage, last),
+            "recipe": stage.record(),
+            "checkpoint": str(Path(cfg.ckpt).resolve()),
+        },
     )
     return NewHead(stage1, last, stage, record)
+
+
+def _objective(stage: SecondStage, last: Report) -> dict[str, Any]:
+    """Say what the head is to be judged by, as a training does: on the validation part where there is one."""
+    if stage.validated is not None:
+        return {"name": "val/balanced_accuracy", "value": stage.validated}
+    return {"name": "test/balanced_accuracy", "value": last["balanced_accuracy"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -49,29 +50,28 @@ def test_a_nearest_mean_head_ends_with_the_means_of_the_last_epoch(tmp_path: Pat
     )
 
 
-@pytest.mark.filterwarnings("ignore:Found .* in eval mode")
 def test_class_means_on_a_backbone_that_does_not_train_are_set_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build, passes = building.build_module, list[int]()
-
-    def frozen(*args: Any, **kwargs: Any) -> Any:
-        module = build(*args, **kwargs)
-        module.backbone.requires_grad_(False).eval()
-        return module
+    passes = list[int]()
 
     def counted(*args: Any) -> Any:
         passes.append(1)
         return training_features(*args)
 
-    monkeypatch.setattr(building, "build_module", frozen)
     monkeypatch.setattr("semscale_pl.callbacks.head_start.training_features", counted)
-    result = trained(tmp_path, "classifier=ncm")
+    result = trained(tmp_path, "classifier=ncm", "finetune.train_last=0")
     assert len(passes) == 1  # in two epochs
     torch.testing.assert_close(
         result.module.classifier.weight.double(), means_now(result).head("cosine", 16.0).weight, rtol=1e-5, atol=1e-6
     )
     assert (tmp_path / "metrics.json").is_file()
+
+
+def test_several_processes_need_something_to_train() -> None:
+    module = building.build_module(composed("classifier=ncm", "finetune.train_last=0"), 10)
+    with pytest.raises(MisconfigurationException, match=r"nothing trains.*but got 2.*trainer\.devices=1"):
+        HeadStart().setup(SimpleNamespace(world_size=2), module, "fit")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("classifier", ["linear", "cosine"])
@@ -106,7 +106,7 @@ def test_a_head_begins_with_the_features_of_the_class_names(monkeypatch: pytest.
         return torch.stack([torch.full((width,), 1.0 + len(template.format(name))) for name in names]).cumsum(0)
 
     with pytest.raises(MisconfigurationException, match=r"reads text, .* classifier\.init=text, but got SmallCNN"):
-        HeadStart().setup(None, module, "fit")  # type: ignore[arg-type]
+        HeadStart().setup(SimpleNamespace(world_size=1), module, "fit")  # type: ignore[arg-type]
     monkeypatch.setattr(type(module.backbone), "text_features", staticmethod(text_features), raising=False)
 
     class Fresh:

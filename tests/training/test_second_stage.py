@@ -92,6 +92,7 @@ def test_the_end_of_a_training_does_what_the_command_does(run_dir: Path, tmp_pat
     best = max(entry["balanced_accuracy"] for entry in mine["recipe"]["validation"])
     assert mine["objective"] == {"name": "val/balanced_accuracy", "value": best}
     assert result.objective[1] == best
+    assert theirs["objective"] == mine["objective"]
     for name in ("last", "best"):  # the training's own, which can be resumed
         ours, whole = (torch.load(f / f"checkpoints/{name}.ckpt", weights_only=True)["state_dict"]
                        for f in (tmp_path / "run", run_dir))  # fmt: skip
