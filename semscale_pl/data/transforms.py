@@ -58,7 +58,7 @@ class ModelInput:
     def at(self, image_size: int) -> ModelInput:
         """Return the same input at another size, of images as a whole."""
         mean, std = (values.flatten().tolist() for values in (self.mean, self.std))
-        return ModelInput(image_size, self.channels, mean, std)
+        return ModelInput(image_size, self.channels, mean, std, interpolation=self.interpolation)
 
     def __call__(self, images: Any) -> Tensor:
         """Convert, resize and normalise.
