@@ -14,6 +14,7 @@ from semscale_pl.options import check
 
 # A quantity that follows the third this closely has nothing left to correlate.
 _DETERMINED = 1.0 - 1e-6
+_MOST_PAIRS = 10**6
 
 
 class Interval(NamedTuple):
@@ -97,6 +98,45 @@ def paired_difference(values: Sequence[float], baseline: Sequence[float], level:
             warnings.simplefilter("ignore", RuntimeWarning)  # nearly equal differences are what they are
             p_value = float(stats.ttest_rel(first, second).pvalue)
     return PairedDifference(mean, half_width, low, high, p_value, count)
+
+
+def pairs_needed(deviation: float, difference: float, power: float = 0.8, level: float = 0.95) -> int | None:
+    """Return how many pairs a two-sided paired t-test needs to find a true mean difference.
+
+    Args:
+        deviation: standard deviation of the differences between the two of a pair.
+        difference: other than 0, in the same unit.
+        power: probability that the difference is found, in (0, 1).
+        level: 1 less the probability that one is found where there is none.
+
+    Returns:
+        The least number of pairs, at least 2; None where more than a million are needed.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Example:
+        >>> pairs_needed(deviation=2.0, difference=1.0)
+        34
+
+    Reference: Cohen, Statistical Power Analysis (1988), section 2; exact, by the noncentral t distribution.
+    """
+    check(level=level)
+    if not (deviation >= 0.0 and math.isfinite(deviation) and difference != 0.0 and 0.0 < power < 1.0):
+        raise ValueError(
+            "Expected a `deviation` of at least 0, a `difference` other than 0 and a `power` in (0, 1), but got "
+            f"{deviation}, {difference} and {power}."
+        )
+    effect = math.inf if deviation == 0.0 else abs(difference) / deviation
+    low, high = 1, 2
+    while _power(effect, high, level) < power:
+        low, high = high, 2 * high
+        if low > _MOST_PAIRS:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _power(effect, middle, level) >= power else (middle, high)
+    return high if high <= _MOST_PAIRS else None
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -194,6 +234,15 @@ def wilson_interval(successes: int, total: int, level: float = 0.95) -> tuple[fl
         )
     low, high = stats.binomtest(successes, total).proportion_ci(level, method="wilson")
     return float(low), float(high)
+
+
+def _power(effect: float, pairs: int, level: float) -> float:
+    """Return the power of the paired t-test for a mean difference of so many standard deviations."""
+    shift, freedom = effect * math.sqrt(pairs), pairs - 1
+    bound = stats.t.ppf(0.5 + level / 2.0, freedom)
+    if shift > 2.0 * bound + 20.0:  # beyond what the noncentral distribution is computed for, and as good as certain
+        return 1.0
+    return float(stats.nct.sf(bound, freedom, shift) + stats.nct.cdf(-bound, freedom, shift))
 
 
 def _correlation(x: np.ndarray, y: np.ndarray, level: float, variance: Callable[[float], float]) -> Correlation:

@@ -15,6 +15,7 @@ from semscale_pl.statistics import (
     holm,
     mean_interval,
     paired_difference,
+    pairs_needed,
     partial_pearson,
     partial_spearman,
     pearson,
@@ -258,3 +259,27 @@ def test_wilsons_interval_is_scipys(total: int, data: st.DataObject) -> None:
 def test_wilsons_interval_refuses_what_is_no_proportion(successes: int, total: int, level: float) -> None:
     with pytest.raises(ValueError, match="successes"):
         wilson_interval(successes, total, level)
+
+
+@pytest.mark.parametrize(("effect", "pairs"), [(0.2, 199), (0.5, 34), (0.8, 15), (1.0, 10)])
+def test_pairs_needed_are_those_of_power_tables(effect: float, pairs: int) -> None:
+    assert pairs_needed(1.0, effect) == pairs
+    assert pairs_needed(3.0, -3.0 * effect) == pairs
+
+
+def test_pairs_needed_find_the_difference_as_often_as_asked() -> None:
+    pairs = pairs_needed(1.5, 1.0, power=0.9)
+    assert pairs is not None
+    draws = np.random.default_rng(0).normal(1.0, 1.5, (20_000, pairs))
+    found = (stats.ttest_1samp(draws, 0.0, axis=1).pvalue < 0.05).mean()
+    fewer = (stats.ttest_1samp(draws[:, :-1], 0.0, axis=1).pvalue < 0.05).mean()
+    assert found == pytest.approx(0.907, abs=0.012)
+    assert fewer < found
+
+
+def test_pairs_needed_at_the_ends() -> None:
+    assert pairs_needed(0.0, 0.1) == 2
+    assert pairs_needed(1e-9, 1.0) == 2
+    assert pairs_needed(1.0, 1e-4) is None
+    with pytest.raises(ValueError, match="a `difference` other than 0"):
+        pairs_needed(1.0, 0.0)

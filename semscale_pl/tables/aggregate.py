@@ -15,17 +15,23 @@ from semscale_pl.tables.tuning import Choice
 Values = Mapping[int, float]
 RowColumn = tuple[str, str]
 Finished = Mapping[tuple[str, str, int], Metrics]
+# Measure, row, reference and column.
+Comparison = tuple[Measure, str, str, str]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One row minus another in one column, paired by seed; ``p_holm`` is adjusted within its family of comparisons."""
+    """One row minus another in one column, paired by seed; ``p_holm`` is adjusted within its family of comparisons.
+
+    ``level`` is that of the interval.
+    """
 
     row: str
     reference: str
     column: str
     paired: PairedDifference
     p_holm: float | None = None
+    level: float = 0.95
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Summary:
-    """The statistics of a table, and what its rows differ in besides their names."""
+    """The statistics of a table, and what its rows differ in besides their names.
+
+    ``primary`` has the comparison named beforehand, for each column; ``num_others`` counts the rest of the page's
+    family.
+    """
 
     table: Table
     entries: tuple[Entry, ...]
@@ -61,6 +71,8 @@ class Summary:
     unmatched: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     choices: tuple[Choice, ...] = ()
+    primary: tuple[Difference, ...] = ()
+    num_others: int = 0
 
     def entry(self, row: str, column: str, measure: Measure) -> Entry:
         """Return one entry."""
@@ -78,7 +90,9 @@ def summarize(
 
     Returns:
         Entries in the order rows, columns, measures. Holm's family is one measure: all its comparisons with the
-        baseline over all columns; the contrasts are a family of their own.
+        baseline over all columns; the contrasts are a family of their own. Where the table names a primary comparison,
+        this is a family over the columns, and all the others of all measures are the second; within each, intervals
+        are Bonferroni's.
     """
     finished = {(c.row, c.column, c.seed): metrics for c, metrics in results if metrics is not None}
     found = {
@@ -90,7 +104,8 @@ def summarize(
         for column in table.columns
         for measure in table.measures
     )
-    return Summary(table, entries, _contrasts(table, finished), _unmatched(table, finished))
+    summary = Summary(table, entries, _contrasts(table, finished), _unmatched(table, finished))
+    return summary if table.primary is None else _in_two_families(summary, table.primary)
 
 
 def values_of(table: Table, finished: Finished, row: str, column: str, measure: Measure) -> dict[int, float]:
@@ -109,13 +124,15 @@ def values_of(table: Table, finished: Finished, row: str, column: str, measure: 
     return dict(sorted(found.items()))
 
 
-def difference(row: str, reference: str, column: str, values: Values, others: Values) -> Difference | None:
+def difference(
+    row: str, reference: str, column: str, values: Values, others: Values, level: float = 0.95
+) -> Difference | None:
     """Compare two rows on the seeds that both have; None without such a seed."""
     seeds = [seed for seed in values if seed in others]
     if not seeds:
         return None
-    paired = paired_difference([values[seed] for seed in seeds], [others[seed] for seed in seeds])
-    return Difference(row, reference, column, paired)
+    paired = paired_difference([values[seed] for seed in seeds], [others[seed] for seed in seeds], level)
+    return Difference(row, reference, column, paired, level=level)
 
 
 def adjust(differences: Sequence[Difference | None]) -> list[Difference | None]:
@@ -126,6 +143,45 @@ def adjust(differences: Sequence[Difference | None]) -> list[Difference | None]:
         replace(found, p_holm=next(adjusted)) if found and p_value is not None else found
         for found, p_value in zip(differences, p_values, strict=True)
     ]
+
+
+def _in_two_families(summary: Summary, primary: tuple[str, str]) -> Summary:
+    """Correct the primary comparison over the columns, and all others of the page together."""
+    table, focus = summary.table, summary.table.focus
+    first = [(focus, *primary, column.name) for column in table.columns]
+    shown = [(e.measure, e.row, e.difference.reference, e.column) for e in summary.entries if e.difference]
+    contrasts = [(focus, c.row, c.reference, c.column) for c in summary.contrasts]
+    others = [key for key in dict.fromkeys([*shown, *contrasts]) if key not in first]
+    found = {**_family(summary, first), **(rest := _family(summary, others))}
+    entries = tuple(
+        replace(e, difference=found[e.measure, e.row, e.difference.reference, e.column]) if e.difference else e
+        for e in summary.entries
+    )
+    return replace(
+        summary,
+        entries=entries,
+        contrasts=tuple(one for key in contrasts if key not in first and (one := found[key]) is not None),
+        primary=tuple(one for key in first if (one := found[key]) is not None),
+        num_others=_num_tested(rest.values()),
+    )
+
+
+def _family(summary: Summary, keys: Sequence[Comparison]) -> dict[Comparison, Difference | None]:
+    """Return the comparisons with Holm's p and Bonferroni's intervals, which together cover with 95 %."""
+    values = {(e.measure, e.row, e.column): e.values for e in summary.entries}
+
+    def compare(level: float) -> list[Difference | None]:
+        return [
+            difference(row, reference, column, values[measure, row, column], values[measure, reference, column], level)
+            for measure, row, reference, column in keys
+        ]
+
+    plain = compare(0.95)
+    return dict(zip(keys, adjust(compare(1.0 - 0.05 / max(1, _num_tested(plain)))), strict=True))
+
+
+def _num_tested(differences: Iterable[Difference | None]) -> int:
+    return sum(one is not None and one.paired.p_value is not None for one in differences)
 
 
 def _unmatched(table: Table, finished: Finished) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ class PairedRow(TypedDict):
     difference_p_value: float | None
     difference_n: int | None
     p_holm: float | None
+    difference_level: float | None
 
 
 class EntryRow(PairedRow):
@@ -103,9 +104,8 @@ def as_json(summary: Summary, failures: Mapping[str, str], absent: Mapping[str, 
         "base": list(table.base),
         "rows": {row.name: list(row.overrides) for row in table.rows},
         "entries": [{**_flat(entry), "values": dict(entry.values)} for entry in summary.entries],
-        "contrasts": [
-            {"column": c.column, "row": c.row, "reference": c.reference, **_paired(c)} for c in summary.contrasts
-        ],
+        "contrasts": [_compared(one) for one in summary.contrasts],
+        **({"primary": [_compared(one) for one in summary.primary]} if summary.primary else {}),
         "unmatched": list(summary.unmatched),
         **({"tuning": found} if (found := tuning.as_json(table, summary.choices)) else {}),
         "verdict": verdict(summary),
@@ -218,6 +218,11 @@ def _flat(entry: Entry) -> EntryRow:
     }
 
 
+def _compared(found: Difference) -> dict[str, Any]:
+    names = {"column": found.column, "row": found.row, "reference": found.reference}
+    return {**names, **_paired(found)}
+
+
 def _paired(found: Difference | None) -> PairedRow:
     paired = found.paired if found else None
     return {
@@ -227,6 +232,7 @@ def _paired(found: Difference | None) -> PairedRow:
         "difference_p_value": paired.p_value if paired else None,
         "difference_n": paired.n if paired else None,
         "p_holm": found.p_holm if found else None,
+        "difference_level": found.level if found else None,
     }
 
 

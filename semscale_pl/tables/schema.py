@@ -117,7 +117,8 @@ class Chosen:
 class Table:
     """A whole table as its YAML states it, with one profile applied.
 
-    ``chosen`` is filled in once a table with ``tune`` has been tuned.
+    ``primary`` is the comparison that was named beforehand: a row and its reference. ``chosen`` is filled in once a
+    table with ``tune`` has been tuned.
     """
 
     name: str
@@ -129,6 +130,7 @@ class Table:
     baseline: str
     base: tuple[str, ...] = ()
     contrasts: tuple[tuple[str, str], ...] = ()
+    primary: tuple[str, str] | None = None
     profile: str = ""
     note: str = ""
     train: str = TRAIN
@@ -239,6 +241,7 @@ def parse_table(content: Mapping[str, Any], profile: str | None = None, folder: 
         baseline=str(merged.get("baseline", rows[0].name if rows else "")),
         base=_overrides(merged.get("base"), "base"),
         contrasts=tuple((str(row), str(reference)) for row, reference in merged.get("contrasts", ())),
+        primary=_pair(merged["primary"], "primary") if merged.get("primary") is not None else None,
         profile=profile,
         note=" ".join(str(merged.get("note", "")).split()),
         train=current_name(str(merged.get("train", TRAIN))),
@@ -355,6 +358,12 @@ def _with_selected_epoch(measures: list[Measure]) -> tuple[Measure, ...]:
     return (*measures[:position], selected, *measures[position:])
 
 
+def _pair(names: Any, where: str) -> tuple[str, str]:
+    if not isinstance(names, list) or len(names) != 2 or names[0] == names[1]:
+        raise ValueError(f"Expected `{where}` to be two different rows, [row, reference], but got {names!r}.")
+    return str(names[0]), str(names[1])
+
+
 def _pictures(names: Any) -> tuple[str, ...]:
     if not isinstance(names, list | tuple) or not set(names) <= set(PICTURES):
         raise ValueError(f"Expected `pictures` to be a list of {list(PICTURES)}, but got {names!r}.")
@@ -371,6 +380,6 @@ def _check_names(table: Table) -> None:
         if len(set(names)) != len(names):
             raise ValueError(f"Expected the names of `{where}` to differ, but got {names}.")
     rows = {row.name for row in table.rows}
-    for name in (table.baseline, *(name for pair in table.contrasts for name in pair)):
+    for name in (table.baseline, *(name for pair in table.contrasts for name in pair), *(table.primary or ())):
         if name not in rows:
-            raise ValueError(f"Expected `baseline` and `contrasts` to name rows, but got {name!r}.")
+            raise ValueError(f"Expected `baseline`, `contrasts` and `primary` to name rows, but got {name!r}.")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import stdev
 
-from semscale_pl.statistics import Interval, PairedDifference
+from semscale_pl.statistics import Interval, PairedDifference, pairs_needed
 from semscale_pl.tables import tuning
 from semscale_pl.tables.aggregate import Difference, Entry, Summary, difference
 from semscale_pl.tables.schema import LAST, SELECTED, Measure
 
 LEVEL = 0.05
+# Differences, in the unit of the measure, for which the seeds that they need are stated.
+_SIZES = (0.5, 1.0, 2.0)
 ABSENT = "n/a"
 
 
@@ -22,6 +25,8 @@ def conditions(summary: Summary) -> list[str]:
         f"Differences to {table.baseline} are paired by seed, with their 95 % interval; "
         "p is Holm-adjusted within a measure."
     )
+    if summary.primary:
+        how = _families(summary, profile)
     if len(table.seeds) == 1:
         how = f"One seed{profile}, so without an interval. Differences to {table.baseline} are of the same seed."
     settings = f"Settings of all cells: `{' '.join(table.base)}`." if table.base else ""
@@ -39,7 +44,7 @@ def verdict(summary: Summary) -> list[str]:
     Returns:
         Sentences; the judgement "better" or "worse" needs a Holm-adjusted p below 5 %.
     """
-    sentences = []
+    sentences = [text for found in summary.primary for text in _primary(summary, found)]
     for column in summary.table.columns:
         entries = [e for e in summary.entries if e.column == column.name and e.measure == summary.table.focus]
         found = [entry for entry in entries if entry.interval is not None]
@@ -77,6 +82,45 @@ def against_paper(entry: Entry) -> str:
     if entry.paper is None or entry.interval is None or not entry.paper.is_range:
         return ABSENT
     return entry.paper.judge(entry.interval.mean)
+
+
+def _families(summary: Summary, profile: str) -> str:
+    """Say what stands alone, what is corrected together, and how."""
+    table, others = summary.table, summary.num_others
+    row, reference = table.primary or ("", "")
+    columns = len(summary.primary)
+    alone = (
+        "is not adjusted"
+        if columns == 1
+        else f"is Holm-adjusted over its {columns} columns, and intervals Bonferroni's"
+    )
+    level = 100.0 * (1.0 - 0.05 / max(1, others))
+    return (
+        f"Mean ± half width of the 95 % Student interval over {len(table.seeds)} seeds{profile}. Differences are "
+        f"paired by seed. {row} against {reference} was named as primary beforehand: its p {alone}. The other {others} "
+        f"comparisons of this page are one family: their p is Holm's over all of them, their intervals are "
+        f"Bonferroni's ({level:.4g} % each, so that all of them together cover with 95 %)."
+    )
+
+
+def _primary(summary: Summary, found: Difference) -> list[str]:
+    """Say what the primary comparison shows, and what it would take to see small differences."""
+    measure = summary.table.focus
+    ours, theirs = (summary.entry(row, found.column, measure).values for row in (found.row, found.reference))
+    text = f"Primary: {_contrast(found, measure)}"
+    if found.paired.n < 2:
+        return [text]
+    deviation = stdev(ours[seed] - theirs[seed] for seed in ours if seed in theirs)
+    needed = [pairs_needed(deviation, size) for size in _SIZES]
+    counts = ", ".join("over a million" if count is None else f"{count:,}" for count in needed)
+    sizes = ", ".join(f"{size:g}" for size in _SIZES)
+    unit = f" {measure.unit.strip()}" if measure.unit.strip() else ""
+    return [
+        text,
+        f"Power: with the measured spread of this difference (standard deviation {deviation:.{measure.digits + 1}f} "
+        f"over {found.paired.n} seeds), differences of {sizes}{unit} are found in 80 % of cases (two-sided paired "
+        f"t-test at 5 %) with {counts} seeds.",
+    ]
 
 
 def _epoch(summary: Summary) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from semscale_pl.statistics import pairs_needed
 from semscale_pl.tables.aggregate import summarize
 from semscale_pl.tables.derived import value_at
 from semscale_pl.tables.rendering import as_json, markdown
@@ -141,3 +142,72 @@ def test_what_rows_differ_in_unnamed_is_said_below_the_table(content: dict[str, 
     assert set(found.unmatched) <= set(conditions(found))
     assert as_json(found, {})["unmatched"] == list(found.unmatched)
     assert all(sentence in markdown(found) for sentence in found.unmatched)
+
+
+def two_families(content: dict[str, Any]) -> Any:
+    """Return the summary of three rows over four seeds with a primary comparison, and its values."""
+    rows = [{"name": name} for name in "ABC"]
+    changes = {"rows": rows, "seeds": [0, 1, 2, 3], "primary": ["B", "C"], "contrasts": [["B", "C"], ["C", "B"]]}
+    table = parse_table({**content, **changes})
+    draws = np.random.default_rng(0).normal(0.5, 0.02, (3, 4)) + np.array([[0.0], [0.05], [0.06]])
+    values = dict(zip("ABC", (100 * draws).tolist(), strict=True))
+    record = {(r, s): {"results": {"last": {"accuracy": values[r][s] / 100}}} for r in "ABC" for s in range(4)}
+    return summarize(table, [(cell, record[cell.row, cell.seed]) for cell in table.cells()]), values
+
+
+def test_the_primary_comparison_stands_alone(content: dict[str, Any]) -> None:
+    summary, values = two_families(content)
+    (found,) = summary.primary
+    test = stats.ttest_rel(values["B"], values["C"])
+    assert found.p_holm == pytest.approx(test.pvalue, rel=1e-9)
+    assert (found.paired.low, found.paired.high) == pytest.approx(tuple(test.confidence_interval(0.95)), rel=1e-9)
+    assert [(one.row, one.reference) for one in summary.contrasts] == [("C", "B")], "it is not shown twice"
+
+
+def test_all_others_are_one_family_with_corrected_intervals(content: dict[str, Any]) -> None:
+    summary, values = two_families(content)
+    pairs = [("B", "A"), ("C", "A"), ("C", "B")]
+    tests = [stats.ttest_rel(values[row], values[reference]) for row, reference in pairs]
+    ranked = sorted(test.pvalue for test in tests)
+    expected = {p: max(min(1.0, (3 - j) * ranked[j]) for j in range(i + 1)) for i, p in enumerate(ranked)}
+    found = [summary.entry(row, "", summary.table.focus).difference for row in "BC"] + [summary.contrasts[0]]
+    assert summary.num_others == 3
+    for difference, test in zip(found, tests, strict=True):
+        assert difference.p_holm == pytest.approx(expected[test.pvalue], rel=1e-9)
+        wide = test.confidence_interval(1 - 0.05 / 3)
+        assert (difference.paired.low, difference.paired.high) == pytest.approx(tuple(wide), rel=1e-9)
+        assert difference.level == pytest.approx(1 - 0.05 / 3)
+
+
+def test_the_page_says_primary_first_then_how_the_rest_is_corrected_and_what_seeds_are_needed(
+    content: dict[str, Any],
+) -> None:
+    summary, values = two_families(content)
+    text = conditions(summary)
+    assert "B against C was named as primary beforehand: its p is not adjusted. The other 3 comparisons" in text[0]
+    assert "their intervals are Bonferroni's (98.33 % each" in text[0]
+    judged = next(place for place, sentence in enumerate(text) if sentence.startswith("Primary: B is"))
+    deviation = np.std(np.subtract(values["B"], values["C"]), ddof=1)
+    spread = f"Power: with the measured spread of this difference (standard deviation {deviation:.2f} over 4 seeds)"
+    assert text[judged + 1].startswith(spread)
+    assert f"with {', '.join(f'{pairs_needed(deviation, size):,}' for size in (0.5, 1, 2))} seeds." in text[judged + 1]
+    assert all(sentence.find("has the highest mean") < 0 for sentence in text[:judged])
+    (primary,) = as_json(summary, {})["primary"]
+    assert (primary["row"], primary["difference_level"]) == ("B", 0.95)
+
+
+def test_a_primary_comparison_in_several_columns_is_corrected_over_them(content: dict[str, Any]) -> None:
+    table = parse_table({**content, "columns": [{"name": "x"}, {"name": "y"}], "primary": ["B", "A"]})
+    values = {("A", 0): 0.5, ("A", 1): 0.52, ("B", 0): 0.6, ("B", 1): 0.63}
+    records = [(c, {"results": {"last": {"accuracy": values[c.row, c.seed]}}}) for c in table.cells()]
+    summary = summarize(table, records)
+    p = stats.ttest_rel([60, 63], [50, 52]).pvalue
+    assert [one.p_holm for one in summary.primary] == pytest.approx([2 * p, 2 * p])
+    assert {one.level for one in summary.primary} == {0.975}
+    assert summary.num_others == 0
+
+
+@pytest.mark.parametrize("names", [["A"], ["A", "A"], "AB", ["A", "Z"]])
+def test_a_primary_comparison_is_of_two_rows(content: dict[str, Any], names: Any) -> None:
+    with pytest.raises(ValueError, match="primary"):
+        parse_table({**content, "primary": names})
