@@ -56,6 +56,8 @@ class LinearClassifier(nn.Module):
         torch.Size([2, 3])
     """
 
+    has_fixed_features = True  # `features` is a function of its input alone
+
     def __init__(
         self,
         num_features: int,
@@ -160,6 +162,8 @@ class CosineClassifier(nn.Module):
 
     Reference: Cao et al. (NeurIPS 2019), section 3.2; Zhai and Wu (BMVC 2019), eq. 3
     """
+
+    has_fixed_features = True  # `features` is a function of its input alone
 
     def __init__(
         self,

@@ -96,6 +96,12 @@ class ImbalancedClassifier(pl.LightningModule):
         """Width of the classifier's input."""
         return int(self.backbone.num_features)  # type: ignore[arg-type]
 
+    @property
+    def has_fixed_features(self) -> bool:
+        """Whether the classifier's input for a sample stays the same, whatever is trained."""
+        fixed = getattr(self.backbone, "is_constant", False) and getattr(self.classifier, "has_fixed_features", False)
+        return bool(fixed)
+
     def features(self, images: Tensor) -> Tensor:
         """Return the classifier's input (B, num_features): what the pool stores."""
         return self.classifier.features(self.backbone(images))  # type: ignore[operator]

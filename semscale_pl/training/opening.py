@@ -23,11 +23,12 @@ def opening_lines(
     epochs, batch = cfg.trainer.max_epochs, cfg.dataset.batch_size
     device = device_name(trainer.strategy.root_device)
     ranks = f", {trainer.world_size} processes" if trainer.world_size > 1 else ""
+    weights = _reweighting(cfg, choices) + _once(cfg, datamodule, module)
     return [
         f"{datamodule.name}: {_counts(datamodule)}",
         f"{_samples(datamodule)}, {_chosen(cfg, 'backbone', choices)} with {_size(module.backbone)}, "
         f"{_chosen(cfg, 'classifier', choices)} classifier",
-        f"loss {_chosen(cfg, 'loss', choices)}, re-weighting {_reweighting(cfg, choices)}",
+        f"loss {_chosen(cfg, 'loss', choices)}, re-weighting {weights}",
         f"{epochs} epochs of batches of {batch}, {_arithmetic(cfg)}, on {device}{ranks}",
         f"run folder {run_dir}",
     ]
@@ -71,6 +72,13 @@ def _size(backbone: Any) -> str:
 def _reweighting(cfg: DictConfig, choices: Mapping[str, Any]) -> str:
     name, start = _chosen(cfg, "reweighting", choices), cfg.reweighting.get("start_epoch")
     return name if start is None else f"{name} from epoch {start} on (counted from 0)"
+
+
+def _once(cfg: DictConfig, datamodule: Any, module: Any) -> str:
+    """Say that the scales are those of features that never change, where it is so."""
+    pooled = cfg.reweighting.get("pool") == "indexed" and module.mixing is None
+    constant = getattr(module, "has_fixed_features", False) and not getattr(datamodule, "varies", True)
+    return ", computed once, as the features never change" if pooled and constant else ""
 
 
 def _chosen(cfg: DictConfig, group: str, choices: Mapping[str, Any]) -> str:

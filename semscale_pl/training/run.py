@@ -119,9 +119,8 @@ def _train(cfg: DictConfig, run_dir: Path, opening: Callable[[Any, Any, Any], No
     loggers = building.build_loggers(cfg, run_dir)
     open_wandb(loggers, cfg)
     trainer = building.build_trainer(cfg, callbacks, loggers, run_dir, datamodule.has_validation)
-    if hasattr(
-        datamodule, "num_features"
-    ):  # of vectors, whose steps take less time than what Lightning does around one
+    # Of vectors: a step takes less time than what Lightning does around it.
+    if hasattr(datamodule, "num_features"):
         with_short_steps(trainer)
     if trainer.is_global_zero:
         opening(datamodule, module, trainer)

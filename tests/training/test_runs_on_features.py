@@ -14,7 +14,9 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
+from semscale_pl.callbacks.reweighting.semantic_scale import SemanticScaleReweighting
 from semscale_pl.config.composing import composed_from
+from semscale_pl.pool import FeaturePool
 from semscale_pl.seeding import derive_seed
 from semscale_pl.training import short_steps
 from semscale_pl.training.run import TrainResult, train
@@ -104,6 +106,28 @@ def test_short_steps_leave_what_those_of_lightning_leave(
     for file in ("csv/metrics.csv", "scales.csv"):
         assert (tmp_path / "short" / file).read_text() == (tmp_path / "ordinary" / file).read_text()
     assert equal(parameters(short), parameters(ordinary))
+
+
+@pytest.mark.parametrize("sampler", ["instance", "progressive"])
+def test_scales_of_features_that_never_change_are_computed_once(
+    sampler: str, files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed: list[int] = []
+    push = FeaturePool.push
+    monkeypatch.setattr(FeaturePool, "push", lambda self, *rows: (pushed.append(len(rows[1])), push(self, *rows)))
+    options = ["reweighting=semantic_scale", "reweighting.start_epoch=0", "trainer.max_epochs=5"]
+    options += [f"sampler={sampler}", "trainer.precision=64-true", "callbacks.recorder=null"]
+    once = run(tmp_path / "once", files, *options)
+    first = sum(pushed)
+    assert first == 300 if sampler == "instance" else first > 300
+    monkeypatch.setattr(SemanticScaleReweighting, "_settles", lambda *_: False)
+    always = run(tmp_path / "always", files, *options)
+    assert sum(pushed) == first + 5 * 300
+    for name, value in parameters(always).items():
+        torch.testing.assert_close(parameters(once)[name], value, rtol=0, atol=1e-9, check_dtype=False)
+    moving = run(tmp_path / "mlp", [*files, "backbone=mlp", "backbone.hidden=8"], *options)
+    found = [one for one in moving.trainer.callbacks if isinstance(one, SemanticScaleReweighting)]  # type: ignore[attr-defined]
+    assert [one._settled for one in found] == [None]
 
 
 def test_a_resumed_run_is_an_unbroken_one(files: list[str], tmp_path: Path) -> None:

@@ -97,12 +97,15 @@ class SemanticScaleReweighting(ScaleReweighting):
         self._split: TrainingSplit | None = None
         self._steps = self._clean_rows = 0
         self._pending_state: dict[str, Tensor] | None = None
+        self._settled: ClassGeometry | None = None  # of a full pool whose features never change again
 
     @property
     def scales(self) -> Tensor | None:
         """(C,) semantic scales S' of the pool, in bits."""
         if self.pool is None:
             return None
+        if self._settled is not None:
+            return self._settled.scales
         return self.pool.scales(estimator=self.estimator, ratio=self.ratio, unit=self._unit())
 
     @property
@@ -119,7 +122,7 @@ class SemanticScaleReweighting(ScaleReweighting):
                 "Use `mixed=dominant` or `mixed=clean`, or lower the mixing's probability."
             )
         self._split = TrainingSplit.of(trainer, pl_module, self.num_classes, self.capacity)
-        self.pool, self._steps, self._clean_rows = None, 0, 0
+        self.pool, self._steps, self._clean_rows, self._settled = None, 0, 0, None
         width = getattr(pl_module, "num_features", None)
         if width is not None:
             self._make_pool(int(width))
@@ -136,6 +139,11 @@ class SemanticScaleReweighting(ScaleReweighting):
         split = TrainingSplit.of(trainer, pl_module, self.num_classes, self.capacity)
         # Once an epoch: a copy to the device in each step would wait for it.
         self._split = split.to(pl_module.device)
+        if self._settled is None and self._settles(trainer, pl_module):
+            assert self.pool is not None
+            self._settled = self._geometry(self.pool)
+        if self._settled is not None and self.strength > 0.0:
+            self._weigh(self._settled.imbalance, self._split.drawn(self._settled.counts))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse an epoch whose features were not all finite, where the steps did not wait for the device to tell."""
@@ -174,6 +182,8 @@ class SemanticScaleReweighting(ScaleReweighting):
 
     @torch.no_grad()
     def _observe(self, inputs: StepInputs) -> None:
+        if self._settled is not None:
+            return
         rows, labels, indices = self._rows(inputs)
         with torch.autocast(rows.device.type, enabled=False):
             # Also where nothing enters: all ranks make the same calls, whatever their rows are.
@@ -243,7 +253,19 @@ class SemanticScaleReweighting(ScaleReweighting):
             return 1.0
         return self.pool.rms_deviation().clamp_min(torch.finfo(torch.float32).tiny)
 
+    def _settles(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> bool:
+        """Tell whether every slot holds the feature that its sample will always have: pushing it again changes nothing.
+
+        So it is with the features of a store under a head alone, once each has been seen.
+        """
+        source = getattr(trainer, "datamodule", None)
+        never_change = getattr(pl_module, "has_fixed_features", False) and not getattr(source, "varies", True)
+        is_mixed = getattr(pl_module, "mixing", None) is not None
+        return never_change and not is_mixed and self.mode == "indexed" and self.pool is not None and self.pool.is_full
+
     def _geometry(self, pool: FeaturePool) -> ClassGeometry:
+        if self._settled is not None:
+            return self._settled
         alpha = self.alpha if self.interclass else None
         return pool.geometry(alpha, estimator=self.estimator, ratio=self.ratio, unit=self._unit())
 
