@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ OPTIONS.remove(("dataset", "base"))  # what the datasets share
 NEEDS = {
     ("backbone", "timm"): ["backbone.name=resnet10t"],
     ("backbone", "file"): [f"backbone.weights={__file__}"],
+    ("backbone", "open_clip"): ["backbone.name=ViT-B-32"],
     ("loss", "ldam"): ["classifier=cosine"],
     ("reweighting", "cdb"): ["dataset.validation_per_class=1"],
     ("callbacks", "early_stopping"): ["dataset.validation_per_class=1"],
@@ -33,7 +35,9 @@ FILES = [f"dataset.train={__file__}", f"dataset.test={__file__}"]
 NEEDS |= {("dataset", name): FILES for name in ("features", "features_lt")}
 NEEDS |= {("backbone", name): ["dataset=features", *FILES] for name in ("identity", "mlp")}
 # A network of one's own, which tests/models/test_own_weights.py builds.
-OF_FILES = {("backbone", "file")}
+OF_FILES = {("backbone", "file"), ("backbone", "open_clip")}
+if importlib.util.find_spec("open_clip") is None:
+    OPTIONS.remove(("backbone", "open_clip"))
 INSTANTIATED = ("backbone", "loss", "recipe", "reweighting", "mixing")
 GPU = {("trainer", "gpu"), ("trainer", "ddp")}
 

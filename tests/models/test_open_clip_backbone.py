@@ -1,0 +1,87 @@
+"""A tiny CLIP model of random weights: the same features and texts as open_clip's own, and clear refusals."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from semscale_pl import extras
+from semscale_pl.models.open_clip_backbone import OpenClipBackbone
+from semscale_pl.models.weights import weights_digest
+
+TINY = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+
+
+def test_a_missing_package_is_a_line_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"open_clip_torch for backbone=open_clip, .* \"semscale-pl\[open_clip\]\"$"):
+        OpenClipBackbone("ViT-B-32")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Any]:
+    """A model's configuration, its weights, and the model as open_clip builds it."""
+    open_clip = pytest.importorskip("open_clip")
+    folder = tmp_path_factory.mktemp("clip")
+    (folder / "tiny.json").write_text(json.dumps(TINY))
+    open_clip.add_model_config(folder / "tiny.json")
+    torch.manual_seed(0)
+    model = open_clip.create_model("tiny").eval()
+    torch.save(model.state_dict(), folder / "tiny.pt")
+    return str(folder / "tiny.json"), str(folder / "tiny.pt"), model
+
+
+@pytest.mark.slow
+def test_images_and_texts_are_embedded_as_open_clip_does(tiny: tuple[str, str, Any]) -> None:
+    import open_clip
+
+    name, weights, model = tiny
+    backbone = OpenClipBackbone(name, weights)
+    assert all(module.training for module in backbone.modules())
+    images, prompts = torch.rand(2, 3, 32, 32), ["a photo of a cat.", "a photo of a sea lion."]
+    with torch.no_grad():
+        torch.testing.assert_close(backbone.eval()(images), model.encode_image(images))
+        expected = F.normalize(model.encode_text(open_clip.get_tokenizer("tiny")(prompts)), dim=1)
+        other = F.normalize(model.encode_text(open_clip.get_tokenizer("tiny")(["cat", "sea lion"])), dim=1)
+    torch.testing.assert_close(backbone.text_features(["cat", "sea lion"]), expected)
+    both = backbone.text_features(["cat", "sea lion"], ["a photo of a {}.", "{}"])
+    torch.testing.assert_close(both, F.normalize(expected + other, dim=1))
+    # The text tower is no part of it.
+    assert len(backbone.state_dict()) == len(model.visual.state_dict())
+
+
+@pytest.mark.slow
+def test_the_input_is_the_models_and_a_checkpoint_is_loaded_without_the_file(tiny: tuple[str, str, Any]) -> None:
+    name, weights, _ = tiny
+    trained, restored = OpenClipBackbone(name, weights), OpenClipBackbone(name)
+    assert trained.input is not None
+    assert (trained.input.image_size, trained.input.interpolation, restored.input) == (32, "bicubic", None)
+    restored.load_state_dict(trained.state_dict())
+    assert weights_digest(restored) == weights_digest(trained)
+    with pytest.raises(ValueError, match="with trained weights for class prompts"):
+        restored.text_features(["cat"])
+    assert OpenClipBackbone(name, weights, image_size=48)(torch.rand(1, 3, 48, 48)).shape == (1, 16)
+
+
+@pytest.mark.slow
+def test_wrong_names_tags_files_and_templates_are_refused(tiny: tuple[str, str, Any]) -> None:
+    name, weights, _ = tiny
+    for arguments, words in (
+        (("ViT-B-33",), "Did you mean ViT-B-32"),
+        (("absent.json",), "there is none at absent.json"),
+        (("ViT-B-32", "laion3b"), "laion2b_s34b_b79k, .* but got 'laion3b'"),
+        (("ViT-B-32", "openai"), "backbone.name=ViT-B-32-quickgelu"),
+        ((name, weights, 1), "dataset.channels=3"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            OpenClipBackbone(*arguments)
+    with pytest.raises(ValueError, match=r"a template with \{\} for the class name, but got 'a photo'"):
+        OpenClipBackbone(name, weights).text_features(["cat"], "a photo")
