@@ -79,10 +79,10 @@ gpu-check: ## CUDA tests, overhead and as many cells of the calibration as the t
 	[ $$code = 0 ] && exit $$failed || exit $$code
 
 # Kept below SEMSCALE_CACHE or the user's cache; what is there is not made again, and a stopped call goes on. Small images are
-# shown whole: a central crop, meant for photographs, would cut into them.
+# shown whole: a central crop, meant for photographs, would cut into them. Memory format and batch are the fastest on a CPU.
 EMBEDDINGS := $${SEMSCALE_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/semscale_pl}/embeddings
 EMBEDDED ?= rsscn7_64 mnist cifar100
-EMBED_WITH := backbone=efficientnet_lite0 pretrained=true dataset.image_size=96 dataset.crop_share=1
+EMBED_WITH := backbone=efficientnet_lite0 pretrained=true backbone.channels_last=true batch_size=32 dataset.image_size=96 dataset.crop_share=1
 SEMSCALE ?= $(BIN)/semscale
 embeddings: $(INSTALLED) ## features of CIFAR-100, RSSCN7 and MNIST by EfficientNet-Lite0; about an hour of one core
 	for name in $(EMBEDDED); do \
