@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from semscale_pl.config.errors import WrongCallError
+from semscale_pl.features.store import StoreError, found_store, is_store, read_manifest
 
 _DATAMODULE = "semscale_pl.data.features.FeatureDataModule"
 # Backbones of this package that take vectors.
@@ -56,11 +57,16 @@ def _check_files(dataset: DictConfig) -> None:
         named = [key for key in (*_FILES, "train_fraction") if dataset.get(key) is not None]
         if named:
             raise WrongCallError(f"Expected `dataset.{named[0]}` only without a store, but got both. Leave it out.")
-        if not (Path(str(store)) / "manifest.json").is_file():
+        folder = found_store(str(store))
+        if not is_store(folder):
             raise WrongCallError(
                 f"Expected `dataset.store` to be the folder of an embedding store, but there is none at "
                 f"{str(store)!r}. Make it with semscale embed."
             )
+        try:
+            read_manifest(folder)  # an unfinished one says how to go on
+        except StoreError as error:
+            raise WrongCallError(f"dataset.store: {error}") from error
         return
     if (dataset.get("test") is None) == (dataset.get("train_fraction") is None):
         what = "both" if dataset.get("test") is not None else "neither"
