@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ TRACED_BATCH, CHECKED_BATCHES = 2, (3, 1)
 def export(
     ckpt: str | Path, target: Path, file_format: str = "onnx", image_size: int | None = None
 ) -> tuple[float, float]:
-    """Write a model from normalised images (B, channels, H, W) to logits (B, C), B free, and a description beside it.
+    """Write a model from normalised images (B, channels, H, W), or from features (B, D), to logits (B, C), B free.
+
+    A description stands beside it.
 
     The softmax of the logits is what `semscale predict` writes. Nothing is left at the target where they differ from
     the module's own.
@@ -42,7 +44,7 @@ def export(
         WrongCallError: the file is not a checkpoint of `semscale train`, or does not say how large its images are.
     """
     restored = restore(ckpt)
-    shape = _image_shape(restored, image_size)
+    shape = _input_shape(restored, image_size)
     write = _write_onnx if file_format == "onnx" else _write_torchscript
     with replacing(target) as partial:
         run_file = write(restored, shape, partial)
@@ -55,9 +57,7 @@ def export(
     return difference, allowed
 
 
-def compare(
-    run_file: Callable[[Tensor], Tensor], scorer: nn.Module, shape: tuple[int, int, int]
-) -> tuple[float, float]:
+def compare(run_file: Callable[[Tensor], Tensor], scorer: nn.Module, shape: tuple[int, ...]) -> tuple[float, float]:
     """Compare the logits (B, C) of a file and of the module on random images, at two batch sizes.
 
     Returns:
@@ -75,7 +75,12 @@ def compare(
     return float(torch.stack(differences).max()), TOLERANCE * float(torch.stack(sizes).max())
 
 
-def _image_shape(restored: Restored, image_size: int | None) -> tuple[int, int, int]:
+def _input_shape(restored: Restored, image_size: int | None) -> tuple[int, ...]:
+    width = restored.config.dataset.get("num_features")
+    if width is not None:
+        if image_size is not None:
+            raise WrongCallError("Expected no `image_size`, as the model was trained on features. Leave it out.")
+        return (int(width),)
     settings = restored.input_settings
     size = image_size or settings.get("image_size")
     channels: Any = settings.get("channels") or getattr(restored.module.backbone, "in_channels", 3)
@@ -84,7 +89,7 @@ def _image_shape(restored: Restored, image_size: int | None) -> tuple[int, int, 
     return channels, size, size
 
 
-def _write_onnx(restored: Restored, shape: tuple[int, int, int], path: Path) -> Callable[[Tensor], Tensor]:
+def _write_onnx(restored: Restored, shape: tuple[int, ...], path: Path) -> Callable[[Tensor], Tensor]:
     import onnxruntime  # an optional package
 
     with _quiet():
@@ -92,7 +97,7 @@ def _write_onnx(restored: Restored, shape: tuple[int, int, int], path: Path) -> 
             restored.scorer(),
             (torch.zeros(TRACED_BATCH, *shape),),
             str(path),
-            input_names=["images"],
+            input_names=[_input_name(shape)],
             output_names=["logits"],
             dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
             external_data=False,
@@ -100,10 +105,10 @@ def _write_onnx(restored: Restored, shape: tuple[int, int, int], path: Path) -> 
             verbose=False,
         )
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    return lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
+    return lambda images: torch.from_numpy(session.run(["logits"], {_input_name(shape): images.numpy()})[0])
 
 
-def _write_torchscript(restored: Restored, shape: tuple[int, int, int], path: Path) -> Callable[[Tensor], Tensor]:
+def _write_torchscript(restored: Restored, shape: tuple[int, ...], path: Path) -> Callable[[Tensor], Tensor]:
     with _quiet():
         traced = torch.jit.trace(restored.scorer(), torch.zeros(TRACED_BATCH, *shape), check_trace=False)
         torch.jit.save(traced, str(path))
@@ -124,17 +129,22 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _description(restored: Restored, shape: tuple[int, int, int]) -> dict[str, object]:
+def _input_name(shape: Sequence[int]) -> str:
+    return "features" if len(shape) == 1 else "images"
+
+
+def _description(restored: Restored, shape: tuple[int, ...]) -> dict[str, object]:
     settings = restored.input_settings
-    return {
-        "input": {
-            "name": "images",
-            "shape": ["batch", *shape],
+    described: dict[str, object] = {"name": _input_name(shape), "shape": ["batch", *shape]}
+    if len(shape) > 1:
+        described |= {
             "shorter_side_before_crop": restored.model_input(shape[-1]).resized,
             "scale": "values in [0, 1], minus mean, divided by std",
             "mean": settings.get("mean", [0.0]),
             "std": settings.get("std", [1.0]),
-        },
+        }
+    return {
+        "input": described,
         "output": {"name": "logits", "shape": ["batch", len(restored.class_names)]},
         "class_names": restored.class_names,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,9 +17,12 @@ from torch import Tensor, nn
 
 from semscale_pl.callbacks.reweighting.semantic_scale import SemanticScaleReweighting
 from semscale_pl.config.composing import composed_from
+from semscale_pl.config.errors import WrongCallError
 from semscale_pl.pool import FeaturePool
 from semscale_pl.seeding import derive_seed
 from semscale_pl.training import short_steps
+from semscale_pl.training.evaluation import evaluate
+from semscale_pl.training.export import export
 from semscale_pl.training.run import TrainResult, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
@@ -138,6 +142,18 @@ def test_a_resumed_run_is_an_unbroken_one(files: list[str], tmp_path: Path) -> N
     last = tmp_path / "first" / "checkpoints" / "last.ckpt"
     resumed = run(tmp_path / "second", files, "trainer.max_epochs=4", f"ckpt_path={last}", *options)
     assert equal(parameters(whole), parameters(resumed))
+
+
+def test_a_head_is_exported_and_evaluated(files: list[str], tmp_path: Path) -> None:
+    result = run(tmp_path / "run", files, "trainer.max_epochs=1", "backbone=mlp", "backbone.hidden=8")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    difference, allowed = export(last, tmp_path / "model.pt", "torchscript")
+    assert difference <= allowed
+    described = json.loads((tmp_path / "model.json").read_text())
+    assert described["input"] == {"name": "features", "shape": ["batch", 64]}
+    assert evaluate(last)["confusion_matrix"] == result.last["confusion_matrix"]  # type: ignore[index]
+    with pytest.raises(WrongCallError, match="image_size"):
+        export(last, tmp_path / "other.pt", "torchscript", image_size=8)
 
 
 @pytest.mark.slow
