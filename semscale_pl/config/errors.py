@@ -66,8 +66,10 @@ def dotted_keys(tree: Any, prefix: str = "") -> Iterator[str]:
 def closest_key(name: str, keys: Iterable[str]) -> str:
     """Return the suggestion for a mistyped dotted key: the whole path, or the same last part elsewhere."""
     known, last = [key for key in keys if key != name], name.rpartition(".")[2]
-    elsewhere = (f" Did you mean `{key}`?" for key in known if key.rpartition(".")[2] == last)
-    return did_you_mean(name, known) or next(elsewhere, "")
+    elsewhere = [f" Did you mean `{key}`?" for key in known if key.rpartition(".")[2] == last]
+    if len(elsewhere) == 1:
+        return elsewhere[0]
+    return did_you_mean(name, known) or next(iter(elsewhere), "")
 
 
 class WrongCallError(ValueError):

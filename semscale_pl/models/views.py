@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from semscale_pl.options import check
 
@@ -46,7 +47,7 @@ class Views:
         return self.image_size + max(1, round(_LARGER * self.image_size))
 
     def __call__(self, images: Tensor) -> Iterator[Tensor]:
-        """Yield the views (B, channels, H, W) of a batch, crops of ``image_size``.
+        """Yield the views (B, channels, H, W) of a batch; images of ``image_size`` are enlarged before they are cut.
 
         Raises:
             ValueError: the images are no batch of images, or too small for the crops.
@@ -69,6 +70,9 @@ class Views:
 
     def _crops(self, images: Tensor) -> Iterator[Tensor]:
         size = int(self.image_size or 0)
+        if tuple(images.shape[2:]) == (size, size):
+            larger = (self.size_before_cropping,) * 2
+            images = interpolate(images, larger, mode="bilinear", antialias=True)  # type: ignore[arg-type]
         down, right = images.shape[2] - size, images.shape[3] - size
         for top, left in ((0, 0), (0, right), (down, 0), (down, right), (round(down / 2), round(right / 2))):
             yield images[:, :, top : top + size, left : left + size]

@@ -34,6 +34,12 @@ def test_images_are_larger_for_crops_in_proportion_to_lift_s() -> None:
     assert Views("flips", 224).size_before_cropping is None
 
 
+def test_images_of_the_model_s_own_size_are_enlarged_before_they_are_cut() -> None:
+    larger = F.resize(IMAGES, [10, 10], antialias=True)
+    for view, expected in zip(Views("crops", 9)(IMAGES), F.five_crop(larger, [9, 9]), strict=True):
+        torch.testing.assert_close(view, expected)
+
+
 def test_what_cannot_be_seen_so_is_refused() -> None:
     with pytest.raises(ValueError, match="Expected `image_size` for crops"):
         Views("crops")
