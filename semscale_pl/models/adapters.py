@@ -14,8 +14,13 @@ from semscale_pl.models.finetuning import FineTuning
 from semscale_pl.models.stems import replace_module
 from semscale_pl.options import check
 
-# Blocks of timm that are x + MLP(LN(x)) in ``norm2`` and ``mlp``, up to a scale and stochastic depth.
-_BLOCKS = {f"timm.models.{name}" for name in ("vision_transformer.Block", "beit.Block", "eva.EvaBlock")}
+# Blocks that are x + MLP(LN(x)) in ``mlp`` and the norm named here, up to a scale and stochastic depth.
+_BLOCKS = {
+    "timm.models.vision_transformer.Block": "norm2",
+    "timm.models.beit.Block": "norm2",
+    "timm.models.eva.EvaBlock": "norm2",
+    "open_clip.transformer.ResidualAttentionBlock": "ln_2",
+}
 
 
 class Adapters(FineTuning):
@@ -33,7 +38,7 @@ class Adapters(FineTuning):
         """Freeze the backbone and put adapters into its last ``train_last`` transformer blocks, or all, in place.
 
         Raises:
-            ValueError: it is no vision transformer of timm, or has fewer blocks.
+            ValueError: it is no vision transformer of timm or open_clip, or has fewer blocks.
         """
         adapted = self.last(_transformer_blocks(backbone))
         backbone.requires_grad_(False)
@@ -84,8 +89,9 @@ class AdaptFormer(Adapters):
         """Replace norm and MLP of each block by both with the branch beside the MLP."""
         for name in names:
             block = backbone.get_submodule(name)
-            norm, mlp = block.get_submodule("norm2"), block.get_submodule("mlp")
-            replace_module(block, "norm2", nn.Identity())
+            norm_name = _BLOCKS[_kind(block)]
+            norm, mlp = block.get_submodule(norm_name), block.get_submodule("mlp")
+            replace_module(block, norm_name, nn.Identity())
             replace_module(block, "mlp", ParallelBranch(norm, mlp, self.dim, self.scale, self.own_norm))
 
 
@@ -181,11 +187,14 @@ def _transformer_blocks(backbone: nn.Module) -> list[str]:
     Raises:
         ValueError: there are none.
     """
-    kinds = {name: type(module) for name, module in backbone.named_modules()}
-    found = [name for name, kind in kinds.items() if f"{kind.__module__}.{kind.__name__}" in _BLOCKS]
+    found = [name for name, module in backbone.named_modules() if _kind(module) in _BLOCKS]
     if not found:
         raise ValueError(
-            "Expected a vision transformer of timm for adapters, but the backbone has no such block. Use for example "
-            "backbone=timm backbone.name=vit_small_patch16_224, or finetune=whole."
+            "Expected a vision transformer of timm or open_clip for adapters, but the backbone has no such block. "
+            "Use for example backbone=timm backbone.name=vit_small_patch16_224, or finetune=whole."
         )
     return found
+
+
+def _kind(module: nn.Module) -> str:
+    return f"{type(module).__module__}.{type(module).__name__}"

@@ -98,6 +98,12 @@ def build_views(cfg: DictConfig) -> Views | None:
     return None if kind == "none" else Views(kind, OmegaConf.select(cfg, "dataset.image_size"))
 
 
+def show_for(views: Views | None, datamodule: Any, part: str = "test") -> None:
+    """Let a part's images be as large as crops of them need, in the place of their own central crop."""
+    if views is not None and views.size_before_cropping is not None:
+        datamodule.show_larger(part, views.size_before_cropping)
+
+
 def _scaled(rate: float, cfg: DictConfig) -> float:
     """Scale a learning rate with the global batch where that is asked for."""
     batch, reference = cfg.dataset.batch_size * cfg.trainer.accumulate_grad_batches, _reference(cfg)

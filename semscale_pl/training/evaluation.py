@@ -13,7 +13,7 @@ from semscale_pl.config.checks import check_views
 from semscale_pl.config.errors import WrongCallError
 from semscale_pl.data.checking import check_same_classes
 from semscale_pl.metrics.report import Report
-from semscale_pl.training.building import build_datamodule, build_module, build_views
+from semscale_pl.training.building import build_datamodule, build_module, build_views, show_for
 from semscale_pl.training.device import allow_tf32, check_accelerator
 from semscale_pl.training.restoring import read_checkpoint
 
@@ -49,9 +49,7 @@ def evaluate(
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule = build_datamodule(config)
     check_classes(checkpoint.class_names, datamodule.class_names, config.dataset.get("name"))
-    views = build_views(config)
-    if views is not None and views.size_before_cropping is not None:
-        datamodule.show_larger(split, views.size_before_cropping)
+    show_for(build_views(config), datamodule, split)
     loader = _loader(datamodule, split)
     check_same_classes(checkpoint.class_names, datamodule.class_names)
     counts = [int(count) for count in datamodule.class_counts]

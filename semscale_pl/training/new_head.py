@@ -15,7 +15,7 @@ from semscale_pl.config.command_line import shown
 from semscale_pl.config.errors import WrongCallError
 from semscale_pl.data.checking import check_same_classes
 from semscale_pl.metrics.report import Report
-from semscale_pl.training.building import build_datamodule, build_module, plain_config
+from semscale_pl.training.building import build_datamodule, build_module, plain_config, show_for
 from semscale_pl.training.device import allow_tf32, check_accelerator, chosen_device, lying_on
 from semscale_pl.training.evaluation import check_classes, for_testing, tested
 from semscale_pl.training.record import Record, diagnose, write_record
@@ -65,6 +65,7 @@ def new_head(cfg: DictConfig, folder: Path) -> NewHead:
     counts = [int(count) for count in datamodule.class_counts]
     module = build_module(config, datamodule.num_classes, datamodule.class_names, counts)
     module.load_state_dict(checkpoint.state)
+    show_for(module.views, datamodule)
     stage1 = tested(module, datamodule.test_dataloader(), cfg.accelerator)
     device = chosen_device(cfg.accelerator)
     stage = second_stage(module, datamodule, config, device)

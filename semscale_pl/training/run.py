@@ -109,8 +109,7 @@ def _train(cfg: DictConfig, run_dir: Path, opening: Callable[[Any, Any, Any], No
     module = building.build_module(cfg, datamodule.num_classes, datamodule.class_names, counts, backbone)
     check_first_images(datamodule, module.backbone)
     check_limits(cfg.trainer, datamodule)
-    if module.views is not None and module.views.size_before_cropping is not None:
-        datamodule.show_larger("test", module.views.size_before_cropping)
+    building.show_for(module.views, datamodule)
     check_judged(cfg, datamodule)
     if cfg.compile:
         compile_backbone(module.backbone, planned_device(cfg))

@@ -112,8 +112,24 @@ def test_an_update_of_rank_r_enters_with_alpha_over_r() -> None:
     torch.testing.assert_close(wrapped(x), qkv(x) + 6.0 / 2 * (x @ a.T @ b.T))
 
 
+def test_a_tower_of_open_clip_is_unchanged_at_first() -> None:
+    pytest.importorskip("open_clip", reason="pip install 'semscale-pl[open_clip]'")
+    from open_clip.transformer import VisionTransformer
+
+    torch.manual_seed(0)
+    tower = VisionTransformer(image_size=16, patch_size=8, width=32, layers=2, heads=2, mlp_ratio=2, output_dim=16)
+    backbone = Backbone(tower, 16, 3).eval()
+    before = backbone(IMAGES)
+    AdaptFormer(dim=4).prepare(backbone)
+    torch.testing.assert_close(backbone(IMAGES), before, rtol=0, atol=1e-6)
+    backbone(IMAGES).square().sum().backward()
+    trained = {name for name, one in backbone.named_parameters() if one.grad is not None}
+    parts = ("down.weight", "down.bias", "up.weight", "up.bias")
+    assert trained == {f"trunk.transformer.resblocks.{block}.mlp.{part}" for block in range(2) for part in parts}
+
+
 def test_other_networks_and_other_names_are_refused() -> None:
-    with pytest.raises(ValueError, match="Expected a vision transformer of timm for adapters"):
+    with pytest.raises(ValueError, match="Expected a vision transformer of timm or open_clip for adapters"):
         AdaptFormer().prepare(SmallCNN())
     with pytest.raises(ValueError, match="to be at most 2, the blocks of the backbone, but got 3"):
         AdaptFormer(train_last=3).prepare(tiny())
