@@ -95,7 +95,8 @@ class OpenClipBackbone(Backbone):
         import open_clip
 
         model, name = self._text
-        tokens, embedded = open_clip.get_tokenizer(name), []
+        with _quietly():
+            tokens, embedded = open_clip.get_tokenizer(name), []
         for one in templates:
             prompts = tokens([one.replace("{}", class_name) for class_name in class_names])
             embedded.append(F.normalize(model.encode_text(prompts).float().cpu(), dim=1))
@@ -145,6 +146,8 @@ def _created(name: str, weights: str | None, image_size: int | None) -> nn.Modul
         return open_clip.create_model(name, pretrained=weights, force_image_size=image_size)
     except RuntimeError as error:
         lines = " ".join(str(error).split())
+        if weights is not None and Path(weights).is_file():
+            raise ValueError(f"Expected {weights} to hold the weights of {name}, but: {lines[:300]}") from error
         raise OSError(lines if len(lines) < 300 else f"{lines[:300]} ...") from error
 
 

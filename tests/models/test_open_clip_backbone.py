@@ -83,5 +83,7 @@ def test_wrong_names_tags_files_and_templates_are_refused(tiny: tuple[str, str, 
     ):
         with pytest.raises(ValueError, match=words):
             OpenClipBackbone(*arguments)
+    with pytest.raises(ValueError, match=r"tiny\.pt to hold the weights of ViT-B-32, but"):
+        OpenClipBackbone("ViT-B-32", weights)
     with pytest.raises(ValueError, match=r"a template with \{\} for the class name, but got 'a photo'"):
         OpenClipBackbone(name, weights).text_features(["cat"], "a photo")

@@ -34,8 +34,8 @@ TABLE = {
 }
 # Without a small stem: their own images are larger. EfficientNet-Lite0: its original's 4.7 million parameters.
 PRETRAINED = {"efficientnet_lite0": (1280, 4_652_008)}
-# Whatever they are told to build.
-ANY = {"timm", "file", "open_clip"}
+# Whatever they are told to build, and those of vectors.
+ANY = {"timm", "file", "open_clip", "identity", "mlp"}
 CIFAR = ("small_cnn", "resnet20", "resnet32", "resnet44", "resnet56")
 
 
