@@ -47,6 +47,7 @@ _EXPORTS = {
     "EffectiveAreaReweighting": "callbacks.reweighting.effective_area",
     "SampleVolumeReweighting": "callbacks.reweighting.sample_volume",
     "ScalePriorReweighting": "callbacks.reweighting.semantic_scale",
+    "CriterionSlot": "callbacks.reweighting.criterion_slot",
     "RunRecorder": "callbacks.recording.recorder",
     "StepSeed": "callbacks.step_seed",
     "ImbalancedDataModule": "data.datamodule",

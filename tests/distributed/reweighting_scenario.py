@@ -48,6 +48,29 @@ class MixedImages(SemanticScaleReweighting):
     """Trains on mixed images, which the others do not."""
 
 
+class InStockModule(SemanticScaleReweighting):
+    """Works in a module that knows nothing of the slot."""
+
+
+class Stock(pl.LightningModule):
+    """A module as anybody writes one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.fc, self.criterion = Plain(), nn.Linear(16, 10), nn.CrossEntropyLoss()
+
+    def training_step(self, batch: tuple[torch.Tensor, ...], batch_idx: int) -> torch.Tensor:
+        loss = self.criterion(self.fc(self.body(batch[0])), batch[1])
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+        return loss
+
+    def validation_step(self, batch: tuple[torch.Tensor, ...], batch_idx: int) -> None:
+        """Nothing."""
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return optimizer(self.parameters())
+
+
 class KeepState(pl.Callback):
     """Write what a rank ends with, from within that rank."""
 
@@ -76,22 +99,29 @@ def main(strategy: str, folder: str) -> None:
         SampleVolumeReweighting(),
         ScalePriorReweighting(start_epoch=1),
         MixedImages(start_epoch=1, mixed="clean"),
+        InStockModule(start_epoch=0, pool="fifo"),
     ):
         torch.manual_seed(1)
         data = ss.ImbalancedDataModule(
             Digits(), imbalance="exponential", imbalance_factor=50.0, batch_size=BATCH, seed=2, validation_per_class=5
         )
         mixing = Mixing(0.4, 1.0, probability=0.5) if isinstance(callback, MixedImages) else None
-        module = ss.ImbalancedClassifier(
-            Plain(), LinearClassifier(16, 10), CrossEntropy(), optimizer, num_classes=10, mixing=mixing
+        stock = isinstance(callback, InStockModule)
+        module: pl.LightningModule = (
+            Stock()
+            if stock
+            else ss.ImbalancedClassifier(
+                Plain(), LinearClassifier(16, 10), CrossEntropy(), optimizer, num_classes=10, mixing=mixing
+            )
         )
+        slot = [ss.CriterionSlot("fc")] if stock else []
         trainer = pl.Trainer(
             accelerator="cpu",
             devices=1 if strategy == "auto" else 2,
             strategy=strategy,
             precision="64-true",
             max_epochs=3,
-            callbacks=[callback, KeepState(str(Path(folder) / type(callback).__name__))],
+            callbacks=[*slot, callback, KeepState(str(Path(folder) / type(callback).__name__))],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

@@ -17,6 +17,7 @@ VALUES = {
     "EffectiveAreaReweighting": {"area", "weight"},
     "SampleVolumeReweighting": {"volume", "weight"},
     "MixedImages": {"scale", "interclass", "imbalance", "weight"},
+    "InStockModule": {"scale", "interclass", "imbalance", "weight"},
     "ScalePriorReweighting": {"scale", "interclass", "imbalance", "log_prior"},
 }
 

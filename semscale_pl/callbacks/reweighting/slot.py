@@ -149,7 +149,8 @@ class SlotReweighting(pl.Callback):
         if not hasattr(pl_module, "weighting"):
             raise MisconfigurationException(
                 f"Expected the LightningModule to have the slot `weighting`, but {type(pl_module).__name__} has none. "
-                "Set `self.weighting = None` in its __init__ and ask it in training_step."
+                "Put CriterionSlot(layer=NAME) before the re-weighting in the list of callbacks, or set "
+                "`self.weighting = None` in its __init__ and ask it in training_step."
             )
         if not pl_module.automatic_optimization:
             raise MisconfigurationException(
