@@ -26,6 +26,7 @@ _EXPORTS = {
     "parallelotope_volume": "geometry",
     "pool_features": "geometry",
     "measure": "measuring.measuring",
+    "class_weights": "measuring.class_weights",
     "scales_to_weights": "imbalance",
     "normalize_weights": "imbalance",
     "long_tail_counts": "imbalance",

@@ -12,6 +12,9 @@ from torch import Tensor
 from semscale_pl.options import PROFILES, check, check_choice
 from semscale_pl.validation import ArrayLike, as_tensor
 
+# Of the effective numbers of class-balanced weights: the value of Cui et al. (CVPR 2019) for long-tailed CIFAR.
+DEFAULT_BETA = 0.9999
+
 
 class ScaleWeights(NamedTuple):
     """Class weights (C,), and () int64 how many scales were raised to the floor and how many weights cut to the cap."""

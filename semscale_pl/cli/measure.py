@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # What the help says in more words than a line has.
 _CONTROLLED = "also scales that depend less on n: matched, oas, ledoit_wolf, extrapolated"
 _MEMORY = "for the whole process; in a larger one, for what the call adds"
-_OUT = "scales.json, scales.csv, report.html and figures; runs/measure/NAME unless given"
+_OUT = "scales.json, scales.csv, weights.json, weights.csv, report.html and figures; runs/measure/NAME unless given"
 HOW = (
     Setting("alpha", "of the inter-class weights W, at least 1: the larger, the weaker", 1.0),
     Setting("ratio", "d/m as in the paper; a number r for r/m", "dim"),
@@ -69,7 +69,10 @@ COMMAND = Command(
     takes_overrides=True,
 )
 # What a measurement may leave in its folder.
-FILES = ("scales.csv", "scales.json", "report.html", "scale_against_count.png", "radar.png", "spectra.png")
+FILES = (
+    *("scales.csv", "scales.json", "weights.csv", "weights.json", "report.html"),
+    *("scale_against_count.png", "radar.png", "spectra.png"),
+)
 # Typical and distant samples of each class that the report shows, at most.
 SAMPLES = 4
 # Bytes that readers and libraries take beside what is measured with, as blocks are decoded, and a bare interpreter.
@@ -109,12 +112,15 @@ def execute(call: Call) -> int:
 
 def _execute(call: Call) -> int:
     from semscale_pl.files import staged, write_json, write_text
+    from semscale_pl.measuring.class_weights import weights_csv, weights_json
     from semscale_pl.measuring.text import csv_of, print_measurement
 
     measurement = measured(call, resident())
     with staged(call.out, FILES) as folder:
         write_text(folder / "scales.csv", csv_of(measurement))
         write_json(folder / "scales.json", measurement.as_dict())
+        write_text(folder / "weights.csv", weights_csv(measurement))
+        write_json(folder / "weights.json", weights_json(measurement))
         if call.report:
             _write_report(measurement, call, folder / "report.html")
         if call.figures:

@@ -22,6 +22,7 @@ from semscale_pl.measuring.measuring import measure
 
 NAMES = ["beech [red]", "ash", "yew"]
 COUNTS = [80, 25, 200]
+SAVED = {"scales.json", "scales.csv", "weights.json", "weights.csv"}
 
 
 def arrays(dim: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -87,7 +88,7 @@ def test_a_folder_holds_one_measurement_whole() -> None:
     saved(npz())
     Path("out/notes.txt").touch()
     saved(npz(), "report=false", "figures=false")
-    assert {path.name for path in Path("out").iterdir()} == {"scales.json", "scales.csv", "notes.txt"}
+    assert {path.name for path in Path("out").iterdir()} == {*SAVED, "notes.txt"}
 
 
 def test_a_second_process_is_refused_and_nothing_is_left(capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,7 +102,7 @@ def test_a_second_process_is_refused_and_nothing_is_left(capsys: pytest.CaptureF
 def test_the_folder_holds_everything() -> None:
     record = saved(npz())
     assert {path.name for path in Path("out").iterdir()} == {
-        "scales.json", "scales.csv", "report.html", "radar.png", "scale_against_count.png", "spectra.png",
+        *SAVED, "report.html", "radar.png", "scale_against_count.png", "spectra.png",
     }  # fmt: skip
     assert all(path.read_bytes()[1:4] == b"PNG" for path in Path("out").glob("*.png"))
     page = Path("out/report.html").read_text()
@@ -114,7 +115,7 @@ def test_the_folder_holds_everything() -> None:
 
 def test_neither_report_nor_figures() -> None:
     saved(npz(), "report=false", "figures=false")
-    assert {path.name for path in Path("out").iterdir()} == {"scales.json", "scales.csv"}
+    assert {path.name for path in Path("out").iterdir()} == SAVED
 
 
 @pytest.mark.parametrize("kind", ["npy", "npz", "compressed", "pt", "csv", "parquet"])

@@ -58,10 +58,13 @@ class CriterionSlot(pl.Callback):
         width = getattr(layer, "out_features", None)
         if isinstance(width, int):
             self._lend(pl_module, "num_classes", width)
-        self._module, self._hooks = pl_module, [
-            layer.register_forward_pre_hook(self._take_features),
-            criterion.register_forward_hook(self._weigh),
-        ]
+        self._module, self._hooks = (
+            pl_module,
+            [
+                layer.register_forward_pre_hook(self._take_features),
+                criterion.register_forward_hook(self._weigh),
+            ],
+        )
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Forget the step before."""
@@ -74,8 +77,8 @@ class CriterionSlot(pl.Callback):
         skipped = outputs is None or (isinstance(outputs, dict) and not outputs)  # training_step returned None
         if self._calls == 0 and not skipped:
             raise MisconfigurationException(
-                f"Expected {type(pl_module).__name__}.training_step to call its loss module, but it did not. Use a loss "
-                "module such as self.criterion = nn.CrossEntropyLoss() there, as a function cannot be hooked."
+                f"Expected {type(pl_module).__name__}.training_step to call its loss module, but it did not. Use a "
+                "loss module such as self.criterion = nn.CrossEntropyLoss() there, as a function cannot be hooked."
             )
         self._features = None
 
@@ -108,7 +111,11 @@ class CriterionSlot(pl.Callback):
         name = self.criterion or next(iter(losses), "")
         if (self.criterion is None and len(losses) != 1) or name not in parts:
             found = f"found {', '.join(losses)}" if losses else "found none with a `reduction`"
-            cure = "Name one with criterion=NAME" if losses else "Make it a part, as self.criterion = nn.CrossEntropyLoss()"
+            cure = (
+                "Name one with criterion=NAME"
+                if losses
+                else "Make it a part, as self.criterion = nn.CrossEntropyLoss()"
+            )
             raise MisconfigurationException(
                 f"Expected {'one loss module' if self.criterion is None else repr(self.criterion)} in "
                 f"{type(pl_module).__name__}, but {found}. {cure}."
@@ -127,8 +134,8 @@ class CriterionSlot(pl.Callback):
         if not isinstance(features, Tensor) or features.ndim != 2:
             shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
             raise MisconfigurationException(
-                f"Expected features (B, D) to enter `layer` {self.layer!r}, but got {shape}. Name the classifier, behind "
-                "all pooling and flattening."
+                f"Expected features (B, D) to enter `layer` {self.layer!r}, but got {shape}. Name the classifier, "
+                "behind all pooling and flattening."
             )
         if self._features is not None:
             raise MisconfigurationException(
@@ -189,19 +196,19 @@ def _check_weighable(name: str, criterion: nn.Module) -> None:
         )
     if isinstance(getattr(criterion, "weight", None), Tensor):
         raise MisconfigurationException(
-            f"Expected {name} to have no class weights of its own, but it has `weight`: classes would be weighted twice. "
-            "Leave it out."
+            f"Expected {name} to have no class weights of its own, but it has `weight`: classes would be weighted "
+            "twice. Leave it out."
         )
 
 
 def _per_sample(criterion: nn.Module, logits: Tensor, labels: Tensor) -> Tensor:
     """Return the losses (B,) that the loss module reduces."""
     reduction = criterion.reduction
-    criterion.reduction = "none"
+    setattr(criterion, "reduction", "none")  # noqa: B010, which a type checker takes for a parameter otherwise
     try:
         losses = criterion.forward(logits, labels)  # not the hooked call
     finally:
-        criterion.reduction = reduction
+        setattr(criterion, "reduction", reduction)  # noqa: B010
     if losses.shape != labels.shape:
         raise MisconfigurationException(
             f"Expected one loss for each of {len(labels)} samples from {type(criterion).__name__} with "

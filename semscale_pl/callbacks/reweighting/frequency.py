@@ -9,7 +9,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from semscale_pl.callbacks.reweighting.slot import SlotReweighting
 from semscale_pl.callbacks.training_data import TrainingSplit
-from semscale_pl.imbalance import class_balanced_weights, inverse_weights, sqrt_inverse_weights
+from semscale_pl.imbalance import DEFAULT_BETA, class_balanced_weights, inverse_weights, sqrt_inverse_weights
 from semscale_pl.options import check
 
 Scheme = Literal["inverse", "sqrt_inverse", "class_balanced"]
@@ -34,7 +34,7 @@ class FrequencyReweighting(SlotReweighting):
     def __init__(
         self,
         scheme: Scheme = "inverse",
-        beta: float = 0.9999,
+        beta: float = DEFAULT_BETA,
         normalization: str = "sample",
         start_epoch: float = 0,
         ramp_epochs: int = 0,

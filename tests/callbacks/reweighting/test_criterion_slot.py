@@ -170,13 +170,13 @@ def test_the_module_is_left_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("slot", "module", "message"),
     [
-        (lambda: ss.CriterionSlot("head"), lambda: Stock(), "Expected `layer` to be a part of Stock, but it has no 'head'"),
+        (lambda: ss.CriterionSlot("head"), lambda: Stock(), "a part of Stock, but it has no 'head'"),
         (lambda: ss.CriterionSlot("fc", "loss"), lambda: Stock(), "Expected 'loss' in Stock, but found criterion"),
         (lambda: ss.CriterionSlot("fc"), lambda: Stock(nn.Identity()), "but found none with a `reduction`"),
         (
             lambda: ss.CriterionSlot("fc"),
             lambda: Stock(nn.CrossEntropyLoss(weight=torch.ones(CLASSES))),
-            "classes would be weighted twice",
+            "would be weighted twice",
         ),
         (lambda: ss.CriterionSlot("fc"), lambda: Stock(step="function"), "to call its loss module, but it did not"),
         (lambda: ss.CriterionSlot("fc"), lambda: Stock(step="two losses"), "it is called again"),
