@@ -144,11 +144,13 @@ def _created(name: str, weights: str | None, image_size: int | None) -> nn.Modul
 
     try:
         return open_clip.create_model(name, pretrained=weights, force_image_size=image_size)
-    except RuntimeError as error:
-        lines = " ".join(str(error).split())
+    except Exception as error:  # open_clip asserts, and torch raises whatever a foreign file leads to
+        line = " ".join(str(error).split())[:300]
         if weights is not None and Path(weights).is_file():
-            raise ValueError(f"Expected {weights} to hold the weights of {name}, but: {lines[:300]}") from error
-        raise OSError(lines if len(lines) < 300 else f"{lines[:300]} ...") from error
+            raise ValueError(f"Expected {weights} to hold the weights of {name}, but: {line}") from error
+        if isinstance(error, RuntimeError):
+            raise OSError(line) from error
+        raise
 
 
 def _input_of(visual: Any) -> InputSpec:
