@@ -7,6 +7,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from semscale_pl.config.errors import WrongCallError
 from semscale_pl.data.checking import say_once
 from semscale_pl.models.inputs import InputSpec
 from semscale_pl.models.own_weights import listed
@@ -42,6 +43,7 @@ def pretrained_backbone(cfg: DictConfig) -> Any | None:
         return None
     backbone = instantiate(cfg.backbone)
     expected: InputSpec | None = getattr(backbone, "input", None)
+    _check_channels(backbone, cfg.dataset.get("channels"))
     _say_what_is_left(backbone, cfg.backbone)
     if expected is not None:
         if sized and node.image_size is None:
@@ -74,6 +76,15 @@ def take_up(expected: InputSpec, cfg: DictConfig) -> None:
         say_once(
             f"images at {expected.image_size} x {expected.image_size} pixels, as the pre-trained backbone expects, "
             f"instead of {before} x {before}. dataset.image_size={before} keeps the dataset's."
+        )
+
+
+def _check_channels(backbone: Any, channels: int | None) -> None:
+    needed = getattr(backbone, "in_channels", channels)
+    if channels is not None and needed != channels:
+        raise WrongCallError(
+            f"Expected `dataset.channels` to be {needed}, as in the training of the backbone's weights, but got "
+            f"{channels}. Set dataset.channels={needed}."
         )
 
 

@@ -27,6 +27,8 @@ def test_a_run_gives_its_network_its_weights_and_its_input(tmp_path: Path, capsy
     assert train(second, "backbone=file", f"backbone.weights={file}", "finetune=frozen") == 0
     said = capsys.readouterr().err
     assert f"of {file} that the backbone has no place for: classifier.linear.weight" in said
+    assert train(tmp_path / "third", "backbone=file", f"backbone.weights={file}", "dataset.channels=3") == 2
+    assert "Set dataset.channels=1." in capsys.readouterr().err
     before = restore(file)
     weights = weights_digest(before.module.backbone)
     file.unlink()
