@@ -90,8 +90,14 @@ class MappedRows:
 
     def take(self, numbers: np.ndarray) -> np.ndarray:
         """Return rows in any order as a new array (K, d), in half, single or double precision as they are stored."""
-        found = self._matrix[numbers]
-        self._release()
+        line = self.shape[1] * self.itemsize
+        is_run = len(numbers) > 0 and numbers[-1] - numbers[0] == len(numbers) - 1
+        # Of rows that lie apart, each fault brings in what is around it.
+        size = max(1, _RESIDENT // (line if is_run else line + _FAULT))
+        found = np.empty((len(numbers), self.shape[1]), self._matrix.dtype)
+        for start in range(0, len(numbers), size):
+            np.take(self._matrix, numbers[start : start + size], 0, out=found[start : start + size], mode="clip")
+            self._release()
         is_float = found.dtype.kind == "f" and found.dtype.isnative
         return found if is_float else found.astype(self.dtype)
 

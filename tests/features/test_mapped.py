@@ -102,3 +102,14 @@ def resident_of_files() -> Callable[[], int]:
         return int(line.split()[1]) * 1024
 
     return bytes_of_files
+
+
+@pytest.mark.parametrize("kind", ["<f2", "<f4", ">f4", "<i4"])
+def test_rows_in_any_order(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("semscale_pl.features.arrays._RESIDENT", 2**22)  # two rows at a time
+    array = np.random.default_rng(0).uniform(0, 200, (300, 7)).astype(kind)
+    rows = saved(tmp_path / "features", array, "C", 128)
+    for wanted in (np.array([7, 299, 0, 7, 42]), np.arange(20, 60), np.array([], dtype=np.int64)):
+        found = rows.take(wanted)
+        np.testing.assert_array_equal(found, array[wanted].astype(found.dtype))
+        assert found.dtype == (kind if kind in ("<f2", "<f4") else rows.dtype)
