@@ -1,4 +1,4 @@
-"""Where a cell's run lives: a folder named by a hash of its config, the files it imports and the versions."""
+"""Where a cell's run lives: a folder named by a hash of its config, the files it imports or names, and the versions."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from semscale_pl.config.composing import config_dir, with_kept_input
+from semscale_pl.tables.named_files import FILES, STORE, contents
 from semscale_pl.tables.schema import TRAIN, Cell, Table
 from semscale_pl.tables.sources import Sources
 from semscale_pl.training.provenance import versions
@@ -67,7 +68,10 @@ def locate(
     code = {"train": table.train, "versions": dict(key_versions() if of_versions is None else of_versions)}
     runs = []
     for cell, config in zip(cells, compose_all(table, cells), strict=True):
-        key = digest({**code, "sources": sources.hash([table.train, *targets(config)]), "config": config})
+        named = contents(config)
+        # Only where there are some, so that other cells keep their names.
+        files = {"files": named} if named else {}
+        key = digest({**code, "sources": sources.hash([table.train, *targets(config)]), "config": config, **files})
         tracked = "wandb" in (config.get("logger") or {})
         runs.append(CellRun(cell, root.absolute() / table.name / key, _dataset(config), tracked, _on_card(config)))
     return runs
@@ -90,7 +94,8 @@ def targets(config: Any) -> set[str]:
 
 def _dataset(config: Mapping[str, Any]) -> str:
     node = config.get("dataset")
-    return digest({key: node.get(key) for key in ("name", "root", "source")}) if isinstance(node, Mapping) else ""
+    keys = ("name", "root", "source", *(key.partition(".")[2] for key in (STORE, *FILES) if key.startswith("dataset.")))
+    return digest({key: node.get(key) for key in keys}) if isinstance(node, Mapping) else ""
 
 
 def _on_card(config: Mapping[str, Any]) -> bool:
