@@ -204,6 +204,7 @@ RULES: dict[str, Rule] = {
     "predict.accelerator": one_of("auto", "cpu", "gpu"),
     "eval_batch_size": integer(1, optional=True),
     "validation_per_class": integer(0),
+    "validation_from": one_of("subset", "whole"),
     "validation_fraction": within("[0, 1)"),
     "train_fraction": within("(0, 1)"),
     "Folder.train_fraction": within("(0, 1)", optional=True),

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 # What a store does not depend on, and what it does not do.
 _GROUPS = ("dataset", "backbone", "augmentation")
-_CUTS = ("imbalance", "imbalance_factor", "dataset.validation_per_class", "dataset.validation_fraction")
+_CUTS = (
+    *("imbalance", "imbalance_factor"),
+    *("dataset.validation_per_class", "dataset.validation_fraction", "dataset.validation_from"),
+)
 
 
 def _checkpoint(key: str, text: str) -> Path:

@@ -31,7 +31,7 @@ from semscale_pl.data.checking import (
 from semscale_pl.data.files import upright
 from semscale_pl.data.in_memory import InMemory, check_can_be_kept, keep_in_memory
 from semscale_pl.data.indexed import IndexedDataset, collate
-from semscale_pl.data.longtail import carve_validation, check_subset, index_hash, training_subset
+from semscale_pl.data.longtail import carve_validation, check_subset, check_validation, index_hash, training_subset
 from semscale_pl.data.samplers import (
     EpochSampler,
     EvaluationBatchSampler,
@@ -71,8 +71,11 @@ class ImbalancedDataModule(pl.LightningDataModule):
         imbalance_file: JSON list of the training images, of profile "listed".
         class_order: "label", "reversed" or "permuted".
         subset_rule: "seeded", "first" or "cao_seed0".
-        validation_per_class: samples of each class to hold out of the long-tailed training data; or
+        validation_per_class: samples of each class to hold out of the training data; or
         validation_fraction: share of each class to hold out. One sample of a class always stays in training.
+        validation_from: "subset" holds them out of the long-tailed subset, in which a rare class may have none to
+            spare; "whole" out of all training samples before the subset is chosen among the others, so that every class
+            is validated.
         sampler: which classes an epoch shows how often; None is instance sampling.
         augmentation: random change of a decoded training image; None for none.
         batch_size: samples of a training batch of all ranks together, so that two ranks equal one process.
@@ -127,6 +130,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
         subset_rule: str = "seeded",
         validation_per_class: int = 0,
         validation_fraction: float = 0.0,
+        validation_from: str = "subset",
         sampler: Sampling | None = None,
         augmentation: Augmentation | None = None,
         batch_size: int = 128,
@@ -151,6 +155,8 @@ class ImbalancedDataModule(pl.LightningDataModule):
         check(batch_size=batch_size, eval_batch_size=eval_batch_size)
         check(num_workers=num_workers, prefetch_factor=prefetch_factor)
         check(validation_per_class=validation_per_class, validation_fraction=validation_fraction)
+        check("dataset", validation_from=validation_from)
+        check_validation(validation_from, imbalance)
         if validation_per_class and validation_fraction:
             raise ValueError(
                 "Expected one of `validation_per_class` and `validation_fraction` to be 0, but got "
@@ -168,6 +174,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
         self.imbalance_samples, self.imbalance_file = imbalance_samples, imbalance_file
         self.class_order, self.subset_rule = class_order, subset_rule
         self.validation_per_class, self.validation_fraction = validation_per_class, validation_fraction
+        self.validation_from = validation_from
         self.sampling = sampler if sampler is not None else InstanceSampling()
         self.augmentation = augmentation
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size or batch_size
@@ -335,8 +342,16 @@ class ImbalancedDataModule(pl.LightningDataModule):
         return replace(images, images=upright(images.images))
 
     def _choose_rows(self, train: ImageSet) -> tuple[Tensor, Tensor]:
-        rows = training_subset(
-            train.labels,
+        """Return the rows of the training and of the validation part."""
+        everything = torch.arange(len(train.labels))
+        if self.validation_from == "whole":
+            others, held_out = self._carve(train.labels, everything)
+            return self._subset(train.labels, others), held_out
+        return self._carve(train.labels, self._subset(train.labels, everything))
+
+    def _subset(self, labels: Tensor, rows: Tensor) -> Tensor:
+        chosen = training_subset(
+            labels[rows],
             self.num_classes,
             self.imbalance,
             factor=self.imbalance_factor,
@@ -346,8 +361,11 @@ class ImbalancedDataModule(pl.LightningDataModule):
             class_order=self.class_order,
             subset_rule=self.subset_rule,
         )
+        return rows[chosen]
+
+    def _carve(self, labels: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         kept, held_out = carve_validation(
-            train.labels[rows],
+            labels[rows],
             self.num_classes,
             per_class=self.validation_per_class,
             fraction=self.validation_fraction,

@@ -170,6 +170,15 @@ def long_tail(dataset: Dataset[Any], labels: Tensor, factor: float, **options: A
     return Subset(dataset, long_tail_indices(labels, int(labels.max()) + 1, factor, **options).tolist())
 
 
+def check_validation(source: str, profile: str) -> None:
+    """Raise ValueError where a validation part would be held out before a list of training images is used."""
+    if source == "whole" and profile == "listed":
+        raise ValueError(
+            "Expected validation_from=subset with imbalance=listed, whose list names images of the whole training set, "
+            "but got whole. Leave it out."
+        )
+
+
 def carve_validation(
     labels: Tensor, num_classes: int, *, per_class: int = 0, fraction: float = 0.0, seed: int = 0
 ) -> tuple[Tensor, Tensor]:

@@ -56,6 +56,25 @@ def test_carved_validation_comes_out_of_the_long_tail() -> None:
     assert seen.tolist() == list(range(len(carved.val_dataset)))
 
 
+def test_a_validation_part_of_the_whole_set_has_every_class_and_none_of_the_subset() -> None:
+    options = {"imbalance": "exponential", "imbalance_factor": 100, "validation_per_class": 20}
+    data = ready(**options, validation_from="whole")
+    balanced = ready(validation_per_class=20, validation_from="whole")
+    assert data.val_dataset is not None
+    assert balanced.val_dataset is not None
+    assert torch.bincount(data.val_dataset.labels).tolist() == [20] * 10
+    assert torch.equal(data.val_dataset.rows, balanced.val_dataset.rows)
+    assert set(data.train_dataset.rows.tolist()) <= set(balanced.train_dataset.rows.tolist())
+    assert not set(data.train_dataset.rows.tolist()) & set(data.val_dataset.rows.tolist())
+    left = balanced.class_counts.tolist()
+    assert data.class_counts.tolist() == [max(1, int(n * 100 ** (-i / 9) + 1e-9)) for i, n in enumerate(left)]
+
+
+def test_a_listed_subset_refuses_a_validation_part_of_the_whole_set() -> None:
+    with pytest.raises(ValueError, match="Expected validation_from=subset with imbalance=listed"):
+        ready(imbalance="listed", imbalance_file="list.json", validation_per_class=2, validation_from="whole")
+
+
 def test_loaders_cover_their_sets_and_the_training_loader_augments_alone() -> None:
     data = ready(batch_size=100, eval_batch_size=300, augmentation=crop(8), mean=[0.3], std=[0.4])
     batches = list(data.train_dataloader())
