@@ -166,12 +166,16 @@ def embedding_of(
         DataError: the images cannot be used.
     """
     cfg = composed(overrides)
+    if "channels" not in cfg.dataset:
+        raise WrongCallError(f"Expected a dataset of images, but {cfg.dataset.get('name')} has none. Name another one.")
     network = _published(cfg, layer) if ckpt is None else _trained(ckpt, layer)
     cfg.dataset.update({key: value for key, value in network.model_input.items() if key in cfg.dataset})
     if views and cfg.augmentation.get("transform") is None:
         raise WrongCallError("Expected an augmentation for `augment_copies`. Pass augmentation=resized_crop.")
     turned = network.exif_rotation if exif_rotation is None else exif_rotation
     images = parts_of_folder(cfg, folder, on_bad_image, turned is not False) if folder else parts_of_dataset(cfg)
+    if views and images.augmented is not None:
+        images.augmented[0, 1]  # a crop that does not fit speaks up now, and not when all images are embedded
     made_by = OmegaConf.to_container(cfg.augmentation, resolve=True) if views else None
     about = {
         "model": network.settings,

@@ -10,7 +10,6 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from semscale_pl.config.errors import WrongCallError
 from semscale_pl.data.checking import (
     broken_images,
     check_decodable,
@@ -51,11 +50,8 @@ def parts_of_dataset(cfg: DictConfig) -> ImageParts:
         cfg: of a training run; its dataset is changed.
 
     Raises:
-        WrongCallError: the dataset has no images.
         DataError: they cannot be used; DatasetNotFound: they are not there.
     """
-    if "channels" not in cfg.dataset:
-        raise WrongCallError(f"Expected a dataset of images, but {cfg.dataset.get('name')} has none.")
     for key, value in _WHOLE.items():
         if key in cfg.dataset:
             cfg.dataset[key] = value
