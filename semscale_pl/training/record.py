@@ -12,11 +12,12 @@ from torch import Tensor
 
 from semscale_pl.callbacks.training_data import evaluating
 from semscale_pl.files import csv_text, strict, write_json, write_text
-from semscale_pl.geometry import class_geometry, pool_features
+from semscale_pl.geometry import ClassGeometry, ClassMoments, pool_features
 from semscale_pl.imbalance import effective_numbers
 from semscale_pl.metrics.report import Report
 from semscale_pl.statistics import pearson, spearman
 from semscale_pl.training.provenance import commit, device_name, peak_memory, versions
+from semscale_pl.validation import check_finite
 
 NUM_POOLED = 64
 SCALES = ("S'", "W", "S")
@@ -100,18 +101,27 @@ def diagnose(module: Any, datamodule: Any) -> Scales:
     """Measure the last model's S', W and S in one evaluation-mode pass over the training subset.
 
     Every method is measured alike, whatever its re-weighting kept while it trained: the classifier's input, pooled to
-    64 features, of un-augmented images.
+    64 features, of un-augmented images. Batches are added up class by class and forgotten, so that memory does not grow
+    with their number.
 
     Args:
         module: with ``features(images)`` giving (B, D).
         datamodule: with ``eval_train_dataloader()`` and ``num_classes``.
 
+    Raises:
+        ValueError: the features of a batch are not finite.
+
     Reference: Ma et al. (ICLR 2023), eq. 4 to 7.
     """
+    moments: ClassMoments | None = None
     with evaluating(module):
-        rows = [(_pooled(module, batch[0]), batch[1].cpu()) for batch in datamodule.eval_train_dataloader()]
-    features, labels = (torch.cat(part) for part in zip(*rows, strict=True))
-    found = class_geometry(features, labels, datamodule.num_classes)
+        for images, labels, *_ in datamodule.eval_train_dataloader():
+            features = _pooled(module, images)
+            check_finite(features, "features")
+            moments = moments or ClassMoments(datamodule.num_classes, features.shape[1])
+            moments.add(features, labels.cpu())
+    assert moments is not None  # a training split has an image
+    found = ClassGeometry.of(moments.counts, moments.scales(), moments.centres())
     return {"S'": strict(found.scales), "W": strict(found.interclass_weights), "S": strict(found.imbalance)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from semscale_pl.geometry import class_geometry
 from semscale_pl.training import record as record_module
 from semscale_pl.training.record import diagnose, write_record
 
@@ -166,6 +168,34 @@ def test_diagnosis_is_the_measure_of_evaluation_mode_features() -> None:
     expected = [scales[label] / np.nanmax(scales) * weight for label, weight in zip(defined, weights)]
     assert [found["S"][label] for label in defined] == pytest.approx(expected, abs=1e-5)
     json.dumps(found, allow_nan=False)
+
+
+def test_diagnosis_keeps_no_batch_and_equals_a_measure_of_all_rows() -> None:
+    generator = torch.Generator().manual_seed(1)
+    images = 100 + torch.randn(2000, 6, generator=generator)
+    labels = torch.randint(5, (2000,), generator=generator)
+    loader = DataLoader(TensorDataset(images, labels), batch_size=64)
+    module, alive, most = Doubling(), weakref.WeakSet[Tensor](), []
+
+    def features(batch: Tensor) -> Tensor:
+        most.append(len(alive))
+        alive.add(found := batch * module.scale.detach())
+        return found
+
+    module.features = features  # type: ignore[method-assign]
+    found = diagnose(module, _datamodule(eval_train_dataloader=lambda: loader))
+    assert (len(most), max(most)) == (32, 1)
+    expected = class_geometry(2 * images, labels, 5)
+    for name, values in zip(("S'", "W", "S"), (expected.scales, expected.interclass_weights, expected.imbalance)):
+        assert found[name] == pytest.approx(values.tolist(), rel=1e-11)
+
+
+def test_diagnosis_refuses_features_that_are_not_finite() -> None:
+    images = torch.ones(4, 6)
+    images[3, 1] = torch.nan
+    loader = DataLoader(TensorDataset(images, torch.zeros(4, dtype=torch.int64)), batch_size=2)
+    with pytest.raises(ValueError, match="1 NaN"):
+        diagnose(Doubling(), _datamodule(eval_train_dataloader=lambda: loader))
 
 
 def test_diagnosis_restores_the_mode_after_a_failure() -> None:
