@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from semscale_pl.data.datamodule import ImbalancedDataModule
 from semscale_pl.data.longtail import stratified_split
@@ -237,6 +238,23 @@ class FeatureDataModule(ImbalancedDataModule):
 
     def _keyed(self, batches: GlobalBatchSampler | EvaluationBatchSampler) -> Any:
         return TensorBatches(batches)
+
+    def _loader(self, dataset: Any, batches: Any) -> VectorLoader:
+        self._keeps(dataset)
+        return VectorLoader(dataset, batch_sampler=batches)
+
+
+class VectorLoader(DataLoader[Any]):
+    """A loader whose batches are slices, made one by one in this process: an iteration draws and starts nothing.
+
+    Args:
+        dataset: a :class:`~semscale_pl.data.vectors.VectorDataset`.
+        batch_sampler: a :class:`TensorBatches`.
+    """
+
+    def __iter__(self) -> Any:
+        made = self.dataset.__getitems__  # type: ignore[attr-defined]
+        return map(made, self.batch_sampler)  # type: ignore[arg-type]
 
 
 class TensorBatches:

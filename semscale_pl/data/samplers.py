@@ -202,7 +202,10 @@ class EvaluationBatchSampler(Sampler[list[int]]):
 
 def rank_chunk(batch: Tensor) -> Tensor:
     """Return this rank's share of a global batch; the shares in rank order are the batch, their sizes nearly equal."""
-    size, extra = divmod(len(batch), world_size())
+    ranks = world_size()
+    if ranks == 1:
+        return batch
+    size, extra = divmod(len(batch), ranks)
     start = rank() * size + min(rank(), extra)
     return batch[start : start + size + (rank() < extra)]
 

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins import DoublePrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+try:
+    from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+except ImportError:  # another version, whose own steps are taken
+    _TrainingEpochLoop = object  # type: ignore[assignment, misc]
+
+# Releases of Lightning whose steps these are; what another one does around a step may differ in anything.
+RELEASES = ("2.6.",)
+# What is used of a trainer besides its documented parts.
+_COUNTS = "fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer"
+_PRIVATE = (
+    "_logger_connector._first_loop_iter", "fit_loop.epoch_loop._results", "fit_loop.epoch_loop._batches_that_stepped",
+    "fit_loop.epoch_loop.batch_progress.current.ready", "fit_loop.epoch_loop.batch_progress.is_last_batch",
+    "fit_loop.epoch_loop.automatic_optimization._skip_backward", f"{_COUNTS}.step.increment_completed",
+    f"{_COUNTS}.zero_grad.increment_started", "fit_loop.epoch_loop.restarting", "precision_plugin.train_step_context",
+)  # fmt: skip
 # Their step needs no closure.
 _OPTIMIZERS = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 # In the order in which Lightning calls them around a step.
@@ -28,7 +45,8 @@ class ShortSteps(_TrainingEpochLoop):
     Around a step of a linear head Lightning's own work takes longer than the step: forty looks for hooks that nobody
     has, profiler contexts, a closure around the optimizer. A short step calls what there is, in Lightning's order, and
     leaves parameters, metrics, counters and checkpoints bitwise what they would be. The first and the last step of an
-    epoch, where logging is set up, schedules move and validation runs, are Lightning's.
+    epoch, where logging is set up, schedules move and validation runs, are Lightning's. So are all of a release that
+    these steps are not made for.
 
     Args:
         of: the loop that it stands in for.
@@ -129,27 +147,51 @@ class ShortSteps(_TrainingEpochLoop):
         progress.increment_completed()
 
     def _trained(self, module: pl.LightningModule, batch: Any, batch_idx: int) -> dict[str, Any]:
-        module._current_fx_name = "training_step"
-        module.__dict__["log"] = self._logged
+        own = module.__dict__  # a module's way of setting attributes takes longer
+        own["_current_fx_name"], own["log"] = "training_step", self._logged
         try:
             with self.trainer.precision_plugin.train_step_context():
                 return module.training_step(batch, batch_idx)  # type: ignore[return-value]
         finally:
-            del module.__dict__["log"]  # the class's own again
-            module._current_fx_name = None
+            del own["log"]  # the class's own again
+            own["_current_fx_name"] = None
 
     def _logged(self, name: str, value: Any, *, batch_size: int | None = None, **options: Any) -> None:
-        """Add a value to its mean over the epoch, which the first step has set up."""
+        """Add a value to its mean over the epoch, which the first step has set up and the last one brings to an end."""
         entry = self._results.get(f"training_step.{name}")
-        if entry is None or entry.has_reset or entry.meta.on_step or batch_size is None:
+        if entry is None or entry.has_reset or not _is_epoch_mean(entry, value) or batch_size is None:
             pl.LightningModule.log(self.trainer.lightning_module, name, value, batch_size=batch_size, **options)
             return
-        entry.update(value.detach(), batch_size)
+        entry.value = entry.value + value.detach() * batch_size
+        entry.cumulated_batch_size = entry.cumulated_batch_size + batch_size
 
 
 def with_short_steps(trainer: pl.Trainer) -> None:
     """Give a trainer steps that are short where they may be, see :class:`ShortSteps`."""
-    trainer.fit_loop.epoch_loop = ShortSteps(trainer.fit_loop.epoch_loop)
+    if not lacking(trainer):
+        trainer.fit_loop.epoch_loop = ShortSteps(trainer.fit_loop.epoch_loop)
+
+
+def lacking(trainer: Any) -> list[str]:
+    """Name what short steps need and this Lightning has not: a release that they are made for, and its inner parts."""
+    if not pl.__version__.startswith(RELEASES):
+        return [f"pytorch-lightning {' or '.join(f'{release}*' for release in RELEASES)}"]
+    known = isinstance(trainer.fit_loop.epoch_loop, _TrainingEpochLoop) and _TrainingEpochLoop is not object
+    return [*([] if known else ["_TrainingEpochLoop"]), *(path for path in _PRIVATE if not _has(trainer, path))]
+
+
+def _has(trainer: Any, path: str) -> bool:
+    try:
+        attrgetter(path)(trainer)
+    except AttributeError:
+        return False
+    return True
+
+
+def _is_epoch_mean(entry: Any, value: torch.Tensor) -> bool:
+    """Tell whether a logged value is averaged over the epoch alone, in the precision that it has."""
+    meta = entry.meta
+    return meta.is_mean_reduction and not meta.on_step and value.dtype in (torch.float32, torch.float64)
 
 
 def _hooks(trainer: pl.Trainer) -> dict[str, list[Callable[..., Any]]]:
@@ -158,12 +200,17 @@ def _hooks(trainer: pl.Trainer) -> dict[str, list[Callable[..., Any]]]:
     found: dict[str, list[Callable[..., Any]]] = {name: [] for name in _HOOKS}
     for name, hooks in found.items():
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if getattr(type(callback), name) is not getattr(pl.Callback, name):
-                hooks.append(_bound(getattr(callback, name), trainer, module))
+            if getattr(type(callback), name) is not getattr(pl.Callback, name) and not _saves_by_epoch(callback):
+                hooks.append(partial(getattr(callback, name), trainer, module))
         if getattr(type(module), name) is not getattr(pl.LightningModule, name):
             hooks.append(getattr(module, name))
     return found
 
 
-def _bound(hook: Callable[..., Any], trainer: pl.Trainer, module: pl.LightningModule) -> Callable[..., Any]:
-    return lambda *arguments: hook(trainer, module, *arguments)
+def _saves_by_epoch(callback: pl.Callback) -> bool:
+    """Tell whether a checkpoint callback has nothing to do after a step: it counts neither steps nor seconds."""
+    if not isinstance(callback, ModelCheckpoint):
+        return False
+    own_hook = type(callback).on_train_batch_end is not ModelCheckpoint.on_train_batch_end
+    triggers = (getattr(callback, name, True) for name in ("_every_n_train_steps", "_train_time_interval"))
+    return not own_hook and not any(trigger is not None and trigger != 0 for trigger in triggers)

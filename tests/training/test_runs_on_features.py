@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
@@ -168,3 +170,19 @@ def test_two_ranks_are_one_process(files: list[str], tmp_path: Path) -> None:
     found = checkpoint(tmp_path / "both")["state_dict"]
     for name, value in parameters(alone).items():
         torch.testing.assert_close(found[name], value, rtol=0, atol=1e-10, check_dtype=False)
+
+
+@pytest.mark.parametrize("changed", ["release", "parts", "loop"])
+def test_another_lightning_takes_its_own_steps(
+    changed: str, files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if changed == "release":
+        monkeypatch.setattr(pl, "__version__", "2.9.0")
+    elif changed == "parts":
+        monkeypatch.setattr(short_steps, "_PRIVATE", (*short_steps._PRIVATE, "fit_loop.epoch_loop.of_another_release"))
+    else:
+        monkeypatch.setattr(short_steps, "_TrainingEpochLoop", object)
+    result = run(tmp_path / "run", files, "trainer.max_epochs=1")
+    assert type(result.trainer.fit_loop.epoch_loop) is _TrainingEpochLoop
+    named = {"release": "pytorch-lightning 2.6.*", "parts": "fit_loop.epoch_loop.of_another_release"}
+    assert short_steps.lacking(result.trainer) == [named.get(changed, "_TrainingEpochLoop")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -10,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from semscale_pl.distributed import true_everywhere
+from semscale_pl.distributed import true_everywhere, world_size
 from semscale_pl.options import check
 
 # Where a step stands: its epoch and its number in the epoch, counted from 1, and the number of steps of the epoch.
@@ -92,6 +93,9 @@ class FinitenessWatch(pl.Callback):
             self._kept_of_update += not self._passed_over
             self._kept_of_epoch += not self._passed_over
             return
+        if loss.device.type == "cpu" and world_size() == 1:
+            self._refuse(math.isfinite(loss.item()), self._place)
+            return
         finite = _all_finite([loss.detach()])
         if finite.device.type != "cuda":
             self._refuse(finite, self._place)
@@ -151,7 +155,7 @@ class FinitenessWatch(pl.Callback):
         event.synchronize()
         self._refuse(answer, place)
 
-    def _refuse(self, finite: Tensor, place: Place) -> None:
+    def _refuse(self, finite: Tensor | bool, place: Place) -> None:
         if not bool(finite):
             raise NonFiniteError("the loss is not finite in epoch {}, step {} of {}".format(*place))
 
