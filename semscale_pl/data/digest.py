@@ -12,6 +12,7 @@ from torch import Tensor
 from semscale_pl.data.augmentations import as_pixels
 from semscale_pl.data.checking import used_files
 from semscale_pl.data.indexed import IndexedDataset
+from semscale_pl.data.packed import state_of
 
 
 def images_digest(parts: Mapping[str, IndexedDataset]) -> str:
@@ -28,9 +29,7 @@ def images_digest(parts: Mapping[str, IndexedDataset]) -> str:
         found.update(dataset.labels.numpy().astype("<i8").tobytes() + dataset.rows.numpy().astype("<i8").tobytes())
         if paths := used_files(dataset):
             for path in paths:
-                state = os.stat(path)
-                line = f"{os.path.relpath(path, folder)}\0{state.st_size} {state.st_mtime_ns}\n"
-                found.update(os.fsencode(line))
+                found.update(os.fsencode(f"{os.path.relpath(path, folder)}\0{state_of(path)}\n"))
         else:
             _add_pixels(found, dataset)
     return found.hexdigest()

@@ -39,7 +39,7 @@ class ImageFiles(Sequence[Any]):
     """
 
     def __init__(self, paths: Iterable[Path | str], upright: bool = False) -> None:
-        self.paths, self.upright = [str(path) for path in paths], upright
+        self.paths, self.upright = [path if isinstance(path, str) else str(path) for path in paths], upright
 
     def __len__(self) -> int:
         return len(self.paths)

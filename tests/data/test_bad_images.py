@@ -171,7 +171,8 @@ def test_own_folders_and_lists_are_turned_and_benchmarks_left_as_they_are(tmp_pa
     files = (config_dir() / "dataset").glob("*.yaml")
     found = {file.stem: OmegaConf.load(file).get("exif_rotation") for file in files}
     assert found.pop("base") is False
-    assert {name for name, turned in found.items() if turned} == {"csv", "image_folder"}
+    own = {"csv", "image_folder", "parquet_images", "webdataset", "hf"}
+    assert {name for name, turned in found.items() if turned} == own
     for name in "ab":
         tagged(tmp_path / "images" / f"{name}.png", 8)
     (tmp_path / "train.txt").write_text("a.png 0\nb.png 1\n")

@@ -16,6 +16,8 @@ from semscale_pl.data.source import DatasetNotFound
 CONF = Path(__file__).parents[2] / "conf"
 
 
+# Of your own images, wherever these are.
+OWN = ("csv", "image_folder", "parquet_images", "webdataset", "hf")
 # Options that name no data of their own.
 NEEDS_MORE = ("torch_datasets", "features", "features_lt")
 
@@ -39,6 +41,8 @@ def built(*overrides: str) -> ImbalancedDataModule:
 def test_dataset(name: str, tmp_path: Path) -> None:
     config = composed(f"dataset={name}", f"dataset.root={tmp_path}")
     assert config.dataset.name == name
+    if name.startswith("hf"):
+        pytest.importorskip("datasets", reason="the extra hf is not installed")
     data = instantiate(config.dataset)
     long_tailed = name.endswith(("_lt", "_lt1", "_lt2")) and name not in ("imagenet_lt", "places_lt")
     assert (data.imbalance, data.imbalance_factor) == (("exponential", 100) if long_tailed else ("none", 1))
@@ -47,7 +51,7 @@ def test_dataset(name: str, tmp_path: Path) -> None:
         data.setup()
         assert data.num_classes == config.dataset.num_classes
     else:
-        remedy = r"\(?dataset\.root" if name.startswith(("csv", "image_folder")) else "http"
+        remedy = r"\(?dataset\.root" if name.startswith(OWN) else "http"
         with pytest.raises(DatasetNotFound, match=remedy):
             data.prepare_data()
 
