@@ -124,14 +124,18 @@ class ParquetImages:
         return value
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key not in ("_kept", "_lock", "_process")}
+        return {
+            key: value for key, value in self.__dict__.items() if key not in ("_kept", "_lock", "_metadata", "_process")
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._reset()
 
     def _reset(self) -> None:
-        self._process, self._lock, self._kept = os.getpid(), threading.Lock(), OrderedDict[int, Any]()
+        self._process, self._lock = os.getpid(), threading.Lock()
+        # Row groups, the last used last, and what each file says of its own.
+        self._kept, self._metadata = OrderedDict[int, Any](), dict[int, Any]()
 
     def _group(self, place: int) -> Any:
         if self._process != os.getpid():  # in a forked process the lock may be held for ever
@@ -139,7 +143,8 @@ class ParquetImages:
         with self._lock:
             if place not in self._kept:
                 file, group = self._places[place]
-                with parquet.ParquetFile(self.files[file]) as opened:
+                with parquet.ParquetFile(self.files[file], metadata=self._metadata.get(file)) as opened:
+                    self._metadata[file] = opened.metadata
                     table = opened.read_row_group(group, [self.column], use_threads=False)
                 column = table.column(0)
                 self._kept[place] = compute.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -14,15 +12,13 @@ from semscale_pl.data.finding import image_suffixes, is_hidden
 from semscale_pl.data.packed import PackedFile, state_of_files
 from semscale_pl.data.packed_source import PackedSource, Part, Patterns, found_files
 from semscale_pl.data.source import DataError
+from semscale_pl.data.tar_index import Member, members_of
 from semscale_pl.labels import are_numbers
 from semscale_pl.terminal import printable
 
 # Where the label of a sample is looked for, in this order.
 LABEL_KEYS = ("cls", "json", "txt")
-_BLOCK = tarfile.BLOCKSIZE
 _SHOWN_KEYS = 6
-# What gzip, bzip2, xz and Zstandard files begin with.
-_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zX", b"\x28\xb5\x2f\xfd")
 
 
 class TarShards(PackedSource):
@@ -86,7 +82,7 @@ class TarShards(PackedSource):
         paths = [PackedFile(name, pack, number) for number, name in enumerate(names)]
         return Part(paths, np.array(labels), what, None, passed_over)
 
-    def _image(self, shard: Path, group: _Group) -> _Member | None:
+    def _image(self, shard: Path, group: _Group) -> Member | None:
         """Return the image of a sample; None where there is none."""
         if self.image_key is not None:
             return group.get(self.image_key)
@@ -99,7 +95,7 @@ class TarShards(PackedSource):
             )
         return group[images[0]] if images else None
 
-    def _labels(self, shard: Path, images: Sequence[tuple[_Group, _Member]]) -> list[str]:
+    def _labels(self, shard: Path, images: Sequence[tuple[_Group, Member]]) -> list[str]:
         """Read the labels of a shard's images."""
         wanted = (self.label_key,) if self.label_key else LABEL_KEYS
         key = next((key for key in wanted if images and key in images[0][0]), wanted[0])
@@ -164,60 +160,26 @@ class TarImages:
             return stream.read(size)
 
 
-class _Member(NamedTuple):
-    """First byte, number of bytes and name of a file in a shard."""
-
-    start: int
-    size: int
-    name: str
-
-
 # Members of one sample, by what follows the first dot of their name, in lower case.
-_Group = dict[str, _Member]
+_Group = dict[str, Member]
 
 
 def _groups(shard: Path) -> dict[str, _Group]:
-    """Return the members of a shard by sample.
-
-    Raises:
-        DataError: the shard is compressed, cut off, no tar file, or has two members of one name.
-    """
+    """Return the members of a shard by sample; DataError where two have one name."""
     groups: dict[str, _Group] = {}
-    end = 0
-    try:
-        with tarfile.open(shard, "r:") as archive:
-            for member in archive:
-                end = member.offset_data + -(-member.size // _BLOCK) * _BLOCK
-                folder, _, base = member.name.rpartition("/")
-                name, _, key = base.partition(".")
-                if not member.isfile() or is_hidden(base) or base.startswith("__"):
-                    continue
-                group = groups.setdefault(f"{folder}/{name}" if folder else name, {})
-                if key.lower() in group:
-                    raise DataError(
-                        f"Expected every member of {printable(str(shard))} to have a name of its own, but "
-                        f"{printable(member.name)} is there twice. Write the shard anew."
-                    )
-                group[key.lower()] = _Member(member.offset_data, member.size, member.name)
-        with open(shard, "rb") as stream:
-            stream.seek(end)
-            if end and stream.read(_BLOCK) != bytes(_BLOCK):
-                raise tarfile.ReadError("it is damaged or cut off")
-    except (tarfile.TarError, OSError) as error:
-        raise DataError(
-            f"Expected {printable(str(shard))} to be a tar file, but it cannot be read: {_in_words(shard, error)}."
-        ) from error
+    for member in members_of(shard):
+        folder, _, base = member.name.rpartition("/")
+        name, _, key = base.partition(".")
+        if is_hidden(base) or base.startswith("__"):
+            continue
+        group = groups.setdefault(f"{folder}/{name}" if folder else name, {})
+        if key.lower() in group:
+            raise DataError(
+                f"Expected every member of {printable(str(shard))} to have a name of its own, but "
+                f"{printable(member.name)} is there twice. Write the shard anew."
+            )
+        group[key.lower()] = member
     return groups
-
-
-def _in_words(shard: Path, error: BaseException) -> str:
-    if isinstance(error, OSError):
-        return f"{error.strerror or error}"
-    with open(shard, "rb") as stream:
-        packed = stream.read(4).startswith(_COMPRESSED)
-    if packed:
-        return "it is compressed, so that no image can be read without all before it. Unpack it first"
-    return f"{' '.join(str(error).split()).rstrip('.') or type(error).__name__}. Fetch it again"
 
 
 def _keys(groups: Iterable[_Group]) -> str:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from packed_data import NAMES, as_tar, samples, square, write_tar
 
+from semscale_pl.data import tar_index
 from semscale_pl.data.source import DataError, ImageSet
+from semscale_pl.data.tar_index import members_of
 from semscale_pl.data.tar_shards import TarShards
 
 
@@ -135,3 +137,21 @@ def test_labels_beyond_the_names_beside_the_shards_are_refused(tmp_path: Path) -
         DataError, match=r"`labels of .*test-0000\.tar and 1 more` to be among 3 classes.*got '3' for .*/000000"
     ):
         source.load("test", tmp_path, 0)
+
+
+def test_the_headers_of_many_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEMSCALE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(tar_index, "REMEMBERED_FROM", 4)
+    file, members = tmp_path / "a.tar", [*samples([(png(0), 0), (png(1), 1)]), ("ä\udce4.txt", b"")]
+    write_tar(file, members)
+    found = members_of(file)
+    content = file.read_bytes()
+    assert [(one.name, content[one.start : one.start + one.size]) for one in found] == members
+    (index,) = (tmp_path / "cache" / "tar_index").iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(tar_index, "_read", lambda file: pytest.fail("read again"))
+        assert members_of(file) == found
+    index.write_bytes(b"damaged")
+    assert members_of(file) == found
+    write_tar(file, members[:4])
+    assert members_of(file) == found[:4]
