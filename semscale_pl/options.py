@@ -150,6 +150,9 @@ _PROFILE = one_of(*PROFILES, "per_class", "listed")
 INPUT_SETTINGS = ("image_size", "mean", "std", "crop_share", "interpolation")
 # Of nearest class means.
 METRICS = ("euclidean", "cosine")
+# Whose means a class of few samples borrows from, and what counts the same in a shared covariance.
+BORROWING = ("similar", "grand")
+VOICES = ("equal", "pooled")
 POOL_MODES = ("indexed", "fifo")
 ACTIVATIONS = ("relu", "gelu", "silu", "tanh")
 NORMS = ("none", "batch", "layer")
@@ -276,6 +279,15 @@ RULES: dict[str, Rule] = {
         "a text with {} for the class name", lambda value: isinstance(value, str) and value.count("{}") == 1
     ),
     "metric": one_of(*METRICS),
+    # Gaussian heads
+    "voices": one_of(*VOICES),
+    "discriminant.shrinkage": within("[0, 1]"),
+    "discriminant.estimator": one_of("oas", "ledoit_wolf"),
+    "discriminant.k": at_least(0),
+    "discriminant.borrowing": one_of(*BORROWING),
+    "discriminant.bandwidth": above(0, optional=True),
+    "discriminant.prior": one_of("uniform", "frequency"),
+    "discriminant.temperature": above(0),
     # Second stages
     "recipe.lr": above(0, optional=True),
     "recipe.epochs": integer(1, optional=True),

@@ -16,6 +16,13 @@ from semscale_pl.geometry.classes import (
     semantic_scale_imbalance,
     semantic_scales,
 )
+from semscale_pl.geometry.discriminant import (
+    Discriminant,
+    DiscriminantMoments,
+    DiscriminantSettings,
+    discriminant,
+    estimated_shrinkage,
+)
 from semscale_pl.geometry.moments import ClassMoments
 from semscale_pl.geometry.samples import pool_features, sample_volumes
 from semscale_pl.geometry.volumes import Ratio, parallelotope_volume, semantic_scale, volume
@@ -23,10 +30,15 @@ from semscale_pl.geometry.volumes import Ratio, parallelotope_volume, semantic_s
 __all__ = [
     "ClassGeometry",
     "ClassMoments",
+    "Discriminant",
+    "DiscriminantMoments",
+    "DiscriminantSettings",
     "Ratio",
     "centre_distances",
     "class_centres",
     "class_geometry",
+    "discriminant",
+    "estimated_shrinkage",
     "interclass_weights",
     "parallelotope_volume",
     "pool_features",
