@@ -190,6 +190,7 @@ RULES: dict[str, Rule] = {
     "lr_reference_batch": integer(1, optional=True),
     "tta": one_of(*TEST_VIEWS),
     "evaluate.tta": replace(one_of(*TEST_VIEWS), optional=True),
+    "predict.part": replace(one_of(*STORE_PARTS), optional=True),
     "predict.tta": replace(one_of(*TEST_VIEWS), optional=True),
     # The images of a run
     "imbalance_factor": at_least(1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semscale_pl.cli.command import Call, Command, Setting
@@ -60,10 +61,11 @@ def _verify(cfg: Any, decode: bool) -> int:
 
     data = instantiate(cfg.dataset)
     report = verify(data, decode, Progress("decoded {} images").over)
-    source = cfg.dataset.source
+    source = cfg.dataset.get("source") or {}
     address = source.get("address") or source.get("source", {}).get("address") or getattr(data.source, "address", "")
     out = console()
-    out.print(printable(f"{cfg.dataset.name} in {data.root.resolve()}"), soft_wrap=True, markup=False)
+    place = cfg.dataset.get("store") or cfg.dataset.get("train") or data.root  # of features, else of all datasets
+    out.print(printable(f"{cfg.dataset.name} in {Path(str(place)).resolve()}"), soft_wrap=True, markup=False)
     if address:
         out.print(f"from {address}", soft_wrap=True, markup=False)
     _show(report, out)

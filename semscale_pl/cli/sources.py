@@ -79,6 +79,11 @@ def _check_together(call: Call, typed: dict[str, str], command: Command) -> None
     own = call.given
     sources = [key for key in ("features", "images") if key in own] + ["dataset"] * ("dataset" in typed)
     _check_overrides(call, typed, sources, command)
+    if typed.get("dataset") == "features":
+        raise ValueError(
+            "Expected features=FILE, or features=STORE with part=train, for features that are there already, but got "
+            "dataset=features. Name them so."
+        )
     if len(sources) != 1:
         what = " and ".join(sources) or "none of them"
         raise ValueError(f"Expected one of features=FILE, dataset=NAME and images=FOLDER, but got {what}.")

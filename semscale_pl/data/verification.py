@@ -26,6 +26,7 @@ from semscale_pl.data.datamodule import ImbalancedDataModule
 from semscale_pl.data.decoding import dark_line, decoded
 from semscale_pl.data.lists import Lists, read_list
 from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
+from semscale_pl.data.vectors import VectorSet
 from semscale_pl.data.vision import Vision
 from semscale_pl.data.wrapped import Balanced
 from semscale_pl.terminal import printable
@@ -224,7 +225,8 @@ def _counts(report: Report, sets: dict[str, ImageSet], expected: Expectation | N
     wanted = dict(expected.counts) if expected else {}
     for split, images in sets.items():
         count = wanted.get(split)
-        text = f"{len(images.labels):,} images, {_range(images.class_counts.tolist())} a class"
+        what = "samples" if isinstance(images, VectorSet) else "images"
+        text = f"{len(images.labels):,} {what}, {_range(images.class_counts.tolist())} a class"
         report.note(split, _images_or_any(count), text, count in (None, len(images.labels)))
     if "all" in wanted:
         total = sum(len(images.labels) for images in sets.values())

@@ -49,12 +49,54 @@ def open_features(
     """
     place = found_store(features)
     if is_store(place):
-        asked = {"labels": labels, "label_column": label_column, "feature_key": feature_key}
-        return _part_of_store(place, part or "train", {**asked, "feature_columns": feature_columns or None})
+        of_files = {"labels": labels, "label_column": label_column, "feature_key": feature_key}
+        return _part_of_store(place, part or "train", {**of_files, "feature_columns": feature_columns or None})
     if part is not None:
         raise ValueError(f"Expected `part` only with an embedding store, but got {place.name}. Leave it out.")
     path = _checked(features, FORMATS, "features")
     other = None if labels is None else _checked(labels, _LABEL_FORMATS, "labels")
+    asked = _asked(path, other, label_column, feature_columns, feature_key)
+    rows, found, taken = _parts(path, asked)
+    if other is not None:
+        found, taken = _labels(other, label_column), replace(taken, label_column=f"in {other.name}")
+    if found is None:
+        others = f", or label_column=NAME with one of {', '.join(taken.left_out[:8])}" if taken.left_out else ""
+        raise ValueError(f"Expected labels for {path.name}, but it holds features only. Pass labels=FILE{others}.")
+    if isinstance(found, np.ndarray) and found.dtype.kind == "U":
+        found = numbers_or_words(found)
+    return FeatureSource(rows, *encode_labels(found, f"labels of {path.name}"), path.name, taken)
+
+
+def open_rows(
+    features: str | Path,
+    label_column: str | None = None,
+    feature_columns: str | Sequence[str] = (),
+    feature_key: str | None = None,
+    part: str | None = None,
+) -> Rows:
+    """Open features with or without labels, which are not read.
+
+    Args:
+        features, label_column, feature_columns, feature_key, part: see :func:`open_features`.
+
+    Raises:
+        ValueError: a file is missing, of an unknown format, damaged, or holds something else; one line says what.
+    """
+    if part is not None or is_store(found_store(features)):
+        return open_features(features, None, label_column, feature_columns, feature_key, part).matrix
+    path = _checked(features, FORMATS, "features")
+    asked = _asked(path, None, label_column, feature_columns, feature_key)
+    return _parts(path, replace(asked, labels_elsewhere=True))[0]
+
+
+def _asked(
+    path: Path,
+    other: Path | None,
+    label_column: str | None,
+    feature_columns: str | Sequence[str],
+    feature_key: str | None,
+) -> Asked:
+    """Return what to take from a file, once it is seen that a file of this kind has it."""
     columns = tuple(feature_columns.split(",")) if isinstance(feature_columns, str) else tuple(feature_columns)
     endings = [_ending(file) for file in (path, other) if file is not None]
     if label_column is not None and not set(endings) & set(_WITH_KEYS):
@@ -68,15 +110,7 @@ def open_features(
     if feature_key is not None and (columns or endings[0] not in _WITH_KEYS):
         what = "it with `feature_columns`" if columns else path.name
         raise ValueError(f"Expected `feature_key` only with a file of several arrays, but got {what}. Leave it out.")
-    rows, found, taken = _parts(path, Asked(columns, feature_key, label_column, labels_elsewhere=other is not None))
-    if other is not None:
-        found, taken = _labels(other, label_column), replace(taken, label_column=f"in {other.name}")
-    if found is None:
-        others = f", or label_column=NAME with one of {', '.join(taken.left_out[:8])}" if taken.left_out else ""
-        raise ValueError(f"Expected labels for {path.name}, but it holds features only. Pass labels=FILE{others}.")
-    if isinstance(found, np.ndarray) and found.dtype.kind == "U":
-        found = numbers_or_words(found)
-    return FeatureSource(rows, *encode_labels(found, f"labels of {path.name}"), path.name, taken)
+    return Asked(columns, feature_key, label_column, labels_elsewhere=other is not None)
 
 
 def _part_of_store(folder: Path, part: str, asked: Mapping[str, object]) -> FeatureSource:

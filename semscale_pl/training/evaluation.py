@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from semscale_pl.config.checks import check_views
 from semscale_pl.config.errors import WrongCallError
+from semscale_pl.config.features import has_features
 from semscale_pl.data.checking import check_same_classes
 from semscale_pl.metrics.report import Report
 from semscale_pl.training.building import build_datamodule, build_module, build_views, show_for
@@ -44,6 +45,7 @@ def evaluate(
     """
     check_accelerator(accelerator)
     checkpoint = read_checkpoint(ckpt)
+    _check_of_features(checkpoint.config, dataset)
     allow_tf32(bool(OmegaConf.select(checkpoint.config, "tf32", default=False)))
     config = for_testing(with_views(checkpoint.config, tta), **dataset)
     pl.seed_everything(config.seed, workers=True, verbose=False)
@@ -115,6 +117,16 @@ def check_classes(trained: Sequence[str], found: Sequence[str], dataset: str | N
         f"Expected the {len(trained)} classes of the checkpoint in `{dataset}`, but it "
         f"{' and '.join(differences) or 'has them in another order'}. Pass root=FOLDER of data with the same classes."
     )
+
+
+def _check_of_features(config: DictConfig, dataset: Mapping[str, Any]) -> None:
+    """Refuse, for a run on features, what only the images of a dataset have."""
+    named = next((key for key in ("root", "num_workers") if dataset.get(key) is not None), None)
+    if named and has_features(config):
+        raise WrongCallError(
+            f"Expected no `{named}` with a run on features, which are read from where they were in training, but got "
+            f"{dataset[named]}. Leave it out."
+        )
 
 
 def _listed(names: Sequence[str]) -> str:

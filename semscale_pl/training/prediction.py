@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from semscale_pl.config.errors import WrongCallError
+from semscale_pl.config.features import has_features
 from semscale_pl.data.chosen import chosen_images
 from semscale_pl.data.decoding import DecodedImages
 from semscale_pl.data.source import DataError
@@ -82,6 +84,11 @@ def predict(
         DataError: an image cannot be decoded, where that is refused; no file is written then.
     """
     restored, outcome = restore(ckpt), Outcome()
+    if has_features(restored.config):
+        raise WrongCallError(
+            "Expected features=FILE with a model that was trained on features, but got images. Embed them with the "
+            "same network (semscale embed images=FOLDER), and pass features=STORE."
+        )
     device = chosen_device(accelerator)
     paths, shown, outcome.passed_over = chosen_images(images)
     top_k = min(top_k, len(restored.class_names))
@@ -90,12 +97,12 @@ def predict(
     loader = _loader(paths, restored.model_input(), views, upright, batch_size, num_workers)
     with replacing(target) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_head(restored.class_names, top_k))
+        writer.writerow(csv_head(restored.class_names, top_k))
         for readable, probabilities, others in _scored(loader, restored, views, device):
             names = [shown[entry.position] for entry in readable]
-            writer.writerows(_rows(names, probabilities, restored.class_names, top_k))
+            writer.writerows(csv_rows(names, probabilities, restored.class_names, top_k))
             if probabilities and not outcome.predicted:
-                outcome.first = [(restored.class_names[label], p) for label, p in _top(probabilities[0], top_k)]
+                outcome.first = [(restored.class_names[label], p) for label, p in likeliest(probabilities[0], top_k)]
             outcome.predicted += len(readable)
             outcome.dark += [name for name, entry in zip(names, readable, strict=True) if entry.dark]
             outcome.skipped += [(shown[entry.position], entry.problem) for entry in others]
@@ -138,30 +145,34 @@ def _scored(
         if readable:
             with torch.inference_mode():
                 logits = views.average(scorer, torch.stack([entry.image for entry in readable]).to(device))
-            probabilities = _probabilities(logits)
+            probabilities = probabilities_of(logits)
         yield readable, probabilities, [entry for entry in batch if entry.image is None]
 
 
-def _probabilities(logits: torch.Tensor) -> list[list[float]]:
+def probabilities_of(logits: torch.Tensor) -> list[list[float]]:
+    """Return the probabilities of logits (B, C); TrainingDiverged where one is not finite."""
     if not bool(logits.isfinite().all()):
         raise TrainingDiverged("the model's output is not finite; its training diverged. Use another checkpoint.")
     return logits.double().softmax(dim=1).tolist()
 
 
-def _head(class_names: Sequence[str], top_k: int) -> list[str]:
+def csv_head(class_names: Sequence[str], top_k: int, first: str = "path") -> list[str]:
+    """Return the names of the columns of predictions."""
     places = ["", *(f"_{place}" for place in range(2, top_k + 1))]
-    likeliest = [f"{column}{place}" for place in places for column in ("class_index", "class_name", "probability")]
-    return ["path", *likeliest, *(f"p_{name}" for name in class_names)]
+    top = [f"{column}{place}" for place in places for column in ("class_index", "class_name", "probability")]
+    return [first, *top, *(f"p_{name}" for name in class_names)]
 
 
-def _rows(
+def csv_rows(
     names: Sequence[str], probabilities: Sequence[list[float]], class_names: Sequence[str], top_k: int
 ) -> Iterator[list[str]]:
+    """Yield a line for each name: its likeliest classes, then the probabilities of all."""
     for name, row in zip(names, probabilities, strict=True):
-        likeliest = [text for label, p in _top(row, top_k) for text in (str(label), class_names[label], f"{p:.6g}")]
-        yield [name, *likeliest, *(f"{value:.6g}" for value in row)]
+        top = [text for label, p in likeliest(row, top_k) for text in (str(label), class_names[label], f"{p:.6g}")]
+        yield [name, *top, *(f"{value:.6g}" for value in row)]
 
 
-def _top(row: Sequence[float], top_k: int) -> list[tuple[int, float]]:
+def likeliest(row: Sequence[float], top_k: int) -> list[tuple[int, float]]:
+    """Return the k classes of highest probability, with it."""
     labels = sorted(range(len(row)), key=lambda label: -row[label])[:top_k]
     return [(label, row[label]) for label in labels]

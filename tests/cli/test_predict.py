@@ -193,7 +193,7 @@ def test_an_interrupted_prediction_leaves_the_old_file(
         raise KeyboardInterrupt
 
     _, before = called(ckpt, folder)
-    monkeypatch.setattr(prediction, "_rows", interrupted)
+    monkeypatch.setattr(prediction, "csv_rows", interrupted)
     assert called(ckpt, folder) == (130, before)
 
 
