@@ -289,6 +289,7 @@ RULES: dict[str, Rule] = {
     "discriminant.bandwidth": above(0, optional=True),
     "discriminant.prior": one_of("uniform", "frequency"),
     "discriminant.temperature": above(0),
+    "discriminant.criterion": one_of("error", "log_loss"),
     # Second stages
     "recipe.lr": above(0, optional=True),
     "recipe.epochs": integer(1, optional=True),

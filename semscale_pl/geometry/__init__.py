@@ -23,6 +23,7 @@ from semscale_pl.geometry.discriminant import (
     discriminant,
     estimated_shrinkage,
 )
+from semscale_pl.geometry.leave_one_out import choose_settings, leave_one_out_scores
 from semscale_pl.geometry.moments import ClassMoments
 from semscale_pl.geometry.samples import pool_features, sample_volumes
 from semscale_pl.geometry.volumes import Ratio, parallelotope_volume, semantic_scale, volume
@@ -35,11 +36,13 @@ __all__ = [
     "DiscriminantSettings",
     "Ratio",
     "centre_distances",
+    "choose_settings",
     "class_centres",
     "class_geometry",
     "discriminant",
     "estimated_shrinkage",
     "interclass_weights",
+    "leave_one_out_scores",
     "parallelotope_volume",
     "pool_features",
     "sample_volumes",
