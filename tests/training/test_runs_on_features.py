@@ -159,6 +159,18 @@ def test_a_head_is_exported_and_evaluated(files: list[str], tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("overrides", [[], ["reweighting=semantic_scale", "reweighting.start_epoch=0"]])
+def test_class_means_stand_where_nothing_trains(overrides: list[str], files: list[str], tmp_path: Path) -> None:
+    result = run(tmp_path, files, "classifier=ncm", "trainer.max_epochs=2", *overrides)
+    X, Y = DIGITS.data[:300] / 16, DIGITS.target[:300]
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    means = np.stack([X[k == Y].mean(axis=0) for k in range(10)])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    found = result.module.classifier.affine().weight  # type: ignore[operator]
+    torch.testing.assert_close(found, 16.0 * torch.from_numpy(means).float(), rtol=0, atol=1e-4)
+    assert result.last["top1"] > 0.7  # type: ignore[index, operator]
+
+
 def test_two_ranks_are_one_process(files: list[str], tmp_path: Path) -> None:
     options = ["trainer.max_epochs=2", "trainer.precision=64-true", "reweighting=semantic_scale"]
     options += ["reweighting.start_epoch=1", "mixing=mixup"]

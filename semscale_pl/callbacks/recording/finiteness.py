@@ -139,7 +139,8 @@ class FinitenessWatch(pl.Callback):
         epoch = trainer.current_epoch + 1
         if self.skips and self._kept_of_epoch == 0:
             raise NonFiniteError(f"no step of epoch {epoch} has a finite loss and gradient")
-        if not bool(_all_finite(pl_module.parameters())):
+        parameters = list(pl_module.parameters())  # none where class means stand on features of a store
+        if parameters and not bool(_all_finite(parameters)):
             raise NonFiniteError(f"parameters of the model are not finite after epoch {epoch}")
 
     def state_dict(self) -> dict[str, Any]:
