@@ -50,11 +50,12 @@ class TrainingSplit:
         source = getattr(trainer, "datamodule", None)
         found_classes = num_classes or first_known(source, pl_module, name="num_classes")
         found_size = capacity or first_known(source, name="train_size")
-        for name, value in {"num_classes": found_classes, "capacity": found_size}.items():
+        needed = (("num_classes", "num_classes", found_classes), ("capacity", "train_size", found_size))
+        for name, attribute, value in needed:
             if value is None:
                 raise MisconfigurationException(
                     f"Expected `{name}` from the callback's arguments or the datamodule, but found it in neither. "
-                    f"Pass `{name}=...` to the callback."
+                    f"Give the datamodule `{attribute}`, or pass `{name}=...` to a callback that takes it."
                 )
         vectors = (getattr(source, name, None) for name in ("class_counts", "class_frequencies"))
         counts, drawn = (None if found is None else torch.as_tensor(found, dtype=torch.float64) for found in vectors)

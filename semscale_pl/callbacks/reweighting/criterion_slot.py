@@ -75,6 +75,11 @@ class CriterionSlot(pl.Callback):
     ) -> None:
         """Refuse a step that never came to the loss module."""
         skipped = outputs is None or (isinstance(outputs, dict) and not outputs)  # training_step returned None
+        if self._calls == 0 and not skipped and not pl_module.training:
+            raise MisconfigurationException(
+                f"Expected {type(pl_module).__name__} to be in training mode in a training step, but it is in "
+                "evaluation mode, as for validation. Put only the parts that stay frozen into it, not the whole module."
+            )
         if self._calls == 0 and not skipped:
             raise MisconfigurationException(
                 f"Expected {type(pl_module).__name__}.training_step to call its loss module, but it did not. Use a "
@@ -101,13 +106,15 @@ class CriterionSlot(pl.Callback):
             self._added.append(name)
 
     def _parts(self, pl_module: pl.LightningModule) -> tuple[nn.Module, nn.Module]:
-        parts = {name: part for name, part in pl_module.named_modules() if name}
+        # Once under each of its names: a layer that is shared may be named by any of them.
+        parts = {name: part for name, part in pl_module.named_modules(remove_duplicate=False) if name}
         if self.layer not in parts:
             raise MisconfigurationException(
                 f"Expected `layer` to be a part of {type(pl_module).__name__}, but it has no {self.layer!r}. Its last "
                 f"parts are {', '.join(list(parts)[-6:]) or 'none'}."
             )
-        losses = {name: part for name, part in parts.items() if isinstance(getattr(part, "reduction", None), str)}
+        own = {name: part for name, part in pl_module.named_modules() if name}
+        losses = {name: part for name, part in own.items() if isinstance(getattr(part, "reduction", None), str)}
         name = self.criterion or next(iter(losses), "")
         if (self.criterion is None and len(losses) != 1) or name not in parts:
             found = f"found {', '.join(losses)}" if losses else "found none with a `reduction`"
@@ -173,6 +180,7 @@ class CriterionSlot(pl.Callback):
                 "Expected the loss module to be called with logits and labels by position, but got "
                 f"{len(inputs)} of them. Call it as self.criterion(logits, labels)."
             )
+        assert self._module is not None
         logits, labels = inputs
         if labels.ndim != 1 or labels.is_floating_point() or logits.ndim != 2:
             raise MisconfigurationException(
@@ -180,19 +188,30 @@ class CriterionSlot(pl.Callback):
                 f"{labels.dtype} {tuple(labels.shape)}. Mixed or soft labels have no one class to weight by; "
                 "semscale_pl.ImbalancedClassifier mixes images itself."
             )
+        if bool((labels < 0).any()):
+            raise MisconfigurationException(
+                f"Expected labels of at least 0 at the loss module, but got {int(labels.min())}: a sample that is to "
+                "be ignored has no class to weight by. Leave such samples out of the batch."
+            )
         if self._features is None or len(self._features) != len(labels):
             rows = "none" if self._features is None else f"{len(self._features)} rows"
+            compiled = self._features is None and any(hasattr(part, "_orig_mod") for part in self._module.modules())
+            cure = " Code that was compiled and ran before passes hooks by: call torch.compiler.reset() before fit."
             raise MisconfigurationException(
                 f"Expected the features of these {len(labels)} samples at `layer` {self.layer!r} before the loss, but "
-                f"got {rows}. Name the layer that makes the logits."
+                f"got {rows}. Name the layer that makes the logits.{cure if compiled else ''}"
             )
         return logits, labels
 
 
 def _check_weighable(name: str, criterion: nn.Module) -> None:
-    if criterion.reduction not in _REDUCTIONS:
+    reduction = getattr(criterion, "reduction", None)
+    if reduction not in _REDUCTIONS:
+        got = "it has none" if reduction is None else f"got {reduction!r}"
         raise MisconfigurationException(
-            f"Expected `reduction` of {name} to be one of {', '.join(_REDUCTIONS)}, but got {criterion.reduction!r}."
+            f"Expected `reduction` of {name} to be one of {', '.join(_REDUCTIONS)}, but {got}: without it the losses "
+            f"of single samples are not known. Use a loss module such as nn.CrossEntropyLoss in place of "
+            f"{type(criterion).__name__}."
         )
     if isinstance(getattr(criterion, "weight", None), Tensor):
         raise MisconfigurationException(

@@ -48,6 +48,10 @@ class Stock(pl.LightningModule):
                 loss = self.criterion(self(x), y) + self.criterion(self.fc(self.body(x)).detach(), y)
             case "two passes":
                 loss = self.criterion(0.5 * (self(x) + self(x)), y)
+            case "ignored":
+                loss = self.criterion(self(x), torch.where(y == 2, -100, y))
+            case "evaluation":
+                loss = self.eval().criterion(self(x), y)
             case "soft":
                 loss = self.criterion(self(x), nn.functional.one_hot(y, CLASSES).float())
             case "elsewhere":
@@ -182,12 +186,39 @@ def test_the_module_is_left_as_it_was() -> None:
         (lambda: ss.CriterionSlot("fc"), lambda: Stock(step="two losses"), "it is called again"),
         (lambda: ss.CriterionSlot("fc"), lambda: Stock(step="two passes"), "Expected one call of `layer` 'fc'"),
         (lambda: ss.CriterionSlot("fc"), lambda: Stock(step="soft"), "Mixed or soft labels"),
+        (lambda: ss.CriterionSlot("fc"), lambda: Stock(step="ignored"), "labels of at least 0 .* but got -100"),
+        (lambda: ss.CriterionSlot("fc"), lambda: Stock(step="evaluation"), "to be in training mode"),
+        (lambda: ss.CriterionSlot("fc", "criterion"), lambda: Stock(nn.Identity()), "but it has none: without it"),
         (lambda: ss.CriterionSlot("fc"), lambda: Stock(step="elsewhere"), "but got none. Name the layer"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_weighted_is_refused(slot: Any, module: Any, message: str) -> None:
     with pytest.raises(MisconfigurationException, match=message.replace("(", r"\(")):
         fit(module(), slot(), Filling(Fixed()))
+
+
+def test_a_shared_layer_goes_by_each_of_its_names() -> None:
+    module, weighting = Stock(), Fixed()
+    module.head, module.loss = module.fc, module.criterion
+    fit(module, ss.CriterionSlot("head", "loss"), Filling(weighting), epochs=1)
+    assert len(weighting.inputs) == 3
+    fit(module, ss.CriterionSlot("head"), Filling(weighting), epochs=1)
+    assert len(weighting.inputs) == 6, "one loss module under two names is one"
+
+
+def test_code_that_was_compiled_before_is_named_as_what_passes_hooks_by() -> None:
+    module = Stock()
+    module.body = nn.Sequential(module.body, module.fc)
+    compiled = torch.compile(module.body, backend="eager")
+    compiled(torch.zeros(20, 4))
+    module.compiled = compiled
+    module.forward = lambda x: compiled(x)  # type: ignore[method-assign]
+    with pytest.raises(MisconfigurationException, match=r"passes hooks by: call torch.compiler.reset\(\) before fit"):
+        fit(module, ss.CriterionSlot("fc"), Filling(Fixed()))
+    torch.compiler.reset()
+    weighting = Fixed(class_weights=torch.tensor([0.5, 1.0, 4.0]))
+    fit(module, ss.CriterionSlot("fc"), Filling(weighting), epochs=1)
+    assert len(weighting.inputs) == 3
 
 
 def test_spatial_features_are_refused() -> None:
