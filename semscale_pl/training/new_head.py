@@ -41,8 +41,8 @@ def new_head(cfg: DictConfig, folder: Path) -> NewHead:
         cfg: of conf/head.yaml: ``ckpt``, ``recipe``, ``seed``, ``accelerator`` and settings of the dataset.
 
     Raises:
-        WrongCallError: the file is not a checkpoint of `semscale train`, its head or loss does not go with the recipe,
-            or the folder holds a run.
+        WrongCallError: the file is not a checkpoint of `semscale train` or has a finished head, its head or loss does
+            not go with the recipe, or the folder holds a run.
     """
     started = time.perf_counter()
     check_accelerator(cfg.accelerator)
@@ -51,6 +51,11 @@ def new_head(cfg: DictConfig, folder: Path) -> NewHead:
             f"Expected a folder without a run, but {shown(folder)} holds one. Name another folder by out=."
         )
     checkpoint = read_checkpoint(cfg.ckpt)
+    if checkpoint.is_finished:
+        raise WrongCallError(
+            f"Expected `ckpt` to have the head that was trained, such as last.ckpt, but {cfg.ckpt} has the finished "
+            "head of a recipe, on which another would build in silence. Pass the last.ckpt of that run."
+        )
     dataset = {key: cfg[key] for key in ("batch_size", "num_workers", "root")}
     config = for_testing(checkpoint.config, **dataset)
     OmegaConf.set_struct(config, False)

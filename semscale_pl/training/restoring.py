@@ -27,11 +27,13 @@ class Checkpoint:
     """What a checkpoint says of its model.
 
     The run's config has today's names of its classes and no pretrained weights: the checkpoint's own replace them.
+    ``is_finished`` says that its head is that of a second stage.
     """
 
     config: DictConfig
     class_names: list[str]
     state: dict[str, Any]
+    is_finished: bool = False
 
     def module(self) -> ImbalancedClassifier:
         """Build the module with the checkpoint's weights, on the CPU."""
@@ -112,4 +114,6 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         )
     config = with_current_names(OmegaConf.create(stored))
     without_weights(config.backbone)
-    return Checkpoint(config, [composed(str(name)) for name in content["class_names"]], content["state_dict"])
+    names = [composed(str(name)) for name in content["class_names"]]
+    # Those of a training count its steps.
+    return Checkpoint(config, names, content["state_dict"], is_finished="global_step" not in content)

@@ -146,7 +146,15 @@ def test_what_cannot_follow_is_refused_in_one_line(run_dir: Path, capsys: pytest
     ckpt = f"ckpt={run_dir}/checkpoints/last.ckpt"
     finished = Path("recipe.ckpt")
     finished.touch()
+    assert main(["head", ckpt, "recipe=tau_norm", "recipe.tau=1", "out=first"]) == 0
+    capsys.readouterr()
     calls = {
+        (
+            "head",
+            "ckpt=first/checkpoints/recipe.ckpt",
+            "recipe=logit_adjustment",
+            "out=second",
+        ): "Pass the last.ckpt of",
         ("head", ckpt, f"out={run_dir}"): "Name another folder by out=",
         ("train", f"ckpt_path={finished}"): "last.ckpt beside it",
     }
