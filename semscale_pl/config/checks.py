@@ -126,6 +126,22 @@ def check_recipe(cfg: DictConfig) -> None:
         )
 
 
+def check_tuned_recipe(cfg: DictConfig) -> None:
+    """Raise WrongCallError where a tuning run would choose settings of its second stage by its validation part.
+
+    It would be judged by a head that the table's own runs, which have no such part, do not get, and try more settings
+    than other rows.
+    """
+    open_settings = [key for key, value in (cfg.get("recipe") or {}).items() if value is None and key != "_target_"]
+    if open_settings:
+        keys = ", ".join(f"recipe.{key}" for key in open_settings)
+        raise WrongCallError(
+            f"Expected {keys} to be given in a table that tunes, but got null: each tuning run would choose for "
+            "itself, and the table's own runs take the default. Set it in the row's overrides, or list values in the "
+            f"row's tune, such as tune: {{recipe.{open_settings[0]}: [...]}}."
+        )
+
+
 def check_head(cfg: DictConfig) -> None:
     """Raise WrongCallError where `semscale head` cannot work, naming why."""
     if OmegaConf.is_missing(cfg, "ckpt"):

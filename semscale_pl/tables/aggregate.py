@@ -17,6 +17,8 @@ RowColumn = tuple[str, str]
 Finished = Mapping[tuple[str, str, int], Metrics]
 # Measure, row, reference and column.
 Comparison = tuple[Measure, str, str, str]
+# Of a run's record: what keeps training images apart.
+_HOLD_OUT = tuple(f"config.dataset.validation_{kind}" for kind in ("per_class", "fraction"))
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Summary:
     """The statistics of a table, and what its rows differ in besides their names.
 
     ``primary`` has the comparison named beforehand, for each column; ``num_others`` counts the rest of the page's
-    family.
+    family. ``held_out`` says that some cells have a validation part.
     """
 
     table: Table
@@ -73,6 +75,7 @@ class Summary:
     choices: tuple[Choice, ...] = ()
     primary: tuple[Difference, ...] = ()
     num_others: int = 0
+    held_out: bool = False
 
     def entry(self, row: str, column: str, measure: Measure) -> Entry:
         """Return one entry."""
@@ -104,7 +107,8 @@ def summarize(
         for column in table.columns
         for measure in table.measures
     )
-    summary = Summary(table, entries, _contrasts(table, finished), _unmatched(table, finished))
+    held_out = any(value_at(metrics, key) for metrics in finished.values() for key in _HOLD_OUT)
+    summary = Summary(table, entries, _contrasts(table, finished), _unmatched(table, finished), held_out=held_out)
     return summary if table.primary is None else _in_two_families(summary, table.primary)
 
 

@@ -134,13 +134,15 @@ def _compose(table: Table, cell: Cell, untuned: dict[tuple[str, ...], Any]) -> d
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from semscale_pl.config.checks import check_train
+    from semscale_pl.config.checks import check_train, check_tuned_recipe
     from semscale_pl.config.errors import message_of
 
     try:
         config = with_kept_input(_composed(table, cell, untuned), cell.overrides)
         if table.train == TRAIN:
             check_train(config)
+            if cell.trial:
+                check_tuned_recipe(config)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         reason = " ".join((message_of(error) or str(error)).split())
         if " has none; these have: " in reason:

@@ -160,7 +160,7 @@ def _untuned(table: Table, trials: Sequence[CellRun], choices: Sequence[Choice],
     lost = {
         choice.label: "all its settings diverged, so that none can be chosen"
         for choice in choices
-        if choice.chosen is None and not any(label.startswith(choice.row) for label in explained)
+        if choice.chosen is None and not any(label.startswith(f"{choice.label} · ") for label in explained)
     }
     failed = {**tried.problems[FAILED], **lost}
     absent, unfinished = tried.problems[DATA_ABSENT], tried.problems[UNFINISHED]

@@ -31,7 +31,7 @@ def conditions(summary: Summary) -> list[str]:
         how = f"One seed{profile}, so without an interval. Differences to {table.baseline} are of the same seed."
     settings = f"Settings of all cells: `{' '.join(table.base)}`." if table.base else ""
     texts = (how, _epoch(summary), _paper(summary), settings, *summary.unmatched, *verdict(summary))
-    tuned = tuning.sentences(table, summary.choices)
+    tuned = tuning.sentences(table, summary.choices, summary.held_out)
     return [text for text in (*texts, *tuned, *summary.remarks, table.note) if text]
 
 

@@ -126,17 +126,22 @@ def setting_text(setting: Setting) -> str:
     return " ".join(f"{key}={value}" for key, value in setting)
 
 
-def sentences(table: Table, choices: Sequence[Choice]) -> list[str]:
-    """Return how the rows were tuned, and which choices lie on an edge or stand aside from the rule."""
+def sentences(table: Table, choices: Sequence[Choice], held_out: bool = False) -> list[str]:
+    """Return how the rows were tuned, and which choices lie on an edge or stand aside from the rule.
+
+    Args:
+        held_out: whether cells of the table hold out a validation part as well.
+    """
     if table.tune is None or not choices:
         return []
     own = " | ".join(f"{row.name} {_axes_text(row.tune)}" for row in table.rows if row.tune)
     where = "for each column" if table.tune.per == PER_COLUMN else "for all columns" if len(table.columns) > 1 else ""
+    images = "all training images but those of a validation part of their own" if held_out else "all training images"
     how = (
         f"Tuned: each row takes the best of {table.tune.trials} settings{f' {where}' if where else ''} by balanced "
         f"accuracy at the last epoch on a validation part (`{' '.join(table.tune.base)}`), mean over the tuning seeds "
         f"{', '.join(map(str, table.tune.seeds))}; of equal ones the first. These runs never saw the test set. The "
-        f"cells of the table ran on other seeds and all training images. Grid of every row: "
+        f"cells of the table ran on other seeds and {images}. Grid of every row: "
         f"{_axes_text(table.tune.grid)}.{f' Keys of their own, within as many trials: {own}.' if own else ''}"
     )
     return [how, *(text for choice in choices for text in _remarks(choice, table.tune.trials))]

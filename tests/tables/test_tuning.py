@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -224,3 +225,40 @@ def test_settings_compose_as_hydra_composes_them() -> None:
     apart = [cell.__class__(cell.row, cell.column, cell.seed, cell.overrides) for cell in cells]
     assert compose_all(table, cells) == compose_all(table, apart)
     assert [config["dataset"]["class_order"] for config in compose_all(table, cells)] == ["permuted"] * 2
+
+
+def heads(*overrides: str, tune: dict[str, Any] | None = None) -> Table:
+    row = {"name": "tau", "overrides": ["recipe=tau_norm", *overrides], "tune": tune or {}}
+    grid = {"grid": {"optimizer.lr": [0.1, 0.2]}, "seeds": [90], "base": ["dataset.validation_fraction=0.2"]}
+    measure = {"name": "accuracy", "key": "results.last.balanced_accuracy"}
+    return parse_table({"name": "heads", "rows": [row], "seeds": [0], "measures": [measure], "tune": grid})
+
+
+def test_a_second_stage_chooses_nothing_of_its_own_in_tuning_runs() -> None:
+    table = heads()
+    with pytest.raises(ValueError, match=r"Expected recipe\.tau to be given in a table that tunes, but got null"):
+        compose_all(table, table.trials())
+    for table in (heads("recipe.tau=0.5"), heads(tune={"recipe.tau": [0.5, 1.0]})):
+        assert all(config["recipe"]["tau"] is not None for config in compose_all(table, table.trials()))
+
+
+def test_the_tuned_profile_of_heads_gives_its_recipes_their_settings() -> None:
+    table = load_table(experiments_dir() / "heads.yaml", "tuned")
+    assert [row.name for row in table.rows] == [row.name for row in load_table(experiments_dir() / "heads.yaml").rows]
+    assert table.base[0] == "dataset=features", "which needs a store"
+    trials = replace(table, base=("dataset=digits_lt", *table.base[1:])).trials()
+    assert len(trials) == 9 * 6 * 2
+    first = [cell for cell in trials if cell.trial == 1 and cell.seed == 100]
+    assert len(compose_all(table, first)) == 9
+
+
+def test_cells_that_hold_out_a_part_of_their_own_are_said_to(
+    tuned: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = " ".join(engine.conditions(run_table(parse_table(tuned), tmp_path).summary))
+    assert "on other seeds and all training images. Grid" in said
+    whole = CellRun.metrics
+    config = {"dataset": {"validation_per_class": 0, "validation_fraction": 0.2}}
+    monkeypatch.setattr(CellRun, "metrics", lambda run: {**(whole(run) or {}), "config": config})
+    said = " ".join(engine.conditions(run_table(parse_table(tuned), tmp_path).summary))
+    assert "on other seeds and all training images but those of a validation part of their own. Grid" in said
