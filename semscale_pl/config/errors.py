@@ -213,7 +213,8 @@ def _mistyped_key(error: BaseException, config_name: str) -> str | None:
         return f"`{key}` exists already. Set it without the `+`."
     known = _known_keys(config_name)
     if config_name == "train":
-        return f"Unknown key `{key}`.{_elsewhere(key) or closest_key(key, known)}"
+        below = _below(key)
+        return f"Unknown key `{key}`.{_elsewhere(key) or ('' if below else closest_key(key, known))}{below}"
     return f"Unknown key `{key}`.{closest_key(key, known)} See `semscale {config_name} --help`."
 
 
@@ -225,9 +226,26 @@ def _chosen_twice(error: BaseException) -> str | None:
 def _elsewhere(key: str) -> str:
     """Name the options of a group that have the key which the chosen option lacks."""
     group, _, rest = key.partition(".")
-    files = sorted((config_dir() / group).glob("*.yaml")) if rest and "/" not in group else []
-    options = [file.stem for file in files if rest in set(dotted_keys(OmegaConf.to_container(OmegaConf.load(file))))]
+    options = [option for option, keys in _keys_of_options(group).items() if rest in keys] if rest else []
     return f" The chosen `{group}` has none; these have: {', '.join(options)}." if options else ""
+
+
+def _below(key: str) -> str:
+    """Suggest the key that lies one step deeper in options of the group, as `source.train` does in datasets."""
+    group, _, rest = key.partition(".")
+    deeper = {
+        found
+        for keys in _keys_of_options(group).values()
+        for found in keys
+        if rest and found.endswith(f".{rest}") and found.count(".") == rest.count(".") + 1
+    }
+    return f" Did you mean `{group}.{deeper.pop()}`?" if len(deeper) == 1 else ""
+
+
+def _keys_of_options(group: str) -> dict[str, set[str]]:
+    """Return the dotted keys that each option of a group names itself."""
+    files = sorted((config_dir() / group).glob("*.yaml")) if "/" not in group else []
+    return {file.stem: set(dotted_keys(OmegaConf.to_container(OmegaConf.load(file)))) for file in files}
 
 
 def _known_keys(config_name: str) -> list[str]:

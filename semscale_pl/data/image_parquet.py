@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute, parquet
 
+from semscale_pl.data.checking import say_once
 from semscale_pl.data.packed import PackedFile, state_of_files
 from semscale_pl.data.packed_source import PackedSource, Part, Patterns, found_files
 from semscale_pl.data.source import DataError
@@ -23,6 +24,8 @@ from semscale_pl.terminal import printable
 KEPT_BYTES = 2**28
 # A row group is read as a whole.
 LARGEST_GROUP = 2**31
+# From this size on of a row group, reading one for each image takes longer than decoding it.
+SLOW_GROUP = 2**22
 
 
 class ImageParquet(PackedSource):
@@ -60,6 +63,12 @@ class ImageParquet(PackedSource):
         files = found_files(self.splits[split], root, ".parquet", split)
         tables = [self._table(file) for file in files]
         pack = ParquetImages([str(file) for file in files], tables[0].column, [table.groups for table in tables])
+        sizes = [size for table in tables for size in table.sizes]
+        if max(sizes, default=0) > SLOW_GROUP and sum(sizes) > KEPT_BYTES:
+            say_once(
+                f"{printable(str(files[0]))}: row groups of up to {max(sizes) / 2**20:.0f} MiB are read for one image, "
+                "which is slow at random; write_table(..., row_group_size=100) of pyarrow.parquet makes smaller ones"
+            )
         what = f"{self.label_column} of {printable(str(files[0]))}"
         if len(files) > 1:
             what = f"{what} and {len(files) - 1:,} more"
@@ -79,7 +88,7 @@ class ImageParquet(PackedSource):
             with parquet.ParquetFile(file) as opened:
                 schema = opened.schema_arrow
                 column = _column(schema, self.image_column, self.label_column, file)
-                _check_groups(opened.metadata, column, file)
+                sizes = _sizes_of_groups(opened.metadata, column, file)
                 groups = [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
                 labels = opened.read([self.label_column], use_threads=False).column(self.label_column)
                 paths = None
@@ -91,7 +100,7 @@ class ImageParquet(PackedSource):
                 f"Expected {printable(str(file))} to be a Parquet file, but it cannot be read: {_in_a_line(error)}. "
                 "Fetch it again."
             ) from error
-        return _Table(column, groups, labels, paths, names_in_description(schema.metadata, self.label_column))
+        return _Table(column, groups, sizes, labels, paths, names_in_description(schema.metadata, self.label_column))
 
 
 class ParquetImages:
@@ -165,10 +174,11 @@ def names_in_description(metadata: Any, label_column: str) -> list[str] | None:
 
 
 class _Table(NamedTuple):
-    """A file: where the bytes are, rows of its groups, labels, the images' own paths, names of the classes."""
+    """A file: where the bytes are, rows and bytes of its groups, labels, the paths of images, names of classes."""
 
     column: str
     groups: list[int]
+    sizes: list[int]
     labels: Any
     paths: list[str | None] | None
     class_names: list[str] | None
@@ -205,17 +215,21 @@ def _is_binary(kind: Any) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
 
 
-def _check_groups(metadata: Any, column: str, file: Path) -> None:
+def _sizes_of_groups(metadata: Any, column: str, file: Path) -> list[int]:
+    """Return the bytes that a column takes in each row group; DataError for one that is too large."""
+    found = []
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         sizes = (group.column(place) for place in range(group.num_columns))
         size = next((each.total_uncompressed_size for each in sizes if each.path_in_schema == column), 0)
+        found.append(size)
         if size > LARGEST_GROUP:
             raise DataError(
                 f"Expected row groups of at most {LARGEST_GROUP / 2**30:g} GiB in {printable(str(file))}, as one is "
                 f"read as a whole, but got {size / 2**30:.1f} GiB. Write it anew with row_group_size=100 of "
                 "pyarrow.parquet.write_table."
             )
+    return found
 
 
 def _in_a_line(error: BaseException) -> str:

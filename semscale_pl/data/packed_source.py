@@ -78,6 +78,7 @@ class PackedSource(ABC):
         self.train_fraction = train_fraction
         self.class_names = None if class_names is None else [composed(str(name).strip()) for name in class_names]
         self._opened: dict[tuple[str, Path], Part | None] = {}
+        self._classes: dict[Path, dict[str, tuple[np.ndarray, list[str]]]] = {}
 
     @abstractmethod
     def open(self, split: str, root: Path) -> Part:
@@ -99,7 +100,9 @@ class PackedSource(ABC):
         part = self._part("train" if alone and split == "test" else split, root)
         if part is None:
             return None
-        numbers, names = self._numbered(root)["train" if alone else split]
+        if root not in self._classes:
+            self._classes[root] = self._numbered(root)
+        numbers, names = self._classes[root]["train" if alone else split]
         labels = torch.from_numpy(numbers)
         if self.train_fraction is None:
             return ImageSet(ImageFiles(part.paths), labels, names, part.passed_over)

@@ -21,7 +21,7 @@ class SavedDatasets(PackedSource):
     Classes have the names of the label's feature, a `ClassLabel`.
 
     Args:
-        folder: below the root, or absolute.
+        path: of the folder, below the root or absolute.
         train: name of the training split in it; a dataset without splits is the training split.
         val: likewise of the validation split, used where it exists; None for no such split.
         test: likewise of the test split.
@@ -35,7 +35,7 @@ class SavedDatasets(PackedSource):
 
     def __init__(
         self,
-        folder: str = ".",
+        path: str = ".",
         train: str = "train",
         test: str | None = "test",
         val: str | None = "validation",
@@ -47,11 +47,11 @@ class SavedDatasets(PackedSource):
     ) -> None:
         super().__init__({"train": train, "val": val, "test": test}, train_fraction, class_names)
         require("datasets", "dataset=hf")
-        self.folder, self.image_column, self.label_column = folder, str(image_column), str(label_column)
+        self.path, self.image_column, self.label_column = path, str(image_column), str(label_column)
 
     def open(self, split: str, root: Path) -> Part:
         """Map a split, and read its labels."""
-        folder, wanted = root / self.folder, str(self.splits[split])
+        folder, wanted = root / self.path, str(self.splits[split])
         place = self._place(folder, wanted)
         dataset = _opened(place)
         what = f"{self.label_column} of {printable(str(place))}"

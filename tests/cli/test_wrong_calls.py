@@ -20,6 +20,8 @@ CALLS: dict[str, tuple[str, ...]] = {
     "train optimizer.lrr=0.1": ("Unknown key `optimizer.lrr`", "Did you mean `optimizer.lr`"),
     "train optimzer=sgd": ("Unknown key `optimzer`", "Did you mean `optimizer`"),
     "train max_epochs=3": ("Unknown key `max_epochs`", "Did you mean `trainer.max_epochs`"),
+    "train dataset=hf dataset.path=x": ("Unknown key `dataset.path`", "Did you mean `dataset.source.path`"),
+    "train dataset=hf dataset.label_column=x": ("these have: features", "Did you mean `dataset.source.label_column`"),
     "train +foo=1": ("Unknown key `foo`",),
     "train ~foo": ("Unknown key `foo`",),
     "train +seed=1": ("`seed` exists already",),

@@ -139,6 +139,18 @@ def test_a_row_group_that_no_memory_holds_is_refused(tmp_path: Path, monkeypatch
         loaded(tmp_path)
 
 
+def test_large_row_groups_are_said_to_be_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, [0, 1])
+    loaded(tmp_path)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(image_parquet, "KEPT_BYTES", 1)
+    monkeypatch.setattr(image_parquet, "SLOW_GROUP", 1)
+    loaded(tmp_path)
+    assert "train.parquet: row groups of up to 0 MiB are read for one image" in capsys.readouterr().err
+
+
 def test_few_row_groups_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = rows_of("train")
     write_parquet(tmp_path / "train.parquet", rows)
