@@ -112,10 +112,12 @@ def execute(call: Call) -> int:
 
 def _execute(call: Call) -> int:
     from semscale_pl.files import staged, write_json, write_text
+
+    measurement = measured(call, resident())
+    # After the features were opened: a wrong file is answered before torch is imported.
     from semscale_pl.measuring.class_weights import weights_csv, weights_json
     from semscale_pl.measuring.text import csv_of, print_measurement
 
-    measurement = measured(call, resident())
     with staged(call.out, FILES) as folder:
         write_text(folder / "scales.csv", csv_of(measurement))
         write_json(folder / "scales.json", measurement.as_dict())
