@@ -40,6 +40,7 @@ _EXPORTS = {
     "terms_of": "weighting",
     "weighted_mean": "weighting",
     "FeaturePool": "pool",
+    "GaussianHead": "heads.gaussian",
     "ImbalancedClassifier": "modules.classifier",
     "SemanticScaleReweighting": "callbacks.reweighting.semantic_scale",
     "FrequencyReweighting": "callbacks.reweighting.frequency",

@@ -283,6 +283,13 @@ RULES: dict[str, Rule] = {
     # Gaussian heads
     "voices": one_of(*VOICES),
     "discriminant.shrinkage": within("[0, 1]"),
+    "GaussianHead.shrinkage": Rule(
+        "in [0, 1], oas or ledoit_wolf",
+        lambda value: value in ("oas", "ledoit_wolf") or (is_number(value) and 0 <= value <= 1),
+        optional=True,
+    ),
+    "GaussianHead.k": at_least(0, optional=True),
+    "GaussianHead.temperature": above(0, optional=True),
     "discriminant.estimator": one_of("oas", "ledoit_wolf"),
     "discriminant.k": at_least(0),
     "discriminant.borrowing": one_of(*BORROWING),

@@ -1,0 +1,244 @@
+"""A Gaussian classifier of features with scikit-learn's interface: fitted in closed form, updated exactly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from semscale_pl.geometry import (
+    ClassMoments,
+    DiscriminantMoments,
+    DiscriminantSettings,
+    choose_settings,
+    discriminant,
+    estimated_shrinkage,
+)
+from semscale_pl.geometry.leave_one_out import K_GRID, SHRINKAGE_GRID, TEMPERATURE_GRID
+from semscale_pl.options import check
+
+
+class GaussianHead(ClassifierMixin, BaseEstimator):
+    """Classify by Gaussians with one covariance, in which every class has the same voice however few its samples.
+
+    Nothing trains: counts, means and one covariance give weights and offsets. Means of rare classes borrow from those
+    of similar ones. What is None is chosen by exact leave-one-out in :meth:`fit`, without a validation part; in
+    :meth:`partial_fit`, which sees no sample twice, it is shrinkage 0.5, k 10 and temperature 1.
+
+    Args:
+        shrinkage: of the covariance to the sphere, in [0, 1]; ``oas`` or ``ledoit_wolf`` estimate it.
+        k: pseudo-samples of the mean that a class borrows.
+        temperature: of the probabilities.
+        voices: ``equal``: every class counts the same in the covariance; ``pooled``: every sample does.
+        borrowing, prior: see :class:`semscale_pl.geometry.DiscriminantSettings`; a prior may be an array, one
+            probability for each of the classes.
+        criterion: class-balanced ``error`` or ``log_loss``, which shrinkage and k are chosen by.
+
+    Attributes:
+        classes_: (C,) labels, sorted but for those that :meth:`update` has added, which come last.
+        coef_, intercept_: (C, D) and (C,), float64; -inf for a class without samples.
+        settings_: in use.
+        tried_: one entry for each shrinkage and k that leave-one-out has tried.
+        moments_: counts, means and scatter.
+
+    Example:
+        >>> head = GaussianHead().fit([[0.0], [1.0], [8.0], [9.0]], ["cat", "cat", "dog", "dog"])
+        >>> head.predict([[2.0], [6.0]]).tolist()
+        ['cat', 'dog']
+        >>> head.update([[20.0], [21.0]], ["fox", "fox"]).predict([[19.0]]).tolist()
+        ['fox']
+    """
+
+    def __init__(
+        self,
+        shrinkage: float | str | None = None,
+        k: float | None = None,
+        temperature: float | None = None,
+        *,
+        voices: str = "equal",
+        borrowing: str = "similar",
+        prior: Any = "uniform",
+        criterion: str = "error",
+    ) -> None:
+        self.shrinkage, self.k, self.temperature = shrinkage, k, temperature
+        self.voices, self.borrowing, self.prior, self.criterion = voices, borrowing, prior, criterion
+
+    def fit(self, X: Any, y: Any) -> GaussianHead:
+        """Fit on features (N, D) and labels (N,), and choose the settings that are None.
+
+        Raises:
+            ValueError: a setting is out of range, or the arrays do not fit together.
+        """
+        check("GaussianHead", shrinkage=self.shrinkage, k=self.k, temperature=self.temperature)
+        features, labels = self._validated(X, y, reset=True)
+        self.classes_, numbers = np.unique(labels, return_inverse=True)
+        self.moments_ = DiscriminantMoments.of(features, torch.from_numpy(numbers), len(self.classes_), self.voices)
+        self._class_moments: ClassMoments | None = None
+        self._choose(features, torch.from_numpy(numbers))
+        return self._solve()
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> GaussianHead:
+        """Take in a batch of features (B, D) and labels (B,); after all of them, the moments are those of one `fit`.
+
+        With equal voices the scatter of each class is kept, C D^2 numbers, since their weights follow the counts.
+
+        Args:
+            X, y: the batch.
+            classes: all labels that will come, for the first batch.
+        """
+        check("GaussianHead", shrinkage=self.shrinkage, k=self.k, temperature=self.temperature)
+        if self.shrinkage == "ledoit_wolf":
+            raise ValueError(
+                "Expected `shrinkage` to be a number, oas or None for partial_fit, but got 'ledoit_wolf', which looks "
+                "at all samples twice. Take oas, or call fit."
+            )
+        first = not hasattr(self, "classes_")
+        if first and classes is None:
+            raise ValueError("Expected `classes` in the first call of partial_fit, but got none. Give all labels.")
+        features, labels = self._validated(X, y, reset=first)
+        if first:
+            self.classes_ = np.unique(np.asarray(classes))
+            size, width = len(self.classes_), features.shape[1]
+            self._class_moments = ClassMoments(size, width) if self.voices == "equal" else None
+            self.moments_ = DiscriminantMoments(size, width, self.voices)
+        self._exchange(features, self._numbers(labels), "add")
+        if first:
+            self.settings_ = self._settings()
+            self.tried_: list[dict[str, float]] = []
+        if self.shrinkage == "oas":
+            self.settings_ = self._settings(estimated_shrinkage(self.moments_, "oas"))
+        return self._solve()
+
+    def update(self, X: Any, y: Any) -> GaussianHead:
+        """Add samples (B, D) with labels (B,), new classes among them; the settings stay as they are."""
+        check_is_fitted(self)
+        features, labels = self._validated(X, y, reset=False)
+        new = np.setdiff1d(np.unique(labels), self.classes_)
+        if len(new):
+            self.classes_ = np.concatenate([self.classes_, new])
+            self.moments_ = self.moments_.extended(len(self.classes_))
+            if self._class_moments is not None:
+                self._class_moments = _extended(self._class_moments, len(self.classes_))
+        self._exchange(features, self._numbers(labels), "add")
+        return self._solve()
+
+    def remove(self, X: Any, y: Any) -> GaussianHead:
+        """Take samples (B, D) with labels (B,) out that were fitted or added; a class without any is never predicted.
+
+        Raises:
+            ValueError: a label is unknown, has fewer samples, or no sample would be left; nothing is changed then.
+        """
+        check_is_fitted(self)
+        features, labels = self._validated(X, y, reset=False)
+        numbers = self._numbers(labels)
+        left = self.moments_.counts - torch.bincount(numbers, minlength=len(self.classes_))
+        if int(left.clamp_min(0).sum()) == 0:
+            raise ValueError("Expected a sample to be left, but all were to be removed. Fit a new head instead.")
+        if int(left.min()) < 0:
+            at = int(left.argmin())
+            raise ValueError(
+                f"Expected to remove at most the {int(self.moments_.counts[at])} samples of class "
+                f"{self.classes_[at]!s}, but got {int(self.moments_.counts[at] - left[at])}. Remove each once."
+            )
+        self._exchange(features, numbers, "remove")
+        return self._solve()
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the scores (N, C), log-posteriors but for what all classes share; of two classes their difference."""
+        scores = self._scores(X).numpy()
+        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probabilities (N, C) of the classes."""
+        return self._scores(X).softmax(dim=1).numpy()
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the labels (N,) of the most probable classes."""
+        scores = self._scores(X)  # before classes_ is asked for: it refuses a head that is not fitted
+        return self.classes_[scores.argmax(dim=1).numpy()]
+
+    def _scores(self, X: Any) -> Tensor:
+        check_is_fitted(self)
+        features = validate_data(self, _array(X), dtype=[np.float64, np.float32], reset=False)
+        return torch.from_numpy(features).double() @ torch.from_numpy(self.coef_).T + torch.from_numpy(self.intercept_)
+
+    def _validated(self, X: Any, y: Any, reset: bool) -> tuple[Tensor, np.ndarray]:
+        features, labels = validate_data(self, _array(X), _array(y), dtype=[np.float64, np.float32], reset=reset)
+        check_classification_targets(labels)
+        return torch.from_numpy(np.require(features, requirements=["C", "W"])), labels
+
+    def _numbers(self, labels: np.ndarray) -> Tensor:
+        numbers = {label: number for number, label in enumerate(self.classes_.tolist())}
+        unknown = [label for label in np.unique(labels).tolist() if label not in numbers]
+        if unknown:
+            raise ValueError(
+                f"Expected labels among the {len(numbers)} classes of the head, but got {unknown[0]!r}. "
+                "New classes come by update."
+            )
+        return torch.tensor([numbers[label] for label in labels.tolist()])
+
+    def _settings(self, shrinkage: float | None = None) -> DiscriminantSettings:
+        if shrinkage is None:
+            shrinkage = 0.5 if self.shrinkage is None or isinstance(self.shrinkage, str) else float(self.shrinkage)
+        prior = self.prior if isinstance(self.prior, str) else torch.as_tensor(np.asarray(self.prior, dtype=float))
+        return DiscriminantSettings(
+            shrinkage,
+            10.0 if self.k is None else float(self.k),
+            self.borrowing,
+            prior=prior,
+            temperature=1.0 if self.temperature is None else float(self.temperature),
+        )
+
+    def _choose(self, features: Tensor, labels: Tensor) -> None:
+        shrinkage = None
+        if isinstance(self.shrinkage, str):
+            shrinkage = estimated_shrinkage(self.moments_, self.shrinkage, features, labels)
+        self.settings_ = self._settings(shrinkage)
+        self.tried_ = []
+        if None not in (self.shrinkage, self.k, self.temperature):
+            return
+        given = self.settings_
+        if self.shrinkage is not None and given.shrinkage == 0:
+            raise ValueError(
+                "Expected a `shrinkage` above 0 where k or temperature is chosen by leave-one-out, but got 0. "
+                "Give both, or a small shrinkage such as 0.001."
+            )
+        self.settings_, self.tried_ = choose_settings(
+            self.moments_,
+            features,
+            labels,
+            given,
+            shrinkages=SHRINKAGE_GRID if self.shrinkage is None else (given.shrinkage,),
+            ks=K_GRID if self.k is None else (given.k,),
+            temperatures=TEMPERATURE_GRID if self.temperature is None else (given.temperature,),
+            criterion=self.criterion,
+        )
+
+    def _exchange(self, features: Tensor, labels: Tensor, way: str) -> None:
+        if self._class_moments is None:
+            getattr(self.moments_, way)(features, labels)
+            return
+        getattr(self._class_moments, way)(features, labels)
+        self.moments_ = DiscriminantMoments.of_classes(self._class_moments, self.voices)
+
+    def _solve(self) -> GaussianHead:
+        found = discriminant(self.moments_, self.settings_)
+        self.coef_, self.intercept_ = found.weight.numpy(), found.offset.numpy()
+        return self
+
+
+def _array(values: Any) -> Any:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+
+
+def _extended(moments: ClassMoments, num_classes: int) -> ClassMoments:
+    """Return a copy with room for C classes, the new ones empty and last."""
+    other = ClassMoments(num_classes, moments.num_features)
+    for name in ("counts", "shift", "sums", "second"):
+        getattr(other, name)[: moments.num_classes] = getattr(moments, name)
+    return other

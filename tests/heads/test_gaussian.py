@@ -1,0 +1,126 @@
+"""The Gaussian head: scikit-learn's own checks of an estimator, and samples that come and go against a new fit."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.utils.estimator_checks import check_estimator
+
+import semscale_pl as ss
+from semscale_pl.geometry import DiscriminantMoments, choose_settings, discriminant
+
+COUNTS = (40, 12, 5, 2, 1)
+
+
+def drawn(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    labels = generator.permutation(np.repeat(np.arange(len(COUNTS)), COUNTS))
+    return generator.normal(size=(len(labels), 6)) + 1.5 * np.eye(6)[labels], np.array(list("abcde"))[labels]
+
+
+def close(head: ss.GaussianHead, other: ss.GaussianHead) -> None:
+    np.testing.assert_allclose(head.coef_, other.coef_, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(head.intercept_, other.intercept_, rtol=1e-9, atol=1e-9)
+
+
+def test_scikit_learns_checks_of_an_estimator() -> None:
+    check_estimator(ss.GaussianHead(0.5), on_skip=None)
+
+
+def test_the_scores_are_those_of_the_moments_at_the_chosen_settings() -> None:
+    rows, labels = drawn()
+    head = ss.GaussianHead().fit(torch.from_numpy(rows), labels)
+    numbers = torch.from_numpy(np.unique(labels, return_inverse=True)[1])
+    moments = DiscriminantMoments.of(torch.from_numpy(rows), numbers)
+    chosen = choose_settings(moments, torch.from_numpy(rows), numbers)
+    assert vars(head.settings_) == vars(chosen.settings)
+    assert head.tried_ == chosen.tried
+    expected = discriminant(moments, chosen.settings).scores(torch.from_numpy(rows))
+    np.testing.assert_allclose(head.decision_function(rows), expected, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(head.predict_proba(rows), expected.softmax(1), rtol=1e-10, atol=1e-10)
+    assert head.predict(rows).tolist() == [list("abcde")[row] for row in expected.argmax(1)]
+
+
+@pytest.mark.parametrize("voices", ["equal", "pooled"])
+def test_batches_and_samples_that_come_and_go_equal_one_fit(voices: str) -> None:
+    rows, labels = drawn()
+    fixed = ss.GaussianHead(0.4, 3.0, 2.0, voices=voices)
+    whole = clone(fixed).fit(rows, labels)
+    parts = clone(fixed)
+    for part in np.array_split(np.arange(len(labels)), 5):
+        parts.partial_fit(rows[part], labels[part], classes=list("abcde"))
+    close(parts, whole)
+    others, other_labels = drawn(1)
+    close(parts.update(others, other_labels).remove(others[::-1], other_labels[::-1]), whole)
+    close(whole.update(others, other_labels).remove(others, other_labels), parts)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_class_comes_and_goes(streamed: bool) -> None:
+    rows, labels = drawn()
+    old = labels != "b"
+    fixed = ss.GaussianHead(0.4, 3.0, 2.0)
+    head = clone(fixed)
+    head = head.partial_fit(rows[old], labels[old], list("acde")) if streamed else head.fit(rows[old], labels[old])
+    coefficients = head.coef_.copy()
+    head.update(rows[~old], labels[~old])
+    assert head.classes_.tolist() == list("acdeb")
+    whole = clone(fixed).fit(rows, labels)
+    np.testing.assert_allclose(head.predict_proba(rows), whole.predict_proba(rows)[:, [0, 2, 3, 4, 1]], rtol=1e-8)
+    head.remove(rows[~old], labels[~old])
+    np.testing.assert_allclose(head.coef_[:4], coefficients, rtol=1e-8, atol=1e-10)
+    assert head.intercept_[4] == -np.inf
+    assert "b" not in head.predict(rows)
+
+
+def test_it_is_better_than_the_fallback_of_no_shrinkage_on_rare_digits() -> None:
+    rows, labels = load_digits(return_X_y=True)
+    kept = np.concatenate([np.flatnonzero(labels == label)[: max(2, 100 >> label)] for label in range(10)])
+    test = np.setdiff1d(np.arange(len(labels)), kept)
+    scores = [
+        balanced_accuracy_score(labels[test], head.fit(rows[kept], labels[kept]).predict(rows[test]))
+        for head in (ss.GaussianHead(), ss.GaussianHead(0.0, 0.0, 1.0))
+    ]
+    assert scores[0] > scores[1] + 0.02
+
+
+def test_estimated_shrinkage_and_a_given_prior() -> None:
+    rows, labels = drawn()
+    for estimator in ("oas", "ledoit_wolf"):
+        head = ss.GaussianHead(estimator, 3.0, 1.0).fit(rows, labels)
+        assert 0.0 < head.settings_.shrinkage < 1.0
+    prior = [0.6, 0.1, 0.1, 0.1, 0.1]
+    plain, moved = (ss.GaussianHead(0.4, 3.0, 1.0, prior=chosen).fit(rows, labels) for chosen in ("uniform", prior))
+    np.testing.assert_allclose(moved.intercept_ - plain.intercept_, np.log(prior))
+    assert moved.moments_.counts.tolist() == list(COUNTS)
+    streamed = ss.GaussianHead("oas").partial_fit(rows, labels, list("abcde"))
+    fitted = ss.GaussianHead("oas", 3.0, 1.0).fit(rows, labels)
+    assert streamed.settings_.shrinkage == pytest.approx(fitted.settings_.shrinkage, rel=1e-10)
+    assert (streamed.settings_.k, streamed.settings_.temperature) == (10.0, 1.0)
+
+
+def test_wrong_calls_are_refused_in_one_line_and_change_nothing() -> None:
+    rows, labels = drawn()
+    head = ss.GaussianHead(0.4, 3.0, 1.0).fit(rows, labels)
+    before = head.coef_.copy()
+    with pytest.raises(ValueError, match=re.escape("at most the 1 samples of class e, but got 2. Remove each once.")):
+        head.remove(rows[:2], ["e", "e"])
+    with pytest.raises(ValueError, match="Expected a sample to be left, but all were to be removed"):
+        head.remove(rows, labels)
+    with pytest.raises(ValueError, match=r"among the 5 classes of the head, but got 'z'\. New classes come by update"):
+        head.remove(rows[:1], ["z"])
+    assert np.array_equal(head.coef_, before)
+    with pytest.raises(ValueError, match="Expected `classes` in the first call of partial_fit"):
+        ss.GaussianHead().partial_fit(rows, labels)
+    with pytest.raises(ValueError, match="Expected `shrinkage` to be a number, oas or None for partial_fit"):
+        ss.GaussianHead("ledoit_wolf").partial_fit(rows, labels, list("abcde"))
+    with pytest.raises(ValueError, match=re.escape("Expected `shrinkage` to be in [0, 1], oas or ledoit_wolf or null")):
+        ss.GaussianHead(2.0).fit(rows, labels)
+    with pytest.raises(ValueError, match="Expected a `shrinkage` above 0 where k or temperature is chosen"):
+        ss.GaussianHead(0.0).fit(rows, labels)
