@@ -156,12 +156,28 @@ def _totals(
     for block in blocks:
         pairs = (scores for shrinkage in shrinkages for scores in block.likelihoods(shrinkage, ks))
         for row, likelihoods in enumerate(pairs):
-            for column, temperature in enumerate(temperatures):
-                scores = likelihoods / temperature + block.log_prior
-                errors[row, column] += float((scores.argmax(dim=1) != block.label).sum()) / (block.count * voices)
-                lost = scores.logsumexp(dim=1) - scores[:, block.label]
-                losses[row, column] += float(lost.sum()) / (block.count * voices)
+            wrong, lost = _wrong_and_lost(likelihoods, block.label, block.log_prior, temperatures)
+            errors[row] += wrong / (block.count * voices)
+            losses[row] += lost / (block.count * voices)
     return errors, losses
+
+
+def _wrong_and_lost(
+    likelihoods: Tensor, label: int, prior: Tensor, temperatures: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """Return the errors and the sum of log-losses (T,) of the likelihoods (n, C) of samples of one class."""
+    likelihoods = likelihoods - likelihoods.amax(dim=1, keepdim=True)
+    own, is_flat = likelihoods[:, label], bool((prior == prior[0]).all())
+    wrong: list[Tensor] = []
+    lost: list[Tensor] = []
+    for temperature in temperatures:
+        scores = likelihoods / temperature
+        if not (is_flat and wrong):  # without a prior the temperature changes no order
+            wrong.append((scores + prior).argmax(dim=1).ne(label).sum(dtype=torch.float64))
+        mass = scores.exp_() @ prior.exp()
+        lost.append((mass.log() - own / temperature - prior[label]).sum())
+    wrong *= len(temperatures) // len(wrong)
+    return torch.stack(wrong).cpu(), torch.stack(lost).cpu()
 
 
 class _Base:
@@ -222,6 +238,7 @@ class _Block:
         self._step = 1.0 / (self.count - 1.0)
         self.mean = base.means[label]
         self.left = self.mean - self._step * residuals
+        self.log_prior = self._log_prior()
         self._borrow()
 
     def _borrow(self) -> None:
@@ -242,9 +259,8 @@ class _Block:
         own[:, label] = 0.0
         self.own = own @ base.means + shares * self.left
 
-    @property
-    def log_prior(self) -> Tensor:
-        """Log of the prior (C,) of the present classes without one sample of this one."""
+    def _log_prior(self) -> Tensor:
+        """Return the log of the prior (C,) of the present classes without one sample of this one."""
         counts = self.base.moments.counts.clone()
         counts[self.base.present[self.label]] -= 1
         return log_prior(counts, self.base.settings.prior)[self.base.present]
