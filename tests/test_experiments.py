@@ -31,6 +31,8 @@ REPRODUCED = {
     "appendix_d7": "ResNet-34, DSB-CE",
     "appendix_h2": "CDB, dynamic tau",
 }
+# What a table wants from whoever calls it.
+WANTED = {"heads": ("dataset=digits_lt",)}
 PROFILES = ("paper", "reduced", "demo")
 FILES = {path.stem: path for path in sorted(experiments_dir().glob("*.yaml"))}
 TABLES = {name: path for name, path in FILES.items() if "rows" in yaml.safe_load(path.read_text())}
@@ -60,7 +62,7 @@ def test_first_cells_make_valid_runs(name: str) -> None:
         rows = table.rows if profile == "demo" else table.rows[:2]
         chosen = [
             cell
-            for cell in table.cells()
+            for cell in table.cells(WANTED.get(name, ()))
             if cell.seed == table.seeds[0]
             and (cell.column == table.columns[0].name or cell.row == table.rows[0].name)
             and cell.row in {row.name for row in rows}
@@ -73,7 +75,7 @@ def test_first_cells_make_valid_runs(name: str) -> None:
 def test_every_cell_makes_a_valid_run(name: str) -> None:
     for profile in profiles_of(name):
         table = load_table(TABLES[name], profile)
-        cells = table.cells()
+        cells = table.cells(WANTED.get(name, ()))
         configs = [repr(config) for config in compose_all(table, cells)]
         assert len(set(configs)) == len(cells), "two cells are the same run"
 
