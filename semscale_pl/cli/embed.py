@@ -137,8 +137,11 @@ def execute(call: Call) -> int:
     parts = call.parts or tuple(embedding.parts)
     absent = [part for part in parts if part not in embedding.parts]
     if absent:
-        there = ", ".join(embedding.parts)
-        raise ValueError(f"Expected a part {absent[0]!r} of the dataset, but it has {there}. Pass parts={there}.")
+        there = list(embedding.parts)
+        raise ValueError(
+            f"Expected a part {absent[0]!r} of the dataset, but it has {', '.join(there)}. "
+            f"Pass parts={','.join(there)}."
+        )
     store = _embedded(call, embedding, folder, parts, device)
     if store is None or not set(parts) <= set(store.parts):
         sys.stdout.write(

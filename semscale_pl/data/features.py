@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ class FeatureFiles:
             try:
                 source = open_features(str(self.files[split]), self.labels.get(split), **self.reading)
             except ValueError as error:
-                raise DataError(f"dataset.{split}: {error}") from error
+                raise DataError(f"dataset.{split}: {_with_own_keys(str(error), split)}") from error
             if split == "train":
                 labels, names = torch.from_numpy(source.labels), list(source.class_names)
             else:
@@ -279,6 +280,14 @@ class TensorBatches:
 
     def __len__(self) -> int:
         return len(self.batches)
+
+
+def _with_own_keys(message: str, split: str) -> str:
+    """Name the settings of a message about a file as a training has them, several columns as Hydra reads them."""
+    message = re.sub(r"\b(label_column|feature_columns|feature_key)(?=[=`])", r"dataset.\1", message)
+    message = re.sub(r"(feature_columns=)([^\s\['\"]+,\S+?)(?=[.,;]?(?:\s|$))", r"\1[\2]", message)
+    message = re.sub(r"(feature_columns=)('[^']*')", r'\1"\2"', message)
+    return re.sub(r"\blabels(?=[=`])", f"dataset.{split}_labels", message)
 
 
 def _as_in_training(source: FeatureSource, names: Sequence[str]) -> Tensor:

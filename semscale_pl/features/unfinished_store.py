@@ -89,9 +89,10 @@ class UnfinishedStore:
         """
         there = _there(folder)
         if there and there["key"] != key:
+            differing = _differences(there, {**about, "dtype": dtype}) or "another key"
             raise StoreError(
                 f"Expected an empty folder or the same store in {folder}, but it holds one of other settings "
-                f"({_differences(there, about) or 'another key'}). Name another folder, or remove it."
+                f"({differing}). Name another folder, or remove it."
             )
         done = there["parts"] if (folder / MANIFEST).is_file() else {}
         earlier = _plan_of(folder)["parts"] if (folder / CHUNKS / PLAN).is_file() else {}
@@ -202,7 +203,7 @@ def _there(folder: Path) -> Mapping[str, Any]:
         return read_manifest(folder)
     if (folder / CHUNKS / PLAN).is_file():
         plan = _plan_of(folder)
-        return {**plan["about"], "key": plan["key"]}
+        return {**plan["about"], "key": plan["key"], "dtype": plan["dtype"]}
     return {}
 
 
@@ -215,4 +216,6 @@ def _plan_of(folder: Path) -> dict[str, Any]:
 
 def _differences(there: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     """Name what a store depends on and has otherwise."""
-    return ", ".join(name for name in ("model", "input", "data", "augmentation") if there.get(name) != about.get(name))
+    return ", ".join(
+        name for name in ("model", "input", "data", "augmentation", "dtype") if there.get(name) != about.get(name)
+    )

@@ -29,7 +29,7 @@ from semscale_pl.seeding import seeded
 from semscale_pl.training.image_parts import parts_of_dataset, parts_of_folder
 from semscale_pl.training.model_input import pretrained_backbone
 from semscale_pl.training.provenance import versions
-from semscale_pl.training.restoring import INPUT_KEYS, restore
+from semscale_pl.training.restoring import INPUT_KEYS, restore_for_images
 
 Extract = Callable[[Tensor], Tensor]
 
@@ -209,7 +209,7 @@ def _published(cfg: DictConfig, layer: str | None) -> Network:
 
 
 def _trained(path: Path, layer: str | None) -> Network:
-    restored = restore(path)
+    restored = restore_for_images(path)
     module: Any = restored.module.eval()
     backbone = {"backbone": OmegaConf.to_container(restored.config.backbone, resolve=True)}
     if layer is None:
@@ -243,18 +243,23 @@ def _extract(backbone: nn.Module, layer: str | None) -> Extract:
             backbone(images)
         finally:
             handle.remove()
-        return _pooled(seen[-1] if seen else None, layer, channels_last)
+        return _pooled(seen[-1] if seen else None, layer, channels_last, len(images))
 
     return extract
 
 
-def _pooled(output: Any, layer: str, channels_last: bool) -> Tensor:
+def _pooled(output: Any, layer: str, channels_last: bool, images: int) -> Tensor:
     """Average (B, C, H, W), where the channels come last (B, H, W, C), and tokens (B, T, C) over their places."""
     if not isinstance(output, Tensor) or not 2 <= output.ndim <= 4:
         got = "none" if output is None else f"{type(output).__name__} of shape {tuple(getattr(output, 'shape', ()))}"
         raise WrongCallError(
             f"Expected layer={layer} to give one tensor of (B, C), (B, T, C) or (B, C, H, W), but got {got}. Name "
             "another module."
+        )
+    if len(output) != images:  # such as the attention of a Swin transformer, whose rows are windows
+        raise WrongCallError(
+            f"Expected layer={layer} to give one row for each of {images} images, but got {len(output)}: its rows are "
+            "parts of images. Name the module around it."
         )
     if output.ndim == 4:
         return output.mean((1, 2) if channels_last else (2, 3))

@@ -121,7 +121,7 @@ def check_classes(trained: Sequence[str], found: Sequence[str], dataset: str | N
 
 def _check_of_features(config: DictConfig, dataset: Mapping[str, Any]) -> None:
     """Refuse, for a run on features, what only the images of a dataset have."""
-    named = next((key for key in ("root", "num_workers") if dataset.get(key) is not None), None)
+    named = next((key for key in ("root", "num_workers") if dataset.get(key)), None)  # the command passes 0 workers
     if named and has_features(config):
         raise WrongCallError(
             f"Expected no `{named}` with a run on features, which are read from where they were in training, but got "

@@ -31,7 +31,7 @@ from semscale_pl.features.prepared import LoadedFeatures
 from semscale_pl.features.source import FeatureSource
 from semscale_pl.geometry.samples import resized
 from semscale_pl.training.model_input import has_weights, pretrained_backbone
-from semscale_pl.training.restoring import INPUT_KEYS, restore
+from semscale_pl.training.restoring import INPUT_KEYS, restore_for_images
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Images:
         Raises:
             ValueError: the checkpoint or the images cannot be used; one line says why.
         """
-        restored = restore(str(path))
+        restored = restore_for_images(str(path))
         backbone: Any = restored.module.backbone
         features: Any = restored.module.classifier.features
         extract: Extract = lambda images: features(backbone(images))  # noqa: E731

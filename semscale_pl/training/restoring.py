@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from semscale_pl.config.errors import WrongCallError
+from semscale_pl.config.features import has_features
 from semscale_pl.config.moved import with_current_names
 from semscale_pl.data.transforms import ModelInput
 from semscale_pl.labels import composed
@@ -93,6 +94,21 @@ def restore(path: str | Path) -> Restored:
     """
     checkpoint = read_checkpoint(path)
     return Restored(checkpoint.module().eval(), checkpoint.class_names, checkpoint.config)
+
+
+def restore_for_images(path: str | Path) -> Restored:
+    """Rebuild the model of a checkpoint whose input is images.
+
+    Raises:
+        WrongCallError: it is no such file, or its model was trained on features.
+    """
+    restored = restore(path)
+    if has_features(restored.config):
+        raise WrongCallError(
+            f"Expected `ckpt` to be a model of images, but {path} was trained on features, which its images would have "
+            "to be made into first. Pass the run of a network; `semscale evaluate` and `semscale export` take this one."
+        )
+    return restored
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:

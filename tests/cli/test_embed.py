@@ -17,9 +17,11 @@ from PIL import Image
 
 from semscale_pl.cli.main import main
 from semscale_pl.config.checks import composed
+from semscale_pl.config.errors import WrongCallError
 from semscale_pl.features import unfinished_store
 from semscale_pl.features.store import EmbeddingStore, stores_folder
 from semscale_pl.seeding import seeded
+from semscale_pl.training.embedding import _extract
 from semscale_pl.training.restoring import restore
 from semscale_pl.training.run import train
 
@@ -88,7 +90,7 @@ def test_a_second_call_is_told_from_another_store(capsys: pytest.CaptureFixture[
     assert len({EmbeddingStore.open(folder.name).key for folder in found}) == len(found) == 4
     digits = next(folder for folder in found if EmbeddingStore.open(folder).manifest["dtype"] == "float16")
     assert main(["embed", *DIGITS, "seed=1", f"out={digits}"]) == 2
-    assert "it holds one of other settings (model, data)" in capsys.readouterr().err
+    assert "it holds one of other settings (model, data, dtype)" in capsys.readouterr().err
 
 
 def test_shards_make_the_bytes_of_one_process(
@@ -194,6 +196,49 @@ def test_a_wrong_call_is_one_line_and_leaves_nothing(
 def test_a_layer_is_averaged_over_its_places(layer: str) -> None:
     embed("dataset=digits", "backbone=resnet20", f"layer={layer}", "out=store", "parts=test")
     assert EmbeddingStore.open("store").num_features == 64
+
+
+class Windows(torch.nn.Module):
+    """A backbone one of whose modules sees four windows of each image as rows of their own."""
+
+    num_features, in_channels = 3, 3
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        rows = self.attention(images.flatten(2).mean(2).repeat(4, 1))
+        return rows[: len(images)]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = torch.nn.Identity()
+
+
+def test_a_layer_whose_rows_are_windows_is_refused_at_the_first_batch() -> None:
+    extract = _extract(Windows(), "attention")
+    with pytest.raises(WrongCallError, match="to give one row for each of 2 images, but got 8"):
+        extract(torch.zeros(2, 3, 4, 4))
+
+
+@pytest.fixture
+def head() -> Path:
+    """Return the checkpoint of a classifier of features."""
+    np.savez("x.npz", features=np.eye(8, dtype=np.float32), labels=np.arange(8) % 2)
+    files = ["dataset=features", "dataset.train=x.npz", "dataset.test=x.npz"]
+    return train(composed([*files, "trainer.max_epochs=1"]), Path("run")).run_dir / "checkpoints" / "last.ckpt"
+
+
+@pytest.mark.parametrize("command", ["embed", "measure"])
+def test_a_model_of_features_is_given_no_images(command: str, head: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("images/a").mkdir(parents=True)
+    Path("images/b").mkdir()
+    for name in ("a/0", "a/1", "b/0", "b/1"):
+        Image.new("RGB", (8, 8), (len(name), ord(name[0]), 7)).save(f"images/{name}.png")
+    assert main([command, f"ckpt={head}", "images=images", "out=out"]) == 2
+    assert "Expected `ckpt` to be a model of images" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_command_evaluates_a_model_of_features(head: Path) -> None:
+    assert main(["evaluate", f"ckpt={head}", "out=evaluated"]) == 0
+    assert json.loads(Path("evaluated/evaluation.json").read_text())
 
 
 PROGRAM = """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,12 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from semscale_pl.cli.main import main
 from semscale_pl.config.checks import check_train
 from semscale_pl.config.composing import composed_from
 from semscale_pl.config.errors import WrongCallError
 from semscale_pl.data.datamodule import ImbalancedDataModule
-from semscale_pl.data.features import FeatureDataModule
+from semscale_pl.data.features import FeatureDataModule, _with_own_keys
 from semscale_pl.data.source import DataError
 from semscale_pl.data.vision import Digits
 from semscale_pl.features.store import StorePart, write_store
@@ -161,3 +164,28 @@ def test_a_wrong_call_is_one_line(overrides: list[str], said: str, files: dict[s
         check_train(composed_from("train", [*(["dataset=features"] if "dataset=digits" not in typed else []), *typed]))
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("Leave it out with feature_columns=f0..f3.", "Leave it out with dataset.feature_columns=f0..f3."),
+        ("with feature_columns=f0..f3,g, or", "with dataset.feature_columns=[f0..f3,g], or"),
+        ("with feature_columns='a b,c', or", "with dataset.feature_columns=\"'a b,c'\", or"),
+        ("Pass labels=FILE, or label_column=NAME.", "Pass dataset.val_labels=FILE, or dataset.label_column=NAME."),
+        ("Expected `feature_key` of 3 labels.", "Expected `dataset.feature_key` of 3 labels."),
+    ],
+)
+def test_a_message_about_a_file_names_the_settings_of_a_training(message: str, expected: str) -> None:
+    assert _with_own_keys(message, "val") == expected
+
+
+def test_the_columns_that_a_message_names_can_be_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "".join(f"{n * 0.37 % 1:.3f},{n},{n * 0.61 % 1:.3f},{n * 0.83 % 1:.3f},{'ab'[n % 2]}\n" for n in range(20))
+    (tmp_path / "x.csv").write_text("f0,id,f 1,f2,label\n" + rows)
+    call = ["train", "dataset=features", f"dataset.train={tmp_path}/x.csv", "dataset.train_fraction=0.5"]
+    call += [f"hydra.run.dir={tmp_path}/run", "trainer.max_epochs=1", "logger=csv"]
+    assert main(call) == 2
+    typed = re.search(r"with (dataset\.feature_columns=.*), or", capsys.readouterr().err)
+    assert typed is not None
+    assert main([*call, *shlex.split(typed[1])]) == 0
