@@ -20,8 +20,8 @@ from semscale_pl.geometry.discriminant import (
     Discriminant,
     DiscriminantMoments,
     DiscriminantSettings,
-    discriminant,
     estimated_shrinkage,
+    gaussian_discriminant,
 )
 from semscale_pl.geometry.leave_one_out import choose_settings, leave_one_out_scores
 from semscale_pl.geometry.moments import ClassMoments
@@ -39,8 +39,8 @@ __all__ = [
     "choose_settings",
     "class_centres",
     "class_geometry",
-    "discriminant",
     "estimated_shrinkage",
+    "gaussian_discriminant",
     "interclass_weights",
     "leave_one_out_scores",
     "parallelotope_volume",

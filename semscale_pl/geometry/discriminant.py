@@ -256,7 +256,7 @@ class Discriminant(NamedTuple):
 
 
 @torch.no_grad()
-def discriminant(moments: DiscriminantMoments, settings: DiscriminantSettings | None = None) -> Discriminant:
+def gaussian_discriminant(moments: DiscriminantMoments, settings: DiscriminantSettings | None = None) -> Discriminant:
     """Make the classifier of Gaussians with one covariance, in closed form.
 
     With A the inverse of the shrunk covariance and u_c the class means, the scores are (u_c - g)^T A (x - g) -
@@ -269,7 +269,8 @@ def discriminant(moments: DiscriminantMoments, settings: DiscriminantSettings | 
 
     Example:
         >>> moments = DiscriminantMoments.of(torch.tensor([[0.0], [2.0], [7.0], [9.0]]), torch.tensor([0, 0, 1, 1]))
-        >>> discriminant(moments, DiscriminantSettings(k=0.0)).scores(torch.tensor([[4.0], [5.0]])).argmax(dim=1)
+        >>> found = gaussian_discriminant(moments, DiscriminantSettings(k=0.0))
+        >>> found.scores(torch.tensor([[4.0], [5.0]])).argmax(dim=1)
         tensor([0, 1])
 
     Reference: Hastie, Tibshirani, Friedman (2009), eq. 4.10 and section 4.3.1.

@@ -16,8 +16,8 @@ from semscale_pl.geometry import (
     DiscriminantMoments,
     DiscriminantSettings,
     choose_settings,
-    discriminant,
     estimated_shrinkage,
+    gaussian_discriminant,
 )
 from semscale_pl.geometry.leave_one_out import K_GRID, SHRINKAGE_GRID, TEMPERATURE_GRID
 from semscale_pl.options import check
@@ -227,7 +227,7 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
         self.moments_ = DiscriminantMoments.of_classes(self._class_moments, self.voices)
 
     def _solve(self) -> GaussianHead:
-        found = discriminant(self.moments_, self.settings_)
+        found = gaussian_discriminant(self.moments_, self.settings_)
         self.coef_, self.intercept_ = found.weight.numpy(), found.offset.numpy()
         return self
 

@@ -17,8 +17,8 @@ from semscale_pl.geometry import (
     ClassMoments,
     DiscriminantMoments,
     DiscriminantSettings,
-    discriminant,
     estimated_shrinkage,
+    gaussian_discriminant,
 )
 
 COUNTS, DIM = (30, 9, 4, 1), 6
@@ -93,7 +93,7 @@ def test_equal_voices_are_scikit_learns_uniform_priors(dim: int, shrinkage: floa
     priors = [0.25] * 4
     reference = LinearDiscriminantAnalysis("lsqr", priors=priors, covariance_estimator=WithinShrunk(shrinkage))
     reference.fit(rows.numpy(), labels.numpy())
-    found = discriminant(DiscriminantMoments.of(rows, labels), DiscriminantSettings(shrinkage, k=0.0))
+    found = gaussian_discriminant(DiscriminantMoments.of(rows, labels), DiscriminantSettings(shrinkage, k=0.0))
     expected = relative(reference.decision_function(rows.numpy()))
     np.testing.assert_allclose(relative(found.scores(rows)), expected, rtol=1e-8, atol=1e-8)
 
@@ -105,7 +105,7 @@ def test_pooled_voices_are_scikit_learns_own_priors(shrinkage: float) -> None:
     moments = DiscriminantMoments.of(rows, labels, voices="pooled")
     biased = (len(rows) - 4) / len(rows)  # scikit-learn divides the scatter by N
     chosen = DiscriminantSettings(shrinkage, k=0.0, prior="frequency", temperature=biased)
-    found = relative(discriminant(moments, chosen).scores(rows))
+    found = relative(gaussian_discriminant(moments, chosen).scores(rows))
     np.testing.assert_allclose(found, relative(reference.decision_function(rows.numpy())), rtol=1e-8, atol=1e-8)
 
 
@@ -129,7 +129,7 @@ def test_shrinkage_is_estimated_as_by_scikit_learn_from_the_residuals(dim: int) 
 def test_scores_equal_those_of_naive_loops(borrowing: str, dim: int) -> None:
     rows, labels = drawn(dim=dim)
     chosen = DiscriminantSettings(0.4, 3.0, borrowing, temperature=2.5)
-    found = discriminant(DiscriminantMoments.of(rows, labels), chosen).scores(rows[:7])
+    found = gaussian_discriminant(DiscriminantMoments.of(rows, labels), chosen).scores(rows[:7])
     expected = naive_scores(rows.numpy(), labels.numpy(), rows[:7].numpy(), chosen)
     np.testing.assert_allclose(relative(found), relative(expected), rtol=1e-9, atol=1e-9)
 
@@ -191,38 +191,38 @@ def test_a_class_that_comes_later_and_goes_again() -> None:
 def test_permuted_classes_and_affine_maps(seed: int) -> None:
     rows, labels = drawn(seed)
     chosen = DiscriminantSettings(0.0, 2.0, "grand")
-    scores = relative(discriminant(DiscriminantMoments.of(rows, labels), chosen).scores(rows))
+    scores = relative(gaussian_discriminant(DiscriminantMoments.of(rows, labels), chosen).scores(rows))
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(4, generator=generator)
-    permuted = discriminant(DiscriminantMoments.of(rows, order[labels]), chosen).scores(rows)
+    permuted = gaussian_discriminant(DiscriminantMoments.of(rows, order[labels]), chosen).scores(rows)
     np.testing.assert_allclose(relative(permuted[:, order]), scores, rtol=1e-8, atol=1e-8)
     mapped = rows @ (torch.eye(DIM) + 0.2 * torch.randn(DIM, DIM, generator=generator)).double() + 5.0
-    found = discriminant(DiscriminantMoments.of(mapped, labels), chosen).scores(mapped)
+    found = gaussian_discriminant(DiscriminantMoments.of(mapped, labels), chosen).scores(mapped)
     np.testing.assert_allclose(relative(found), scores, rtol=1e-6, atol=1e-6)
 
 
 def test_an_absent_class_is_never_predicted_and_single_samples_give_the_nearest_mean() -> None:
     rows, labels = drawn()
-    scores = discriminant(DiscriminantMoments.of(rows, labels, 6)).scores(rows)
+    scores = gaussian_discriminant(DiscriminantMoments.of(rows, labels, 6)).scores(rows)
     assert bool((scores[:, 4:] == -torch.inf).all())
     assert bool(scores[:, :4].isfinite().all())
     single = DiscriminantMoments.of(rows[:3], torch.arange(3))
     assert single.covariance().abs().max() == 0.0
-    found = discriminant(single, DiscriminantSettings(k=0.0)).scores(rows).argmax(1)
+    found = gaussian_discriminant(single, DiscriminantSettings(k=0.0)).scores(rows).argmax(1)
     assert torch.equal(found, torch.cdist(rows, rows[:3]).argmin(1))
 
 
 def test_priors_move_the_offsets_alone() -> None:
     rows, labels = drawn()
     moments = DiscriminantMoments.of(rows, labels)
-    plain = discriminant(moments)
+    plain = gaussian_discriminant(moments)
     given_prior = torch.tensor([0.1, 0.2, 0.3, 0.4])
-    moved = discriminant(moments, DiscriminantSettings(prior=given_prior))
+    moved = gaussian_discriminant(moments, DiscriminantSettings(prior=given_prior))
     torch.testing.assert_close(moved.offset - plain.offset, given_prior.double().log())
-    counted = discriminant(moments, DiscriminantSettings(prior="frequency"))
+    counted = gaussian_discriminant(moments, DiscriminantSettings(prior="frequency"))
     torch.testing.assert_close(counted.offset - plain.offset, (torch.tensor(COUNTS).double() / sum(COUNTS)).log())
     with pytest.raises(ValueError, match="Expected `prior` to be 4 probabilities above 0, but got shape"):
-        discriminant(moments, DiscriminantSettings(prior=torch.tensor([0.5, 0.5])))
+        gaussian_discriminant(moments, DiscriminantSettings(prior=torch.tensor([0.5, 0.5])))
 
 
 def test_wrong_removals_and_parts_are_refused_and_change_nothing() -> None:
@@ -236,6 +236,6 @@ def test_wrong_removals_and_parts_are_refused_and_change_nothing() -> None:
     with pytest.raises(ValueError, match="Expected both parts to weigh class"):
         moments.joined(other)
     with pytest.raises(ValueError, match="Expected moments of at least one sample, but got none"):
-        discriminant(DiscriminantMoments(3, 2))
+        gaussian_discriminant(DiscriminantMoments(3, 2))
     with pytest.raises(ValueError, match=re.escape("Expected `class_sizes` of shape (3,)")):
         DiscriminantMoments(3, 2, class_sizes=[1, 2])

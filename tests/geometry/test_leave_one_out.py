@@ -15,7 +15,7 @@ from semscale_pl.geometry import (
     DiscriminantMoments,
     DiscriminantSettings,
     choose_settings,
-    discriminant,
+    gaussian_discriminant,
     leave_one_out_scores,
 )
 from semscale_pl.geometry.discriminant import bandwidth_of
@@ -42,7 +42,7 @@ def refitted(moments: DiscriminantMoments, rows: Tensor, labels: Tensor, chosen:
         for name in ("counts", "means", "scatter"):
             getattr(without, name).zero_()
         without.add(rows[others], labels[others])
-        scores[row] = discriminant(without, chosen).scores(rows[[row]])[0]
+        scores[row] = gaussian_discriminant(without, chosen).scores(rows[[row]])[0]
     return scores
 
 

@@ -13,7 +13,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.utils.estimator_checks import check_estimator
 
 import semscale_pl as ss
-from semscale_pl.geometry import DiscriminantMoments, choose_settings, discriminant
+from semscale_pl.geometry import DiscriminantMoments, choose_settings, gaussian_discriminant
 
 COUNTS = (40, 12, 5, 2, 1)
 
@@ -41,7 +41,7 @@ def test_the_scores_are_those_of_the_moments_at_the_chosen_settings() -> None:
     chosen = choose_settings(moments, torch.from_numpy(rows), numbers)
     assert vars(head.settings_) == vars(chosen.settings)
     assert head.tried_ == chosen.tried
-    expected = discriminant(moments, chosen.settings).scores(torch.from_numpy(rows))
+    expected = gaussian_discriminant(moments, chosen.settings).scores(torch.from_numpy(rows))
     np.testing.assert_allclose(head.decision_function(rows), expected, rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(head.predict_proba(rows), expected.softmax(1), rtol=1e-10, atol=1e-10)
     assert head.predict(rows).tolist() == [list("abcde")[row] for row in expected.argmax(1)]
