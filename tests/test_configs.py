@@ -38,6 +38,10 @@ NEEDS |= {("backbone", name): ["dataset=features", *FILES] for name in ("identit
 OF_FILES = {("backbone", "file"), ("backbone", "open_clip")}
 if importlib.util.find_spec("open_clip") is None:
     OPTIONS.remove(("backbone", "open_clip"))
+if importlib.util.find_spec("datasets") is None:
+    OPTIONS = [
+        (group, option) for group, option in OPTIONS if (group, option) not in {("dataset", "hf"), ("dataset", "hf_lt")}
+    ]
 INSTANTIATED = ("backbone", "loss", "recipe", "reweighting", "mixing")
 GPU = {("trainer", "gpu"), ("trainer", "ddp")}
 

@@ -168,10 +168,10 @@ def _embedded(
         with _Rate(sum(chunk.stop - chunk.start for chunk in own)) as rate:
             how = {"device": device, "batch_size": call.batch_size, "num_workers": call.num_workers}
             embedding.embed(growing, missing, **how, progress=rate)
-        sys.stdout.write(f"{rate.line if missing else 'All images were embedded already'}\n")
-        if n == 1:
-            return growing.finish()
-    return _finished(growing, parts)
+        store = growing.finish() if n == 1 else None
+    store = _finished(growing, parts) if n > 1 else store
+    sys.stdout.write(f"{rate.line if missing else 'All images were embedded already'}\n")
+    return store
 
 
 def _finished(growing: UnfinishedStore, parts: Sequence[str]) -> EmbeddingStore | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from waiting import WaitedError, on_device
 from watching import Build
 
+from semscale_pl.callbacks.recording import recorder
 from semscale_pl.callbacks.recording.recorder import RunRecorder
 from semscale_pl.callbacks.reweighting.frequency import FrequencyReweighting
 from semscale_pl.callbacks.reweighting.sample_volume import SampleVolumeReweighting
@@ -61,8 +62,16 @@ REWEIGHTINGS = {
 @pytest.mark.parametrize("name", REWEIGHTINGS)
 @pytest.mark.parametrize("mixing", [None, Mixing(cutmix_alpha=1.0, mixup_alpha=0.2, probability=0.5)], ids=["", "mix"])
 def test_no_step_waits(
-    name: str, mixing: Mixing | None, digits: Build, classifier: Build, trainer: Build, tmp_path: Path
+    name: str,
+    mixing: Mixing | None,
+    digits: Build,
+    classifier: Build,
+    trainer: Build,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Tensors of the CPU stand in for those of a device here, where the recorder would not read them.
+    monkeypatch.setattr(recorder, "_readable", lambda values: False)
     steps = Steps()
     callbacks = [*REWEIGHTINGS[name](), RunRecorder(tmp_path), steps]
     trainer(*callbacks, max_epochs=2).fit(classifier(mixing=mixing), datamodule=digits())

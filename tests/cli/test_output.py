@@ -47,6 +47,9 @@ def _with_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez("x.npz", features=generator.normal(size=(60, 4)), labels=names[np.arange(60) % 2])
     Path("images").mkdir()
     Image.fromarray(generator.integers(0, 255, (8, 8), np.uint8)).save("images/a.png")
+    for name in ("ash", "yew"):
+        (Path("folders") / name).mkdir(parents=True)
+        Image.fromarray(generator.integers(0, 255, (8, 8), np.uint8)).save(f"folders/{name}/a.png")
     for folder in ("tables", "studies"):
         monkeypatch.syspath_prepend(str(TESTS / folder))
     Path("train.yaml").write_text("seed: 0\nbehaviour: ok\nlevel: 0.5\n")
@@ -69,6 +72,7 @@ CALLS: dict[str, tuple[str, str | None]] = {
     "evaluate": ("ckpt=CKPT out=out", "evaluation.json"),
     "predict": ("ckpt=CKPT images=images hydra.run.dir=out", "predictions.csv"),
     "head": ("ckpt=CKPT recipe=ncm out=out", "metrics.json"),
+    "embed": ("images=folders ckpt=CKPT out=out", "manifest.json"),
     "export": ("ckpt=CKPT format=torchscript hydra.run.dir=out", "model.pt"),
     "measure": ("features=x.npz out=out report=false figures=false", "scales.json"),
     "advise": ("features=x.npz batch=5 threshold=0.02 orders=2 out=out", "advice.json"),
