@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from waiting import on_device
 
+from semscale_pl.callbacks.recording import recorder
 from semscale_pl.callbacks.recording.finiteness import FinitenessWatch
 from semscale_pl.training import record as recording
 from semscale_pl.training.device import allow_tf32
@@ -186,8 +187,9 @@ class NoWaits(pl.Callback):
 def test_no_step_waits(
     reweighting: list[str], mixing: str, trained: Trained, device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if device.type == "cpu":  # on a CPU it looks at every loss at once
+    if device.type == "cpu":  # on a CPU every loss is looked at at once, and answers are counted by numpy
         monkeypatch.setattr(FinitenessWatch, "on_before_backward", lambda *_: None)
+        monkeypatch.setattr(recorder, "_readable", lambda values: False)
     waits = NoWaits(device)
     start = ["reweighting.start_epoch=1"] if reweighting[0].startswith("semantic") else []
     own = [f"reweighting={reweighting[0]}", *reweighting[1:], *start, f"mixing={mixing}", "trainer.deterministic=false"]
