@@ -137,6 +137,15 @@ def test_one_file_is_split_by_class(tmp_path: Path) -> None:
     assert data.class_counts.tolist() == [107, 109, 106, 110, 109, 109, 109, 107, 104, 108]
 
 
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_finite_features_whose_sum_overflows_are_taken(in_memory: bool, tmp_path: Path) -> None:
+    large = X.copy()
+    large[:4] = 3e38
+    part = StorePart.of(large, Y)
+    write_store(tmp_path / "large", {"train": part, "test": part}, [str(number) for number in range(10)])
+    assert float(ready(store=str(tmp_path / "large"), in_memory=in_memory).train_dataset[0][0][0]) == np.float32(3e38)
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
