@@ -43,7 +43,7 @@ class FolderInUseError(RuntimeError):
 
 
 @contextmanager
-def claimed(folder: PathLike) -> Iterator[Path]:
+def claimed(folder: PathLike, *, wait: bool = False) -> Iterator[Path]:
     """Hold a folder for this process, so that no second one writes there meanwhile.
 
     Missing folders are made; those that are still empty when the block ends go again.
@@ -51,6 +51,10 @@ def claimed(folder: PathLike) -> Iterator[Path]:
     The claim is a lock of the operating system on a file in the folder. It ends with the process however that ends, so
     a file that a killed one left behind is in nobody's way. Children do not inherit it. Of the ranks of one run, the
     first one alone claims. Where the file system has no locks, nothing is refused.
+
+    Args:
+        folder: to hold.
+        wait: for the one who holds it, instead of an error; for claims that last seconds.
 
     Yields:
         The folder.
@@ -62,7 +66,7 @@ def claimed(folder: PathLike) -> Iterator[Path]:
     path = Path(folder) / LOCK
     made = [parent for parent in path.parents if not parent.exists()]
     with _explained(path):
-        descriptor = _locked(path)
+        descriptor = _locked(path, wait)
     if descriptor is not None:
         _claims.add(descriptor)
     try:
@@ -73,6 +77,24 @@ def claimed(folder: PathLike) -> Iterator[Path]:
             _claims.discard(descriptor)
             os.close(descriptor)
         _remove_empty(made)
+
+
+def holder(folder: PathLike) -> str | None:
+    """Return who holds a folder, see :func:`claimed`, such as "process 12 on host"; None where nobody does."""
+    try:
+        descriptor = os.open(Path(folder) / LOCK, os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return f"process {_name_in(descriptor) or 'of unknown number'}"
+    except OSError:  # no locks here
+        return None
+    finally:
+        os.close(descriptor)
+    return None
 
 
 @contextmanager
@@ -245,11 +267,11 @@ def _explained(target: Path) -> Iterator[None]:
         raise CannotWriteError(f"Cannot write {target}: {reason}. Free some space, or name another folder.") from error
 
 
-def _locked(path: Path) -> int | None:
+def _locked(path: Path, wait: bool) -> int | None:
     """Return the descriptor of a file that is locked now, or None where there are no locks.
 
     Raises:
-        FolderInUseError: another one holds the lock.
+        FolderInUseError: another one holds the lock, and it was not to be waited for.
     """
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -260,12 +282,12 @@ def _locked(path: Path) -> int | None:
         except FileNotFoundError:
             continue  # the holder before took its empty folder away
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip()
+            name = _name_in(descriptor)
             os.close(descriptor)
             raise FolderInUseError(
-                f"Another run{f' (process {holder})' if holder else ''} is writing in {path.parent}. Wait for it to "
+                f"Another run{f' (process {name})' if name else ''} is writing in {path.parent}. Wait for it to "
                 "end, or name another folder."
             ) from None
         except OSError:
@@ -277,6 +299,11 @@ def _locked(path: Path) -> int | None:
             os.pwrite(descriptor, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
             return descriptor
         os.close(descriptor)  # the holder before took the file away between our opening and locking it
+
+
+def _name_in(descriptor: int) -> str:
+    """Return the process and host that a lock file names."""
+    return os.pread(descriptor, 100, 0).decode(errors="replace").strip()
 
 
 def _is_same_file(descriptor: int, path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from semscale_pl.files import (
     claimed,
     copy_file,
     csv_text,
+    holder,
     remove_partial,
     replacing,
     staged,
@@ -245,8 +247,10 @@ def test_a_folder_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
             claimed(folder),
         ):
             pass
+        assert re.fullmatch(rf"process {os.getpid()} on .+", str(holder(folder)))
         with claimed(tmp_path / "another"):
             pass
+    assert holder(folder) is None
     with claimed(folder):
         assert (folder / LOCK).exists()
     assert not list(tmp_path.iterdir())
@@ -293,6 +297,20 @@ def test_many_claims_at_once_let_one_in_at_a_time(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(enter, range(40))) > 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_who_waits_gets_in_one_at_a_time(tmp_path: Path) -> None:
+    inside: list[int] = []
+
+    def enter(number: int) -> None:
+        with claimed(tmp_path, wait=True):
+            inside.append(number)
+            assert inside == [number]
+            inside.remove(number)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(list(pool.map(enter, range(40)))) == 40
     assert not list(tmp_path.iterdir())
 
 

@@ -16,7 +16,6 @@ from semscale_pl.progress import Progress, duration
 
 if TYPE_CHECKING:
     from semscale_pl.features.store import EmbeddingStore
-    from semscale_pl.features.unfinished_store import UnfinishedStore
     from semscale_pl.training.embedding import Embedding
 
 # What a store does not depend on, and what it does not do.
@@ -121,7 +120,7 @@ def execute(call: Call) -> int:
     from semscale_pl.training.device import allow_tf32, chosen_device
     from semscale_pl.training.embedding import embedding_of
 
-    device = chosen_device({"cuda": "gpu"}.get(call.device, call.device))
+    device = chosen_device(call.device, "device")
     allow_tf32(False)
     embedding = embedding_of(
         call.training_overrides,
@@ -155,48 +154,43 @@ def execute(call: Call) -> int:
 def _embedded(
     call: Call, embedding: Embedding, folder: Path, parts: Sequence[str], device: Any
 ) -> EmbeddingStore | None:
-    """Make the chunks that are missing; several shards hold folders of their own, so that none keeps another out."""
-    from semscale_pl.features.store import CHUNKS
+    """Make the chunks that are missing, and join what this and other calls have made."""
+    from semscale_pl.features.unfinished_store import at_work
     from semscale_pl.files import claimed
 
-    i, n = call.shard
-    place = folder if n == 1 else folder / CHUNKS / f"shard-{i}-of-{n}"
-    with claimed(place):
-        growing = embedding.begin(folder, parts)
+    with at_work(folder, call.shard):
+        with claimed(folder, wait=True):
+            growing = embedding.begin(folder, parts)
         own = growing.chunks(parts, call.shard)
         missing = growing.missing(own)
         with _Rate(sum(chunk.stop - chunk.start for chunk in own)) as rate:
             how = {"device": device, "batch_size": call.batch_size, "num_workers": call.num_workers}
             embedding.embed(growing, missing, **how, progress=rate)
-        store = growing.finish() if n == 1 else None
-    store = _finished(growing, parts) if n > 1 else store
+        with claimed(folder, wait=True):
+            store = growing.finish(needed=parts)
     sys.stdout.write(f"{rate.line if missing else 'All images were embedded already'}\n")
     return store
 
 
-def _finished(growing: UnfinishedStore, parts: Sequence[str]) -> EmbeddingStore | None:
-    """Join what the shards have made, unless another one is at it or chunks are missing."""
-    from semscale_pl.files import FolderInUseError, claimed
-
-    try:
-        with claimed(growing.folder):
-            return None if growing.missing(growing.chunks(parts)) else growing.finish()
-    except FolderInUseError:
-        return None
-
-
 def _merge(folder: Path) -> int:
-    from semscale_pl.features.unfinished_store import UnfinishedStore
+    from semscale_pl.features.unfinished_store import UnfinishedStore, calls_at_work
     from semscale_pl.files import claimed
 
-    growing = UnfinishedStore.open(folder)
-    missing = growing.missing(growing.chunks(list(growing.plan["parts"])))
-    if missing:
-        raise ValueError(
-            f"Expected all chunks of {folder}, but {len(missing)} are missing, the first is {missing[0].file}. Call "
-            "that shard again, or the same command without `shard`, which makes all that is missing."
-        )
-    with claimed(folder):
+    UnfinishedStore.open(folder)
+    with claimed(folder, wait=True):
+        growing = UnfinishedStore.open(folder)
+        missing = growing.missing(growing.chunks(list(growing.plan["parts"])))
+        if missing:
+            busy = calls_at_work(folder)
+            cure = (
+                f"{busy[0].capitalize()} is still at work: wait for it to end"
+                if busy
+                else "Call that shard again, or the same command without `shard`, which makes all that is missing"
+            )
+            raise ValueError(
+                f"Expected all chunks of {folder}, but {len(missing)} are missing, the first is {missing[0].file}. "
+                f"{cure}."
+            )
         store = growing.finish()
     assert store is not None
     return _say(store)

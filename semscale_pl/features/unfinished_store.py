@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from semscale_pl.features.store import (
     write_matrix,
     write_rows_of,
 )
-from semscale_pl.files import replacing, write_json
+from semscale_pl.files import FolderInUseError, claimed, holder, replacing, write_json
 
 PLAN = "plan.json"
 # Rows of a chunk: seconds of work on a CPU. A store and its shards have the same ones, whatever the batches.
@@ -56,11 +57,47 @@ class Chunk:
         return f"{files_of(self.part, self.copy)[self.copy].removesuffix('.npy')}.{self.start:09d}.npy"
 
 
+@contextmanager
+def at_work(folder: Path, shard: tuple[int, int] = (1, 1)) -> Iterator[None]:
+    """Hold the place of the i-th of n calls that make a store while it works.
+
+    The n calls of one division share nothing. Those of another division would make the same chunks again, and would
+    find them gone once the first ones are joined.
+
+    Args:
+        folder: of the store.
+        shard: i of n, counted from 1; a call alone is 1 of 1.
+
+    Raises:
+        FolderInUseError: the same shard, or one of another division, is at work.
+        CannotWriteError: the folder cannot be written.
+    """
+    with claimed(folder / CHUNKS / _place(*shard)):
+        others = calls_at_work(folder, besides=shard[1])
+        if others:
+            raise FolderInUseError(
+                f"Expected nobody else at work on {folder}, but {others[0]} is. Wait for it to end, or name another "
+                "folder."
+            )
+        yield
+
+
+def calls_at_work(folder: Path, besides: int | None = None) -> list[str]:
+    """Name the calls that make chunks of a store now, but for the shards of one division."""
+    found = []
+    for place in sorted((folder / CHUNKS).glob(_place("*", "*"))):
+        i, n = place.name.split("-")[1::2]
+        who = None if n == str(besides) else holder(place)
+        if who is not None:
+            found.append(f"{'a call without `shard`' if n == '1' else f'shard {i}/{n}'} ({who})")
+    return found
+
+
 class UnfinishedStore:
     """The chunks of a store in a folder, and the plan that says which ones there are to be.
 
     A process that is killed leaves whole chunks; another call goes on with the others. Several processes may write
-    different chunks at a time; two that write the same one write the same bytes.
+    different chunks at a time, each in its place, see :func:`at_work`. To begin and to finish each holds the folder.
 
     Args:
         folder: of the store.
@@ -95,7 +132,7 @@ class UnfinishedStore:
                 f"({differing}). Name another folder, or remove it."
             )
         done = there["parts"] if (folder / MANIFEST).is_file() else {}
-        earlier = _plan_of(folder)["parts"] if (folder / CHUNKS / PLAN).is_file() else {}
+        earlier = _plan_of(folder)["parts"] if _is_begun(folder) else {}
         wanted = {name: rows for name, rows in parts.items() if name not in done}
         planned = {name: part_entry(rows.labels, class_names, rows.views) for name, rows in wanted.items()}
         names = list(class_names)
@@ -113,7 +150,7 @@ class UnfinishedStore:
         Raises:
             StoreError: nothing was begun there.
         """
-        if not (folder / CHUNKS / PLAN).is_file():
+        if not _is_begun(folder):
             what = "a whole store, with nothing left to merge" if (folder / MANIFEST).is_file() else "none"
             raise StoreError(f"Expected a store with shards in {folder}, but it is {what}. Name the folder of a shard.")
         return cls(folder, _plan_of(folder))
@@ -143,21 +180,34 @@ class UnfinishedStore:
         with replacing(self._path(chunk)) as partial, partial.open("wb") as file:
             np.save(file, stored)
 
-    def finish(self) -> EmbeddingStore | None:
+    def finish(self, needed: Sequence[str] = ()) -> EmbeddingStore | None:
         """Join the chunks of each part that has all of them, and name the parts in the manifest.
 
+        What other calls have planned meanwhile stays, and what they have joined is not joined again.
+
+        Args:
+            needed: parts without which nothing is joined.
+
         Returns:
-            The store; None where no part is whole yet.
+            The store; None where no part is whole yet, or one of those that are needed is not.
 
         Raises:
             StoreError: a chunk is damaged, or of another width than others.
         """
-        whole = [name for name in self.plan["parts"] if not self.missing(self.chunks([name]))]
-        if whole:
-            self._join(whole)
-        if set(whole) == set(self.plan["parts"]):
+        left: set[str] = set()
+        if _is_begun(self.folder):
+            self.plan = _plan_of(self.folder)
+            if self.missing(self.chunks(needed)):
+                return None
+            whole = [name for name in self.plan["parts"] if not self.missing(self.chunks([name]))]
+            if whole:
+                self._join(whole)
+            left = set(self.plan["parts"]) - set(whole)
+        if not (self.folder / MANIFEST).is_file():
+            return None
+        if not left:
             shutil.rmtree(self.folder / CHUNKS, ignore_errors=True)
-        return EmbeddingStore.open(self.folder) if (self.folder / MANIFEST).is_file() else None
+        return EmbeddingStore.open(self.folder)
 
     def _join(self, parts: Sequence[str]) -> None:
         plan = self.plan
@@ -197,21 +247,33 @@ def _chunks_of(part: str, entry: Mapping[str, Any]) -> Iterator[Chunk]:
             yield Chunk(part, copy, start, min(start + ROWS, rows))
 
 
+def _place(i: int | str, n: int | str) -> str:
+    """Return the name of the folder that a shard holds."""
+    return f"shard-{i}-of-{n}"
+
+
+def _is_begun(folder: Path) -> bool:
+    return (folder / CHUNKS / PLAN).is_file()
+
+
 def _there(folder: Path) -> Mapping[str, Any]:
     """Return key and settings of what the folder holds; nothing where it holds none."""
     if (folder / MANIFEST).is_file():
         return read_manifest(folder)
-    if (folder / CHUNKS / PLAN).is_file():
+    if _is_begun(folder):
         plan = _plan_of(folder)
         return {**plan["about"], "key": plan["key"], "dtype": plan["dtype"]}
     return {}
 
 
 def _plan_of(folder: Path) -> dict[str, Any]:
+    """Read what is left to do: a call that was killed while it removed chunks leaves parts that are whole already."""
     try:
-        return json.loads((folder / CHUNKS / PLAN).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+        plan: dict[str, Any] = json.loads((folder / CHUNKS / PLAN).read_text(encoding="utf-8"))
     except ValueError as error:
         raise StoreError(f"Expected JSON in {folder / CHUNKS / PLAN}, but it is damaged. Remove {folder}.") from error
+    done = read_manifest(folder)["parts"] if (folder / MANIFEST).is_file() else {}
+    return {**plan, "parts": {name: entry for name, entry in plan["parts"].items() if name not in done}}
 
 
 def _differences(there: Mapping[str, Any], about: Mapping[str, Any]) -> str:

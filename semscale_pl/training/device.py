@@ -33,13 +33,15 @@ def prepare_device(cfg: DictConfig) -> None:
         torch.cuda.reset_peak_memory_stats()  # of an earlier run in this process
 
 
-def check_accelerator(accelerator: str, devices: Any = 1, instead: str = "accelerator=cpu") -> None:
-    """Raise WrongCallError where a GPU, or that many, are asked for and torch finds none, or fewer."""
+def check_accelerator(
+    accelerator: str, devices: Any = 1, instead: str = "accelerator=cpu", key: str = "accelerator"
+) -> None:
+    """Raise WrongCallError where a GPU, or that many, are asked for by a setting and torch finds none, or fewer."""
     if accelerator not in ("gpu", "cuda", "mps"):
         return
     if not has_gpu():
         raise WrongCallError(
-            f"Expected a GPU for accelerator={accelerator}, but torch finds none. Use {instead}, or a torch that was "
+            f"Expected a GPU for {key}={accelerator}, but torch finds none. Use {instead}, or a torch that was "
             "built for the GPU."
         )
     found = torch.cuda.device_count()
@@ -92,13 +94,17 @@ def _trial(values: torch.Tensor) -> torch.Tensor:
     return values.exp() + 1.0
 
 
-def chosen_device(accelerator: str) -> torch.device:
-    """Return the device that auto, cpu or gpu means here.
+def chosen_device(accelerator: str, key: str = "accelerator") -> torch.device:
+    """Return the device that auto, cpu, gpu or cuda means here.
+
+    Args:
+        accelerator: its kind.
+        key: of the setting that says so, for the message.
 
     Raises:
         WrongCallError: there is none of that kind.
     """
-    check_accelerator(accelerator)
+    check_accelerator(accelerator, instead=f"{key}=cpu", key=key)
     if accelerator == "cpu" or not has_gpu():
         return torch.device("cpu")
     return torch.device("cuda" if torch.cuda.is_available() else "mps")

@@ -20,6 +20,7 @@ from semscale_pl.config.checks import composed
 from semscale_pl.config.errors import WrongCallError
 from semscale_pl.features import unfinished_store
 from semscale_pl.features.store import EmbeddingStore, stores_folder
+from semscale_pl.features.unfinished_store import at_work
 from semscale_pl.seeding import seeded
 from semscale_pl.training.embedding import _extract
 from semscale_pl.training.restoring import restore
@@ -104,6 +105,28 @@ def test_shards_make_the_bytes_of_one_process(
     embed(*DIGITS, "out=two", "shard=1/2")  # merges by itself
     one, two = ({file.name: file.read_bytes() for file in Path(name).iterdir()} for name in ("one", "two"))
     assert one == two
+
+
+def test_nobody_takes_chunks_from_shards_at_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    embed(*DIGITS, "out=store", "shard=1/2")
+    chunks = sorted(Path("store/chunks").glob("*.npy"))
+    assert chunks
+    with at_work(Path("store"), (2, 2)):
+        busy = rf"shard 2/2 (process {os.getpid()} on "
+        for other in ([], ["shard=1/3"]):
+            assert main(["embed", *DIGITS, "out=store", *other]) == 2
+            assert f"Expected nobody else at work on store, but {busy}" in capsys.readouterr().err.splitlines()[-1]
+        assert main(["embed", *DIGITS, "out=store", "shard=2/2"]) == 2
+        assert "is writing in store/chunks/shard-2-of-2. Wait" in capsys.readouterr().err.splitlines()[-1]
+        assert main(["embed", "merge=store"]) == 2
+        assert f"Shard 2/2 (process {os.getpid()}" in capsys.readouterr().err.splitlines()[-1]
+        embed(*DIGITS, "out=store", "shard=1/2")  # has nothing left to do, and leaves the other in peace
+    assert sorted(Path("store/chunks").glob("*.npy")) == chunks
+    with at_work(Path("store")):
+        assert main(["embed", *DIGITS, "out=store", "shard=2/2"]) == 2
+        assert "but a call without `shard` (process" in capsys.readouterr().err.splitlines()[-1]
+    embed(*DIGITS, "out=store")
+    assert not Path("store/chunks").exists()
 
 
 def test_a_checkpoint_and_what_measure_makes_of_the_store(capsys: pytest.CaptureFixture[str]) -> None:

@@ -169,3 +169,35 @@ def test_there_is_nothing_to_merge(tmp_path: Path) -> None:
         UnfinishedStore.open(tmp_path)
     with pytest.raises(StoreError, match="a whole store, with nothing left to merge"):
         UnfinishedStore.open(tmp_path / "whole")
+
+
+def test_what_another_call_has_planned_meanwhile_stays(tmp_path: Path, whole: dict[str, bytes]) -> None:
+    first = begun(tmp_path / "both", ["train"])
+    made(first, parts=["train"])
+    second = begun(tmp_path / "both", ["test"])
+    kept = second.chunks(["test"])[:2]
+    for chunk in kept:
+        second.save(chunk, features_of(chunk))
+    store = first.finish(needed=["train"])
+    assert store is not None
+    assert store.parts == ("train",)
+    assert [chunk for chunk in second.chunks(["test"]) if chunk not in second.missing([chunk])] == kept
+    assert made(second, parts=["test"]) == 1
+    assert second.finish(needed=["test"]) is not None
+    assert first.finish() is not None  # which is no error once another one has joined everything
+    assert content(tmp_path / "both") == whole
+
+
+def test_a_call_that_was_killed_while_it_removed_chunks_makes_none_again(
+    tmp_path: Path, whole: dict[str, bytes]
+) -> None:
+    place = tmp_path / "killed"
+    made(begun(place))
+    plan = (place / CHUNKS / "plan.json").read_text()
+    begun(place).finish()
+    (place / CHUNKS).mkdir()
+    (place / CHUNKS / "plan.json").write_text(plan)
+    store = begun(place)
+    assert made(store) == 0
+    assert store.finish() is not None
+    assert content(place) == whole
