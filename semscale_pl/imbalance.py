@@ -24,6 +24,18 @@ class ScaleWeights(NamedTuple):
     num_capped: Tensor
 
 
+class CountFit(NamedTuple):
+    """log S of the classes as a line in log n: fitted values and residuals (C,), NaN where absent, and its slope ().
+
+    ``num_floored`` () int64: how many scales were raised to the floor before their logarithm was taken.
+    """
+
+    fitted: Tensor
+    residuals: Tensor
+    slope: Tensor
+    num_floored: Tensor
+
+
 def long_tail_counts(class_sizes: Sequence[int], factor: float, profile: str = "exponential") -> list[int]:
     """Return how many images of each class a long-tailed subset keeps.
 
@@ -91,6 +103,17 @@ def inverse_weights(counts: Tensor) -> Tensor:
 def sqrt_inverse_weights(counts: Tensor) -> Tensor:
     """Return 1/sqrt(n) of each class (C,), NaN where a class is absent."""
     return inverse_weights(counts).sqrt()
+
+
+def power_weights(counts: Tensor, p: Tensor | float) -> Tensor:
+    """Return n^-p of each class (C,), NaN where a class is absent; p = 1 is inverse frequency.
+
+    Example:
+        >>> power_weights(torch.tensor([4.0, 16.0]), 0.5)
+        tensor([0.5000, 0.2500], dtype=torch.float64)
+    """
+    counts = torch.as_tensor(counts).double()
+    return torch.where(counts > 0, counts.pow(-p), float("nan"))
 
 
 def class_balanced_weights(counts: Tensor, beta: float) -> Tensor:
@@ -213,6 +236,73 @@ def weigh_scales(
     if normalization == "none":
         raw = raw * torch.where(largest > 0, largest, 1.0).pow(-power)
     return ScaleWeights(normalize_weights(raw, frequencies, normalization), floored.sum(), capped.sum())
+
+
+def fit_scales_to_counts(scales: Tensor, counts: Tensor, floor: float = 0.05) -> CountFit:
+    """Regress log S of the classes on log n by least squares, every present class counting the same.
+
+    Args:
+        scales: (C,) at least 0, NaN for absent classes; those below ``floor`` times the largest are raised to that.
+        counts: (C,) samples; a class of none is absent.
+        floor: share of the largest scale, in (0, 1].
+
+    Returns:
+        The fit in natural logarithms of S over its maximum; where all n are equal, the fitted value is the mean.
+
+    Example:
+        >>> fit = fit_scales_to_counts(torch.tensor([8.0, 4.0, 2.0]), torch.tensor([64, 16, 4]))
+        >>> round(float(fit.slope), 6), fit.residuals.abs().max() < 1e-12
+        (0.5, tensor(True))
+    """
+    check(floor=floor)
+    scales, counts = scales.double(), counts.double()
+    present = ~scales.isnan() & (counts > 0)
+    known = torch.where(present, scales, 0.0)
+    largest = known.max()
+    relative = torch.where(largest > 0, known / largest, 1.0)
+    y, x = relative.clamp_min(floor).log(), torch.where(present, counts, 1.0).log()
+    number = present.sum().clamp_min(1)
+    middle = torch.where(present, y, 0.0).sum() / number
+    away = torch.where(present, x - torch.where(present, x, 0.0).sum() / number, 0.0)
+    spread = away.square().sum()
+    # Logarithms of equal counts differ from their mean by rounding alone.
+    slope = torch.where(spread > 1e-20, (away * y).sum() / spread.clamp_min(1e-20), 0.0)
+    fitted = torch.where(present, middle + slope * away, math.nan)
+    return CountFit(fitted, y - fitted, slope, (present & (relative < floor)).sum())
+
+
+def permuted_among(values: Tensor, present: Tensor, order: Tensor) -> Tensor:
+    """Hand values (C,) on among the present classes, in the order in which these stand in a permutation.
+
+    Args:
+        present: (C,) bool; other classes get NaN.
+        order: (C,) permutation of the classes.
+
+    Returns:
+        (C,): the first present class has the value of the first present one in ``order``, and so on.
+
+    Example:
+        >>> permuted_among(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([True, False, True]), torch.tensor([2, 1, 0]))
+        tensor([3., nan, 1.])
+    """
+    # Sorting keeps the shapes: to pick the present ones by a mask would wait for the device.
+    giving = order[torch.argsort((~present[order]).long(), stable=True)]
+    taking = torch.argsort((~present).long(), stable=True)
+    handed = torch.empty_like(values).index_copy_(0, taking, values[giving])
+    return torch.where(present, handed, math.nan)
+
+
+def log_spread(values: Tensor, present: Tensor) -> Tensor:
+    """Return the standard deviation () of log values over the present classes, each counting the same.
+
+    Example:
+        >>> round(float(log_spread(torch.tensor([1.0, math.e**2, 5.0]), torch.tensor([True, True, False]))), 6)
+        1.0
+    """
+    logs = torch.where(present, values.double(), 1.0).log()
+    number = present.sum().clamp_min(1)
+    away = torch.where(present, logs - logs.sum() / number, 0.0)
+    return (away.square().sum() / number).sqrt()
 
 
 def _present(values: Tensor, frequencies: Tensor) -> Tensor:

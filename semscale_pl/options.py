@@ -333,6 +333,8 @@ RULES: dict[str, Rule] = {
     "reweighting.num_classes": integer(1, optional=True),
     "capacity": integer(1),
     "reweighting.capacity": integer(1, optional=True),
+    "match": one_of("none", "semantic_scale"),
+    "scale_epoch": integer(0, optional=True),
     "scheme": one_of("inverse", "sqrt_inverse", "class_balanced"),
     "beta": within("[0, 1)"),
     "reweighting.tau": Rule(

@@ -61,8 +61,20 @@ def described() -> Iterator[tuple[str, str, Any, Any]]:
 DESCRIBED = list(described())
 
 
+def parameters_of(kind: Any) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a class or function, with those of its base where it hands on all others to it."""
+    found: dict[str, inspect.Parameter] = {}
+    for owner in getattr(kind, "__mro__", (kind,)):
+        own = inspect.signature(owner).parameters
+        named = {name: one for name, one in own.items() if one.kind is not one.VAR_KEYWORD}
+        found |= {name: one for name, one in named.items() if name not in found}
+        if len(named) == len(own):
+            break
+    return found
+
+
 def ruled(kind: Any, group: str) -> Iterator[tuple[str, Rule]]:
-    for name in inspect.signature(kind).parameters:
+    for name in parameters_of(kind):
         rule = rule_of(name, kind.__name__, group)
         if rule is not None:
             yield name, rule
@@ -82,7 +94,7 @@ def refused(rule: Rule) -> list[Any]:
 @pytest.mark.parametrize("key", ARGUMENTS)
 def test_constructor_and_configuration_refuse_the_same_values_in_the_same_words(key: str) -> None:
     group, kind, name, rule = ARGUMENTS[key]
-    needed = {k for k, p in inspect.signature(kind).parameters.items() if p.default is p.empty}
+    needed = {k for k, p in parameters_of(kind).items() if p.default is p.empty}
     assert refused(rule)
     for value in refused(rule):
         with pytest.raises(ValueError) as built:
@@ -104,7 +116,7 @@ def test_a_configuration_repeats_the_defaults_of_the_signature(group: str, optio
     values = OmegaConf.to_container(config, resolve=False)
     assert isinstance(values, dict)
     different = set()
-    for name, parameter in inspect.signature(kind).parameters.items():
+    for name, parameter in parameters_of(kind).items():
         if name not in values or parameter.default is parameter.empty or "${" in str(values[name]):
             continue
         default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default

@@ -19,6 +19,12 @@ from torch import nn
 from semscale_pl.callbacks.reweighting.difficulty import DifficultyReweighting
 from semscale_pl.callbacks.reweighting.effective_area import EffectiveAreaReweighting
 from semscale_pl.callbacks.reweighting.sample_volume import SampleVolumeReweighting
+from semscale_pl.callbacks.reweighting.scale_controls import (
+    CountMatchedReweighting,
+    FrozenScaleReweighting,
+    PowerOfCountReweighting,
+    ShuffledResidualReweighting,
+)
 from semscale_pl.callbacks.reweighting.score import ScoreReweighting
 from semscale_pl.callbacks.reweighting.semantic_scale import ScalePriorReweighting, SemanticScaleReweighting
 from semscale_pl.callbacks.reweighting.slot import SlotReweighting
@@ -100,6 +106,10 @@ def main(strategy: str, folder: str) -> None:
         ScalePriorReweighting(start_epoch=1),
         MixedImages(start_epoch=1, mixed="clean"),
         InStockModule(start_epoch=0, pool="fifo"),
+        CountMatchedReweighting(start_epoch=1),
+        ShuffledResidualReweighting(start_epoch=1, seed=4),
+        FrozenScaleReweighting(start_epoch=1),
+        PowerOfCountReweighting(start_epoch=1, match="semantic_scale"),
     ):
         torch.manual_seed(1)
         data = ss.ImbalancedDataModule(

@@ -19,6 +19,10 @@ VALUES = {
     "MixedImages": {"scale", "interclass", "imbalance", "weight"},
     "InStockModule": {"scale", "interclass", "imbalance", "weight"},
     "ScalePriorReweighting": {"scale", "interclass", "imbalance", "log_prior"},
+    "CountMatchedReweighting": {"imbalance", "substitute", "weight"},
+    "ShuffledResidualReweighting": {"imbalance", "substitute", "weight"},
+    "FrozenScaleReweighting": {"scale", "interclass", "imbalance", "weight"},
+    "PowerOfCountReweighting": {"imbalance", "weight"},
 }
 
 
