@@ -89,7 +89,7 @@ def choose_settings(
     shrinkages: Sequence[float] = SHRINKAGE_GRID,
     ks: Sequence[float] = K_GRID,
     temperatures: Sequence[float] = TEMPERATURE_GRID,
-    criterion: str = "error",
+    criterion: str = "log_loss",
 ) -> Chosen:
     """Choose shrinkage, k and temperature by leave-one-out, every class with the same voice.
 
@@ -101,7 +101,7 @@ def choose_settings(
         moments, features, labels: see :func:`leave_one_out_scores`.
         settings: what is not chosen (borrowing, bandwidth, prior), and the answer where nothing can be chosen.
         shrinkages, ks, temperatures: to try.
-        criterion: class-balanced ``error`` or ``log_loss``.
+        criterion: class-balanced ``log_loss``, or ``error``, which a few samples of rare classes decide.
 
     Raises:
         ValueError: see :func:`leave_one_out_scores`.

@@ -37,7 +37,7 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
         voices: ``equal``: every class counts the same in the covariance; ``pooled``: every sample does.
         borrowing, prior: see :class:`semscale_pl.geometry.DiscriminantSettings`; a prior may be an array, one
             probability for each of the classes.
-        criterion: class-balanced ``error`` or ``log_loss``, which shrinkage and k are chosen by.
+        criterion: class-balanced ``log_loss`` or ``error``, which shrinkage and k are chosen by.
 
     Attributes:
         classes_: (C,) labels, sorted but for those that :meth:`update` has added, which come last.
@@ -63,7 +63,7 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
         voices: str = "equal",
         borrowing: str = "similar",
         prior: Any = "uniform",
-        criterion: str = "error",
+        criterion: str = "log_loss",
     ) -> None:
         self.shrinkage, self.k, self.temperature = shrinkage, k, temperature
         self.voices, self.borrowing, self.prior, self.criterion = voices, borrowing, prior, criterion
