@@ -173,6 +173,15 @@ _BATCHES = Rule(
     "a number of batches of at least 1, or a share in (0, 1]",
     lambda value: (is_int(value) and value >= 1) or (is_number(value) and 0 < value <= 1),
 )
+# Of the classes a Gaussian classifier tells apart.
+_CLASS_PRIOR = Rule(
+    "uniform, frequency or a list of a number above 0 for each class",
+    lambda value: (
+        value in ("uniform", "frequency")
+        if not is_sequence(value)
+        else len(value) > 0 and all(is_number(share) and share > 0 for share in value)
+    ),
+)
 # Days, hours, minutes and seconds.
 _TIME = re.compile(r"[0-9]+:[0-9]{2}:[0-9]{2}:[0-9]{2}")
 
@@ -283,16 +292,20 @@ RULES: dict[str, Rule] = {
     # Gaussian heads
     "voices": one_of(*VOICES),
     "discriminant.shrinkage": within("[0, 1]"),
-    "GaussianHead.shrinkage": Rule(
+    "shrinkage": Rule(
         "in [0, 1], oas or ledoit_wolf",
         lambda value: value in ("oas", "ledoit_wolf") or (is_number(value) and 0 <= value <= 1),
         optional=True,
     ),
-    "GaussianHead.k": at_least(0, optional=True),
-    "GaussianHead.temperature": above(0, optional=True),
+    "k": at_least(0, optional=True),
+    "temperature": above(0, optional=True),
+    "borrowing": one_of(*BORROWING),
+    "choose": one_of("leave_one_out", "fixed"),
+    "classifier.prior": _CLASS_PRIOR,
+    "Gaussian.prior": _CLASS_PRIOR,
+    "Fused.prior": _CLASS_PRIOR,
     "discriminant.estimator": one_of("oas", "ledoit_wolf"),
     "discriminant.k": at_least(0),
-    "discriminant.borrowing": one_of(*BORROWING),
     "discriminant.bandwidth": above(0, optional=True),
     "discriminant.prior": one_of("uniform", "frequency"),
     "discriminant.temperature": above(0),
@@ -301,6 +314,8 @@ RULES: dict[str, Rule] = {
     "recipe.lr": above(0, optional=True),
     "recipe.epochs": integer(1, optional=True),
     "recipe.tau": at_least(0, optional=True),
+    "recipe.weight": at_least(0, optional=True),
+    "weight_grid": grid(at_least(0)),
     "recipe.metric": replace(one_of(*METRICS), optional=True),
     "lr_grid": grid(above(0)),
     "epochs_grid": grid(integer(1)),

@@ -93,7 +93,9 @@ def marked(pair: tuple[str, str]) -> Any:
     return pytest.param(*pair, marks=pytest.mark.slow) if pair[1] in HEAVIEST else pair
 
 
-@pytest.mark.parametrize(("group", "option"), options(*DIGIT_GROUPS))
+@pytest.mark.parametrize(
+    ("group", "option"), [pair for pair in options(*DIGIT_GROUPS) if pair != ("classifier", "gaussian")]
+)  # which nothing moves: tests/callbacks/test_head_start.py
 def test_takes_a_step(group: str, option: str, tmp_path: Path) -> None:
     loss = step_of(tmp_path, f"{group}={option}", *NEEDS.get((group, option), []))
     assert 0 < loss < 100

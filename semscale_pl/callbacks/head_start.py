@@ -9,8 +9,18 @@ import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from semscale_pl.callbacks.training_data import TrainingSplit, check_training_pass, training_features
+from semscale_pl.callbacks.training_data import (
+    TrainingSplit,
+    check_training_pass,
+    feature_batches,
+    training_features,
+    training_images,
+)
+from semscale_pl.distributed import gather_rows
 from semscale_pl.models.class_means import ClassMeans, NearestClassMean
+from semscale_pl.models.gaussian import GaussianClassifier
+
+_SAID = {"class_means": "class means", "gaussian": "class moments"}
 
 
 class HeadStart(pl.Callback):
@@ -18,7 +28,8 @@ class HeadStart(pl.Callback):
 
     ``class_means`` costs one evaluation-mode pass over the training images. A
     :class:`~semscale_pl.models.class_means.NearestClassMean` is set anew after every epoch in which the backbone
-    trained, before it is validated, and so ends with the means of the last epoch's features.
+    trained, before it is validated, and so ends with the means of the last epoch's features. A
+    :class:`~semscale_pl.models.gaussian.GaussianClassifier` is fitted once, in a pass of that kind.
 
     Raises:
         MisconfigurationException: several processes have nothing to train, the training images cannot be shown a second
@@ -38,8 +49,8 @@ class HeadStart(pl.Callback):
                 f"Expected one process where nothing trains, neither backbone nor head, but got {trainer.world_size}: "
                 "they have no gradients to exchange. Set trainer.devices=1."
             )
-        if stage == "fit" and init == "class_means":
-            check_training_pass(trainer, "a classifier that starts from class means")
+        if stage == "fit" and init in ("class_means", "gaussian"):
+            check_training_pass(trainer, f"a classifier that starts from {_SAID[init]}")
         if stage == "fit" and init == "text" and not hasattr(pl_module.backbone, "text_features"):
             raise MisconfigurationException(
                 "Expected a backbone that reads text, such as one of open_clip, for classifier.init=text, but got "
@@ -56,6 +67,8 @@ class HeadStart(pl.Callback):
             classifier.start_from_vectors(_text_vectors(pl_module).to(pl_module.device))
         elif isinstance(classifier, NearestClassMean):
             self._follow(trainer, pl_module)
+        elif isinstance(classifier, GaussianClassifier):
+            classifier.fit(feature_batches(trainer, pl_module), _class_sizes(trainer, pl_module))
         elif _init(pl_module) == "class_means":
             classifier.start_from_means(_means(trainer, pl_module))
 
@@ -84,6 +97,15 @@ def _changes(backbone: Any) -> bool:
 
 def _init(pl_module: pl.LightningModule) -> str:
     return str(getattr(getattr(pl_module, "classifier", None), "init", "random"))
+
+
+def _class_sizes(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Tensor:
+    """Return the training samples of each class (C,), counted where the datamodule does not say."""
+    split = TrainingSplit.of(trainer, pl_module)
+    if split.counts is not None:
+        return split.counts
+    labels = torch.cat([gather_rows(own)[0] for _, own in training_images(trainer, pl_module)])
+    return torch.bincount(labels, minlength=split.num_classes)
 
 
 def _means(trainer: pl.Trainer, pl_module: pl.LightningModule) -> ClassMeans:

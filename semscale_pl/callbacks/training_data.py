@@ -116,11 +116,16 @@ def training_features(trainer: pl.Trainer, pl_module: pl.LightningModule) -> tup
     Returns:
         Features (N, D) and labels (N,), the rows of all ranks, equal on all of them and in the order of one process.
     """
-    rows = []
+    features, labels = (torch.cat(part) for part in zip(*feature_batches(trainer, pl_module), strict=True))
+    return features, labels
+
+
+@torch.no_grad()
+def feature_batches(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield what :func:`training_features` returns batch by batch, so that memory does not grow with their number."""
     with evaluating(pl_module):
         for images, labels in training_images(trainer, pl_module):
             with trainer.precision_plugin.forward_context():
                 features = pl_module.features(trainer.precision_plugin.convert_input(images))  # type: ignore[operator]
-            rows.append(gather_rows(features, labels))
-    features, labels = (torch.cat(part) for part in zip(*rows, strict=True))
-    return features, labels
+            gathered = gather_rows(features, labels)
+            yield gathered[0], gathered[1]

@@ -27,7 +27,9 @@ _GROUPS = (
 )  # fmt: skip
 # The value of another key, such as ${seed}; ${oc.env:SEED} is none.
 _TAKEN_OVER = re.compile(r"\$\{[\w.]+\}")
+# Recipes that need a trained head, and the heads that are not.
 _SAID = {"Retraining": "recipe=crt", "LearnableWeightScaling": "recipe=lws", "TauNormalization": "recipe=tau_norm"}
+_FITTED = {"NearestClassMean": "ncm", "GaussianClassifier": "gaussian"}
 # Keys of a training run that are not groups.
 _PLAIN_KEYS = (
     "seed", "subset_seed", "imbalance_factor", "lr_reference_batch", "tta", "compile", "tf32", "on_nonfinite",
@@ -86,6 +88,7 @@ def check_values(cfg: DictConfig, command: str = "train") -> None:
 def check_combinations(cfg: DictConfig) -> None:
     """Raise WrongCallError for options of a training run that cannot work with each other, naming what would."""
     _check_ldam(cfg)
+    _check_gaussian(cfg)
     if may_have_validation(cfg):
         return
     if not OmegaConf.select(cfg, "test", default=True):
@@ -108,10 +111,10 @@ def check_combinations(cfg: DictConfig) -> None:
 def check_recipe(cfg: DictConfig) -> None:
     """Raise WrongCallError for a second stage that cannot follow a run's classifier and loss, naming what could."""
     kind, head, loss = (_class_name(cfg, group) for group in ("recipe", "classifier", "loss"))
-    if kind in ("Retraining", "LearnableWeightScaling", "TauNormalization") and head == "NearestClassMean":
+    if kind in _SAID and head in _FITTED:
         raise WrongCallError(
-            f"Expected a classifier that was trained for {_SAID[kind]}, but classifier=ncm trains nothing. Use "
-            "recipe=ncm or logit_adjustment, or train with classifier=linear."
+            f"Expected a classifier that was trained for {_SAID[kind]}, but classifier={_FITTED[head]} trains nothing. "
+            "Use recipe=ncm or logit_adjustment, or train with classifier=linear."
         )
     if kind == "TauNormalization" and head == "CosineClassifier":
         raise WrongCallError(
@@ -240,6 +243,24 @@ def _check_ldam(cfg: DictConfig) -> None:
         raise WrongCallError(
             f"Expected `classifier.scale` to be 1 with loss=ldam, which takes its margins off the cosines and scales "
             f"them itself, but got {scale}. Set loss.scale instead."
+        )
+
+
+def _check_gaussian(cfg: DictConfig) -> None:
+    """Refuse what would have to train beside a head that trains nothing, or the loss of another head."""
+    if _class_name(cfg, "classifier") != "GaussianClassifier":
+        return
+    for group, usual, kind in (("reweighting", "none", ""), ("mixing", "none", ""), ("loss", "ce", "CrossEntropy")):
+        found = _class_name(cfg, group)
+        if found not in ("None", kind):
+            raise WrongCallError(
+                f"Expected {group}={usual} with classifier=gaussian, which no training changes, but got {found}. "
+                f"Leave {group} out, or train with classifier=linear and add recipe=gaussian."
+            )
+    if _class_name(cfg, "finetune") not in ("FineTuning", "None"):
+        raise WrongCallError(
+            "Expected finetune=frozen or whole with classifier=gaussian, which no training changes, but got adapters, "
+            "which would stay as they begin. Train with classifier=linear and add recipe=gaussian."
         )
 
 

@@ -23,7 +23,7 @@ from semscale_pl.geometry.discriminant import (
     estimated_shrinkage,
     gaussian_discriminant,
 )
-from semscale_pl.geometry.leave_one_out import choose_settings, leave_one_out_scores
+from semscale_pl.geometry.leave_one_out import choose_open, choose_settings, leave_one_out_scores
 from semscale_pl.geometry.moments import ClassMoments
 from semscale_pl.geometry.samples import pool_features, sample_volumes
 from semscale_pl.geometry.volumes import Ratio, parallelotope_volume, semantic_scale, volume
@@ -36,6 +36,7 @@ __all__ = [
     "DiscriminantSettings",
     "Ratio",
     "centre_distances",
+    "choose_open",
     "choose_settings",
     "class_centres",
     "class_geometry",

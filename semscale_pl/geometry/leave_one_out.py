@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ _ROWS_AT_ONCE = 1024
 SHRINKAGE_GRID = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 K_GRID = (0.0, 1.0, 3.0, 10.0, 30.0)
 TEMPERATURE_GRID = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+_GRIDS = {"shrinkage": SHRINKAGE_GRID, "k": K_GRID, "temperature": TEMPERATURE_GRID}
 # Factors of the best temperature of the grid, for the pair of shrinkage and k that is chosen.
 _FINER = tuple(2.0 ** (step / 4) for step in range(-3, 4))
 # Largest log of a weight of borrowing over that of the nearest class, so that its square is finite.
@@ -127,6 +128,39 @@ def choose_settings(
         _, losses = _totals(base.blocks(features, labels), moments.counts, [shrinkage], [k], finer)
         temperature = finer[int(losses.argmin())]
     return Chosen(replace(settings, shrinkage=shrinkage, k=k, temperature=temperature), tried)
+
+
+def choose_open(
+    moments: DiscriminantMoments,
+    features: Tensor,
+    labels: Tensor,
+    settings: DiscriminantSettings,
+    names: Collection[str],
+    criterion: str = "log_loss",
+) -> Chosen:
+    """Choose those of shrinkage, k and temperature that are named, as :func:`choose_settings` does; the rest stands.
+
+    Raises:
+        ValueError: the shrinkage stands and is 0.
+    """
+    if names and "shrinkage" not in names and settings.shrinkage == 0:
+        raise ValueError(
+            "Expected a `shrinkage` above 0 where k or temperature is chosen by leave-one-out, but got 0. "
+            "Give both, or a small shrinkage such as 0.001."
+        )
+    if not names:
+        return Chosen(settings, [])
+    grids = {name: grid if name in names else (getattr(settings, name),) for name, grid in _GRIDS.items()}
+    return choose_settings(
+        moments,
+        features,
+        labels,
+        settings,
+        shrinkages=grids["shrinkage"],
+        ks=grids["k"],
+        temperatures=grids["temperature"],
+        criterion=criterion,
+    )
 
 
 def _check(moments: DiscriminantMoments, labels: Tensor, shrinkages: Sequence[float]) -> None:

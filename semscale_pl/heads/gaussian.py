@@ -15,11 +15,10 @@ from semscale_pl.geometry import (
     ClassMoments,
     DiscriminantMoments,
     DiscriminantSettings,
-    choose_settings,
+    choose_open,
     estimated_shrinkage,
     gaussian_discriminant,
 )
-from semscale_pl.geometry.leave_one_out import K_GRID, SHRINKAGE_GRID, TEMPERATURE_GRID
 from semscale_pl.options import check
 
 
@@ -199,24 +198,9 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
         if isinstance(self.shrinkage, str):
             shrinkage = estimated_shrinkage(self.moments_, self.shrinkage, features, labels)
         self.settings_ = self._settings(shrinkage)
-        self.tried_ = []
-        if None not in (self.shrinkage, self.k, self.temperature):
-            return
-        given = self.settings_
-        if self.shrinkage is not None and given.shrinkage == 0:
-            raise ValueError(
-                "Expected a `shrinkage` above 0 where k or temperature is chosen by leave-one-out, but got 0. "
-                "Give both, or a small shrinkage such as 0.001."
-            )
-        self.settings_, self.tried_ = choose_settings(
-            self.moments_,
-            features,
-            labels,
-            given,
-            shrinkages=SHRINKAGE_GRID if self.shrinkage is None else (given.shrinkage,),
-            ks=K_GRID if self.k is None else (given.k,),
-            temperatures=TEMPERATURE_GRID if self.temperature is None else (given.temperature,),
-            criterion=self.criterion,
+        names = [name for name in ("shrinkage", "k", "temperature") if getattr(self, name) is None]
+        self.settings_, self.tried_ = choose_open(
+            self.moments_, features, labels, self.settings_, names, self.criterion
         )
 
     def _exchange(self, features: Tensor, labels: Tensor, way: str) -> None:

@@ -52,6 +52,9 @@ def build_module(
     """
     backbone, finetuning = build_backbone(cfg, backbone)
     classifier = instantiate(cfg.classifier)(num_features=backbone.num_features, num_classes=num_classes)
+    if trains_nothing(classifier):
+        finetuning = FineTuning(train_last=0)
+        finetuning.prepare(backbone)
     return ImbalancedClassifier(
         backbone,
         classifier,
@@ -66,6 +69,11 @@ def build_module(
         views=build_views(cfg),
         config=plain_config(cfg),
     )
+
+
+def trains_nothing(classifier: Any) -> bool:
+    """Tell whether a classifier is fitted when training begins, to features that then have to stay as they are."""
+    return bool(getattr(classifier, "trains_nothing", False))
 
 
 def build_backbone(cfg: DictConfig, built: Any | None = None) -> tuple[Any, FineTuning | None]:
@@ -153,13 +161,20 @@ def build_loggers(cfg: DictConfig, run_dir: Path) -> list[Logger]:
 
 
 def build_trainer(
-    cfg: DictConfig, callbacks: list[pl.Callback], loggers: list[Logger], run_dir: Path, has_validation: bool
+    cfg: DictConfig,
+    callbacks: list[pl.Callback],
+    loggers: list[Logger],
+    run_dir: Path,
+    has_validation: bool,
+    trains: bool = True,
 ) -> pl.Trainer:
-    """Build the trainer."""
+    """Build the trainer, for an epoch of one step where nothing trains: validation and checkpoints follow on it."""
+    once = {"max_epochs": 1, "min_epochs": None, "limit_train_batches": 1, "num_sanity_val_steps": 0}
     return instantiate(
         cfg.trainer,
         max_steps=-1,  # `Interruption` keeps it
         **({} if has_validation else {"limit_val_batches": 0}),
+        **({} if trains or cfg.trainer.get("fast_dev_run") else once),
         profiler=_profiler(cfg.trainer.get("profiler"), run_dir / "profile"),
         callbacks=callbacks,
         logger=loggers,

@@ -20,7 +20,9 @@ def opening_lines(
         choices: name of the option that was chosen for each group, such as ``{"loss": "ce"}``; classes stand in where
             it is silent.
     """
-    epochs, batch = cfg.trainer.max_epochs, cfg.dataset.batch_size
+    length = f"{cfg.trainer.max_epochs} epochs of batches of {cfg.dataset.batch_size}"
+    if getattr(getattr(module, "classifier", None), "trains_nothing", False):
+        length = "nothing to train, one pass over the training data"
     device = device_name(trainer.strategy.root_device)
     ranks = f", {trainer.world_size} processes" if trainer.world_size > 1 else ""
     weights = _reweighting(cfg, choices) + _once(cfg, datamodule, module)
@@ -29,7 +31,7 @@ def opening_lines(
         f"{_samples(datamodule)}, {_chosen(cfg, 'backbone', choices)} with {_size(module.backbone)}, "
         f"{_chosen(cfg, 'classifier', choices)} classifier",
         f"loss {_chosen(cfg, 'loss', choices)}, re-weighting {weights}",
-        f"{epochs} epochs of batches of {batch}, {_arithmetic(cfg)}, on {device}{ranks}",
+        f"{length}, {_arithmetic(cfg)}, on {device}{ranks}",
         f"run folder {run_dir}",
     ]
 

@@ -117,7 +117,8 @@ def _train(cfg: DictConfig, run_dir: Path, opening: Callable[[Any, Any, Any], No
     callbacks = building.build_callbacks(cfg, run_dir, datamodule.has_validation)
     loggers = building.build_loggers(cfg, run_dir)
     open_wandb(loggers, cfg)
-    trainer = building.build_trainer(cfg, callbacks, loggers, run_dir, datamodule.has_validation)
+    trains = not building.trains_nothing(module.classifier)
+    trainer = building.build_trainer(cfg, callbacks, loggers, run_dir, datamodule.has_validation, trains)
     # Of vectors: a step takes less time than what Lightning does around it.
     if hasattr(datamodule, "num_features"):
         with_short_steps(trainer)
@@ -249,10 +250,17 @@ def _record(result: TrainResult, cfg: DictConfig, seconds: float, fitted: dict[s
         extra={
             "objective": dict(zip(("name", "value"), result.objective, strict=True)),
             "recipe": None if result.stage is None else result.stage.record(),
+            **_fitted_head(result.module.classifier),
         },
         **fitted,
     )
     summarize_in_wandb(result.trainer.loggers, record)
+
+
+def _fitted_head(classifier: Any) -> dict[str, Any]:
+    """Return what the record says of a head that was fitted instead of trained: its settings and how they came."""
+    fitted = getattr(classifier, "fitted", None)
+    return {} if fitted is None else {"classifier": {"chosen": fitted.chosen, "leave_one_out": fitted.tried}}
 
 
 def _extra_passes(trainer: pl.Trainer) -> float:

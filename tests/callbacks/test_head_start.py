@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from semscale_pl.callbacks.head_start import HeadStart
 from semscale_pl.callbacks.training_data import training_features
 from semscale_pl.config.composing import config_dir
+from semscale_pl.heads.gaussian import GaussianHead
 from semscale_pl.models.class_means import ClassMeans
 from semscale_pl.training import building
 from semscale_pl.training.run import TrainResult, train
@@ -66,6 +67,25 @@ def test_class_means_on_a_backbone_that_does_not_train_are_set_at_once(
         result.module.classifier.weight.double(), means_now(result).head("cosine", 16.0).weight, rtol=1e-5, atol=1e-6
     )
     assert (tmp_path / "metrics.json").is_file()
+
+
+def test_a_gaussian_head_leaves_the_network_as_it_is(tmp_path: Path) -> None:
+    options = ("classifier=gaussian", "classifier.choose=fixed", "classifier.k=1", "backbone=resnet20", "seed=3")
+    options += ("dataset.channels=3", "dataset.mean=[0.3]", "dataset.std=[0.4]")
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        cfg = compose("train", overrides=[*options, "trainer.max_epochs=2", "dataset.image_size=8"])
+    torch.manual_seed(0)
+    result = train(cfg, tmp_path)
+    module: Any = result.module
+    assert not any(one.requires_grad for one in module.parameters())
+    norms = [part for part in module.backbone.modules() if getattr(part, "running_mean", None) is not None]
+    assert norms
+    assert all(not norm.running_mean.any() for norm in norms)
+    features, labels = training_features(result.trainer, module)
+    head = GaussianHead(0.5, 1.0, 1.0).fit(features, labels.numpy())
+    found = module.classifier(features).argmax(dim=1).numpy()
+    assert (found == head.predict(features)).mean() > 0.99  # float32 against float64
+    assert result.last["balanced_accuracy"] > 0.3  # type: ignore[operator]
 
 
 def test_several_processes_need_something_to_train() -> None:

@@ -18,8 +18,10 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from semscale_pl.callbacks.reweighting.semantic_scale import SemanticScaleReweighting
+from semscale_pl.callbacks.training_data import training_features
 from semscale_pl.config.composing import composed_from
 from semscale_pl.config.errors import WrongCallError
+from semscale_pl.heads.gaussian import GaussianHead
 from semscale_pl.pool import FeaturePool
 from semscale_pl.seeding import derive_seed
 from semscale_pl.training import short_steps
@@ -169,6 +171,23 @@ def test_class_means_stand_where_nothing_trains(overrides: list[str], files: lis
     found = result.module.classifier.affine().weight  # type: ignore[operator]
     torch.testing.assert_close(found, 16.0 * torch.from_numpy(means).float(), rtol=0, atol=1e-4)
     assert result.last["top1"] > 0.7  # type: ignore[index, operator]
+
+
+def test_a_gaussian_head_takes_one_pass_and_leaves_a_whole_run(files: list[str], tmp_path: Path) -> None:
+    options = ["classifier=gaussian", "trainer.max_epochs=9", "dataset.validation_per_class=3"]
+    result = run(tmp_path / "run", files, *options)
+    head = GaussianHead().fit(*training_features(result.trainer, result.module))
+    right = head.predict((DIGITS.data[300:600] / 16).astype(np.float32)) == DIGITS.target[300:600]
+    assert result.last["top1"] == pytest.approx(right.mean(), abs=1e-9)  # type: ignore[index]
+    record = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    chosen = record["classifier"]["chosen"]
+    assert chosen == pytest.approx({name: getattr(head.settings_, name) for name in ("shrinkage", "k", "temperature")})
+    assert (record["completed_epochs"], record["interrupted"]) == (1, False)
+    assert record["objective"]["name"] == "val/balanced_accuracy"
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    assert evaluate(last)["confusion_matrix"] == result.last["confusion_matrix"]  # type: ignore[index]
+    difference, allowed = export(last, tmp_path / "model.pt", "torchscript")
+    assert difference <= allowed
 
 
 def test_two_ranks_are_one_process(files: list[str], tmp_path: Path) -> None:
