@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ class FileBackbone(Backbone):
     """The network of another backbone with weights of a file.
 
     Every tensor of the network has to be in the file; what the file holds besides, such as a classifier, is passed
-    over and named in :attr:`passed_over`.
+    over and named in :attr:`passed_over`. Position embeddings of a vision transformer that saw images of another size
+    are resampled as timm does.
 
     Args:
         architecture: the network, any backbone; its parameters are replaced.
@@ -32,6 +34,7 @@ class FileBackbone(Backbone):
 
     Attributes:
         passed_over: names of the file's tensors that the network has no place for.
+        resampled: what became of position embeddings, in words, and how to take them as they are; None where nothing.
 
     Raises:
         ValueError: the file is not there or holds no weights, or other ones than those of the network.
@@ -47,6 +50,7 @@ class FileBackbone(Backbone):
         if architecture is None:
             raise ValueError("Expected the network that the weights are of. Set backbone.name.")
         self.passed_over: list[str] = []
+        self.resampled: str | None = None
         spec = _usual_input(architecture, name)
         if expected is not None:
             mean, std = (tuple(expected[key]) for key in ("mean", "std"))
@@ -61,7 +65,9 @@ class FileBackbone(Backbone):
             only_size=getattr(architecture, "only_size", None),
         )
         if weights is not None:
-            self.passed_over = load(self.trunk, read_tensors(weights), str(weights), name)
+            tensors = read_tensors(weights)
+            self.resampled = resample_positions(self.trunk, tensors)
+            self.passed_over = load(self.trunk, tensors, str(weights), name)
 
 
 def load(network: nn.Module, tensors: Mapping[str, Tensor], file: str, name: str | None = None) -> list[str]:
@@ -101,6 +107,38 @@ def load(network: nn.Module, tensors: Mapping[str, Tensor], file: str, name: str
         )
     network.load_state_dict(found, strict=False)
     return [key for key in given if not (key.startswith(prefix) and key.removeprefix(prefix) in found)]
+
+
+def resample_positions(network: nn.Module, tensors: dict[str, Tensor]) -> str | None:
+    """Bring the position embeddings of a timm vision transformer to the patches of its images, in place.
+
+    Bicubic with antialiasing, those of class and register tokens as they are, as in timm's own loading.
+
+    Args:
+        network: whose ``pos_embed`` is (1, prefix + rows * columns, D).
+        tensors: by name, with any prefix; what is no square of patches of the same width stays.
+
+    Returns:
+        What was done, in words; None where nothing was to do.
+    """
+    from timm.layers import resample_abs_pos_embed
+
+    key = next((name for name in tensors if name.rpartition(".")[2] == "pos_embed"), None)
+    wanted: Any = getattr(network, "pos_embed", None)
+    patches: Any = getattr(network, "patch_embed", None)
+    if key is None or not isinstance(wanted, Tensor) or not hasattr(patches, "grid_size"):
+        return None
+    given = tensors[key]
+    prefix = 0 if getattr(network, "no_embed_class", False) else int(getattr(network, "num_prefix_tokens", 0))
+    side = math.isqrt(max(given.shape[1] - prefix, 0)) if given.ndim == 3 else 0
+    if given.shape == wanted.shape or not side or given.shape != (1, prefix + side * side, wanted.shape[-1]):
+        return None
+    new = tuple(int(count) for count in patches.grid_size)
+    tensors[key] = resample_abs_pos_embed(given, list(new), [side, side], prefix, "bicubic", True)
+    return (
+        f"position embeddings resampled from {side} x {side} to {new[0]} x {new[1]} patches; "
+        f"dataset.image_size={side * int(patches.patch_size[0])} takes them as they are"
+    )
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:

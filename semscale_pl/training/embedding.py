@@ -174,6 +174,9 @@ def embedding_of(
         raise WrongCallError("Expected an augmentation for `augment_copies`. Pass augmentation=resized_crop.")
     turned = network.exif_rotation if exif_rotation is None else exif_rotation
     images = parts_of_folder(cfg, folder, on_bad_image, turned is not False) if folder else parts_of_dataset(cfg)
+    if layer is not None:  # one that cannot be taken speaks up before anything is written
+        with torch.inference_mode():
+            network.extract(next(iter(images.parts.values()))[0][0][None])
     if views and images.augmented is not None:
         images.augmented[0, 1]  # a crop that does not fit speaks up now, and not when all images are embedded
     made_by = OmegaConf.to_container(cfg.augmentation, resolve=True) if views else None
@@ -204,7 +207,7 @@ def _published(cfg: DictConfig, layer: str | None) -> Network:
     settings: Any = OmegaConf.to_container(cfg.backbone, resolve=True)
     if settings.get("weights"):
         settings["weights"] = Path(settings["weights"]).name  # wherever the file lies, its digest stands beside
-    found = {"backbone": settings, "weights": weights_digest(backbone), "layer": layer}
+    found = {"backbone": settings, "weights": weights_digest(backbone), **_layer_settings(backbone, layer)}
     return Network(backbone.eval(), _extract(backbone, layer), found, {})
 
 
@@ -218,7 +221,8 @@ def _trained(path: Path, layer: str | None) -> Network:
         settings = {**backbone, "classifier": classifier, "weights": weights_digest(module)}
     else:
         extract, settings = _extract(module.backbone, layer), {**backbone, "weights": weights_digest(module.backbone)}
-    return Network(module, extract, {**settings, "layer": layer}, restored.input_settings, restored.exif_rotation)
+    settings.update(_layer_settings(module.backbone, layer))
+    return Network(module, extract, settings, restored.input_settings, restored.exif_rotation)
 
 
 def _extract(backbone: nn.Module, layer: str | None) -> Extract:
@@ -235,6 +239,7 @@ def _extract(backbone: nn.Module, layer: str | None) -> Extract:
             f"{did_you_mean(layer, inner)} The outer ones are {', '.join(_outer(inner))}."
         )
     channels_last = getattr(getattr(backbone, "trunk", None), "output_fmt", "") == "NHWC"
+    prefix, tokens = _prefix_tokens(backbone)
 
     def extract(images: Tensor) -> Tensor:
         seen: list[Any] = []
@@ -243,15 +248,38 @@ def _extract(backbone: nn.Module, layer: str | None) -> Extract:
             backbone(images)
         finally:
             handle.remove()
-        return _pooled(seen[-1] if seen else None, layer, channels_last, len(images))
+        output = _one_tensor(seen[-1] if seen else None, layer, len(images))
+        if output.ndim == 3 and output.shape[1] == tokens:
+            output = output[:, prefix:]  # as timm's average pooling does: the others stand for no place
+        return _averaged(output, channels_last)
 
     return extract
 
 
-def _pooled(output: Any, layer: str, channels_last: bool, images: int) -> Tensor:
-    """Average (B, C, H, W), where the channels come last (B, H, W, C), and tokens (B, T, C) over their places."""
+def _layer_settings(backbone: nn.Module, layer: str | None) -> dict[str, Any]:
+    """Return what the key holds of a layer."""
+    averaged = {"tokens": "patches"} if layer is not None and _prefix_tokens(backbone)[0] else {}
+    return {"layer": layer, **averaged}
+
+
+def _prefix_tokens(backbone: nn.Module) -> tuple[int, int]:
+    """Return how many class and register tokens stand before those of a transformer's patches, and how many all are."""
+    trunk: Any = getattr(backbone, "trunk", backbone)
+    if hasattr(trunk, "class_embedding"):  # open_clip's
+        return 1, len(trunk.positional_embedding)
+    before = int(getattr(trunk, "num_prefix_tokens", 0))
+    return before, before + int(getattr(getattr(trunk, "patch_embed", None), "num_patches", 0))
+
+
+def _one_tensor(output: Any, layer: str, images: int) -> Tensor:
+    """Return what a layer gave.
+
+    Raises:
+        WrongCallError: it was not called, or gave something else than a tensor with a row for each image.
+    """
     if not isinstance(output, Tensor) or not 2 <= output.ndim <= 4:
-        got = "none" if output is None else f"{type(output).__name__} of shape {tuple(getattr(output, 'shape', ()))}"
+        shape = f" of shape {tuple(output.shape)}" if isinstance(output, Tensor) else ""
+        got = "none, as the network does not call it" if output is None else f"a {type(output).__name__}{shape}"
         raise WrongCallError(
             f"Expected layer={layer} to give one tensor of (B, C), (B, T, C) or (B, C, H, W), but got {got}. Name "
             "another module."
@@ -261,6 +289,11 @@ def _pooled(output: Any, layer: str, channels_last: bool, images: int) -> Tensor
             f"Expected layer={layer} to give one row for each of {images} images, but got {len(output)}: its rows are "
             "parts of images. Name the module around it."
         )
+    return output
+
+
+def _averaged(output: Tensor, channels_last: bool) -> Tensor:
+    """Average (B, C, H, W), where the channels come last (B, H, W, C), and tokens (B, T, C) over their places."""
     if output.ndim == 4:
         return output.mean((1, 2) if channels_last else (2, 3))
     return output.mean(1) if output.ndim == 3 else output

@@ -44,7 +44,7 @@ def pretrained_backbone(cfg: DictConfig) -> Any | None:
     backbone = instantiate(cfg.backbone)
     expected: InputSpec | None = getattr(backbone, "input", None)
     _check_channels(backbone, cfg.dataset.get("channels"))
-    _say_what_is_left(backbone, cfg.backbone)
+    _say_how_weights_fit(backbone, cfg.backbone)
     if expected is not None:
         if sized and node.image_size is None:
             node.image_size = expected.image_size
@@ -88,7 +88,10 @@ def _check_channels(backbone: Any, channels: int | None) -> None:
         )
 
 
-def _say_what_is_left(backbone: Any, node: DictConfig) -> None:
+def _say_how_weights_fit(backbone: Any, node: DictConfig) -> None:
+    resampled = getattr(backbone, "resampled", None)
+    if resampled:
+        say_once(f"{resampled}.")
     left = getattr(backbone, "passed_over", None)
     if left:
         tensors = "1 tensor" if len(left) == 1 else f"{len(left)} tensors"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from hydra.utils import instantiate
 from PIL import Image
@@ -21,6 +22,7 @@ from semscale_pl.config.errors import WrongCallError
 from semscale_pl.features import unfinished_store
 from semscale_pl.features.store import EmbeddingStore, stores_folder
 from semscale_pl.features.unfinished_store import at_work
+from semscale_pl.models.backbone import Backbone
 from semscale_pl.seeding import seeded
 from semscale_pl.training.embedding import _extract
 from semscale_pl.training.restoring import restore
@@ -233,6 +235,66 @@ class Windows(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.attention = torch.nn.Identity()
+
+
+@pytest.mark.parametrize(("layer", "prefix"), [("blocks.1", 5), ("patch_embed", 0), ("blocks.0.attn.qkv", 5)])
+def test_tokens_are_averaged_without_those_of_class_and_registers(layer: str, prefix: int) -> None:
+    options = {"img_size": 16, "patch_size": 4, "embed_dim": 12, "depth": 2, "num_heads": 2, "reg_tokens": 4}
+    trunk = timm.models.VisionTransformer(**options, num_classes=0).eval()
+    images, seen = torch.rand(3, 3, 16, 16), []
+    handle = trunk.get_submodule(layer).register_forward_hook(lambda module, inputs, output: seen.append(output))
+    trunk(images)
+    handle.remove()
+    tokens = seen[0].detach().numpy().astype(np.float64)
+    assert tokens.shape[1] == 16 + prefix
+    with torch.no_grad():
+        found = _extract(Backbone(trunk, 12, 3), layer)(images)
+    np.testing.assert_allclose(found, sum(tokens[:, place] for place in range(prefix, prefix + 16)) / 16, atol=1e-6)
+
+
+def test_the_tokens_of_clip_are_averaged_without_that_of_the_class() -> None:
+    transformer = pytest.importorskip("open_clip.transformer", reason="open_clip is not installed")
+    tower = transformer.VisionTransformer(
+        image_size=16, patch_size=8, width=12, layers=1, heads=2, mlp_ratio=1.0, output_dim=5
+    ).eval()
+    images = torch.rand(3, 3, 16, 16)
+    with torch.no_grad():
+        found = _extract(Backbone(tower, 5, 3), "transformer")(images)
+        tokens = tower.transformer(tower._embeds(images))
+    assert tokens.shape == (3, 5, 12)
+    torch.testing.assert_close(found, (tokens[:, 1] + tokens[:, 2] + tokens[:, 3] + tokens[:, 4]) / 4)
+
+
+class Pair(torch.nn.Module):
+    """A layer that gives two things."""
+
+    def forward(self, rows: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return rows, None
+
+
+class OddLayers(torch.nn.Module):
+    """A backbone with a layer that gives a tuple, and one that is never called."""
+
+    num_features, in_channels = 3, 3
+
+    def __init__(self, **_: object) -> None:
+        super().__init__()
+        self.pair, self.spare = Pair(), torch.nn.Identity()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.pair(images.flatten(1)[:, :3])[0]
+
+
+@pytest.mark.parametrize(("layer", "got"), [("pair", "got a tuple"), ("spare", "as the network does not call it")])
+def test_a_layer_that_gives_no_tensor_is_refused_before_anything_is_written(
+    layer: str, got: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("semscale_pl.models.small_cnn.SmallCNN", OddLayers)
+    assert main(["embed", *DIGITS, f"layer={layer}", "out=store"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"semscale: Expected layer={layer} to give one tensor")
+    assert got in said
+    assert not Path("store").exists()
 
 
 def test_a_layer_whose_rows_are_windows_is_refused_at_the_first_batch() -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from semscale_pl.models.backbone import Backbone
 from semscale_pl.models.inputs import InputSpec
 from semscale_pl.models.own_weights import FileBackbone, load, read_tensors
 from semscale_pl.models.resnet_cifar import ResNetCifar
@@ -95,3 +97,37 @@ def test_the_input_is_that_of_the_architecture_unless_it_is_known(tmp_path: Path
     assert of(ResNetCifar(depth=8), name="resnet8") is None
     mine = {"image_size": 8, "mean": [0.1], "std": [0.2], "crop_share": 1.0, "interpolation": "bilinear"}
     assert of(ResNetCifar(depth=8), expected=mine) == InputSpec(8, (0.1,), (0.2,), 1.0, "bilinear")
+
+
+@pytest.mark.parametrize("options", [{}, {"reg_tokens": 2, "no_embed_class": True}, {"dynamic_img_size": True}])
+def test_position_embeddings_are_resampled_as_timm_does(options: dict[str, Any], tmp_path: Path) -> None:
+    name, sizes = "vit_tiny_patch16_224", {"patch_size": 8, "embed_dim": 12, "depth": 1, "num_heads": 2}
+    saved = timm.create_model(name, img_size=48, num_classes=7, **sizes, **options)
+    torch.save(
+        {"state_dict": {f"module.model.{key}": value for key, value in saved.state_dict().items()}}, tmp_path / "x.pt"
+    )
+    torch.save(saved.state_dict(), tmp_path / "plain.pt")
+    backbone = FileBackbone(_vit(32, sizes, options), str(tmp_path / "x.pt"), name)
+    assert backbone.resampled is not None
+    assert "from 6 x 6 to 4 x 4 patches; dataset.image_size=48" in backbone.resampled
+    assert backbone.passed_over == ["module.model.head.weight", "module.model.head.bias"]
+    overlay = {"file": str(tmp_path / "plain.pt"), "num_classes": 7}
+    expected = timm.create_model(
+        name, img_size=32, num_classes=0, pretrained=True, pretrained_cfg_overlay=overlay, **sizes, **options
+    )
+    for key, value in expected.state_dict().items():
+        torch.testing.assert_close(backbone.trunk.state_dict()[key], value, rtol=0, atol=0)
+    same = FileBackbone(_vit(48, sizes, options), str(tmp_path / "plain.pt"), name)
+    assert same.resampled is None
+
+
+def _vit(side: int, sizes: dict[str, int], options: dict[str, Any]) -> Backbone:
+    trunk = timm.create_model("vit_tiny_patch16_224", img_size=side, num_classes=0, **sizes, **options)
+    return Backbone(trunk, sizes["embed_dim"], 3, only_size=side)
+
+
+def test_position_embeddings_of_another_width_are_refused(tmp_path: Path) -> None:
+    sizes = {"patch_size": 8, "embed_dim": 12, "depth": 1, "num_heads": 2}
+    torch.save(_vit(48, {**sizes, "embed_dim": 24}, {}).trunk.state_dict(), tmp_path / "wide.pt")
+    with pytest.raises(ValueError, match=r"pos_embed \(1, 37, 24\) instead of \(1, 17, 12\)"):
+        FileBackbone(_vit(32, sizes, {}), str(tmp_path / "wide.pt"), "vit")
