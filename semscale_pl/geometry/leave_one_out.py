@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -27,6 +28,9 @@ _GRIDS = {"shrinkage": SHRINKAGE_GRID, "k": K_GRID, "temperature": TEMPERATURE_G
 _FINER = tuple(2.0 ** (step / 4) for step in range(-3, 4))
 # Largest log of a weight of borrowing over that of the nearest class, so that its square is finite.
 _MOST = 150.0
+_KEPT = 2**26  # numbers: half a GiB of rotated samples
+# Of the trace of the scatter: less is rounding. And the relative error of what is interpolated.
+_NO_SPREAD, _PRECISION = 1e-12, 1e-16
 
 
 class Chosen(NamedTuple):
@@ -73,7 +77,7 @@ def leave_one_out_scores(
     base = _Base(moments, settings)
     scores = features.new_full((len(labels), len(moments.counts)), torch.nan, dtype=torch.float64)
     for block in base.blocks(features, labels):
-        likelihoods = next(block.likelihoods(settings.shrinkage, [settings.k]))
+        likelihoods = next(block.likelihoods([settings.shrinkage], [settings.k]))[0]
         full = torch.full_like(scores[block.rows], -torch.inf)
         full[:, base.present] = likelihoods / settings.temperature + block.log_prior
         scores[block.rows] = full
@@ -96,7 +100,8 @@ def choose_settings(
 
     The best pair of shrinkage and k has the smallest criterion, of equal ones the first; the temperature is the one of
     the smallest log-loss, looked at more finely where there are several to try. Classes of one sample are rivals of the
-    others and have no voice. One eigendecomposition serves all pairs; each shrinkage costs O(N D C) more.
+    others and have no voice. One eigendecomposition serves all pairs, O(D^3 + N D^2); each shrinkage costs O(N D C)
+    more, one product of matrices.
 
     Args:
         moments, features, labels: see :func:`leave_one_out_scores`.
@@ -184,34 +189,38 @@ def _totals(
     temperatures: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
     """Return class-balanced errors and log-losses (P, T) of the P pairs of shrinkage and k, k varying fastest."""
-    errors = torch.zeros(len(shrinkages) * len(ks), len(temperatures), dtype=torch.float64)
+    errors = torch.zeros(len(shrinkages), len(ks), len(temperatures), dtype=torch.float64, device=counts.device)
     losses = torch.zeros_like(errors)
     voices = int((counts > 1).sum())
     for block in blocks:
-        pairs = (scores for shrinkage in shrinkages for scores in block.likelihoods(shrinkage, ks))
-        for row, likelihoods in enumerate(pairs):
+        for at, likelihoods in enumerate(block.likelihoods(shrinkages, ks)):
             wrong, lost = _wrong_and_lost(likelihoods, block.label, block.log_prior, temperatures)
-            errors[row] += wrong / (block.count * voices)
-            losses[row] += lost / (block.count * voices)
-    return errors, losses
+            errors[at] += wrong / (block.count * voices)
+            losses[at] += lost / (block.count * voices)
+    return errors.flatten(0, 1).cpu(), losses.flatten(0, 1).cpu()
 
 
 def _wrong_and_lost(
     likelihoods: Tensor, label: int, prior: Tensor, temperatures: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
-    """Return the errors and the sum of log-losses (T,) of the likelihoods (n, C) of samples of one class."""
-    likelihoods = likelihoods - likelihoods.amax(dim=1, keepdim=True)
-    own, is_flat = likelihoods[:, label], bool((prior == prior[0]).all())
-    wrong: list[Tensor] = []
-    lost: list[Tensor] = []
-    for temperature in temperatures:
-        scores = likelihoods / temperature
-        if not (is_flat and wrong):  # without a prior the temperature changes no order
-            wrong.append((scores + prior).argmax(dim=1).ne(label).sum(dtype=torch.float64))
-        mass = scores.exp_() @ prior.exp()
-        lost.append((mass.log() - own / temperature - prior[label]).sum())
-    wrong *= len(temperatures) // len(wrong)
-    return torch.stack(wrong).cpu(), torch.stack(lost).cpu()
+    """Return the errors and sums of log-losses (K, T) of the likelihoods (K, n, C) of samples of one class."""
+    likelihoods = likelihoods - likelihoods.amax(dim=2, keepdim=True)
+    own, mass_of = likelihoods[:, :, label], prior.exp()
+    wrong = likelihoods.new_empty(len(likelihoods), len(temperatures))
+    lost = torch.empty_like(wrong)
+    is_flat = bool((prior == prior[0]).all())
+    if is_flat:  # then the temperature changes no order
+        wrong[:] = likelihoods.argmax(dim=2).ne(label).sum(dim=1, keepdim=True)
+    before, powers = 0.0, likelihoods
+    for at in sorted(range(len(temperatures)), key=lambda at: -temperatures[at]):
+        temperature = temperatures[at]
+        # Squares are cheaper than exponentials where a temperature is half of the one before.
+        powers = powers.square_() if before == 2.0 * temperature else (likelihoods / temperature).exp_()
+        before = temperature
+        lost[:, at] = ((powers @ mass_of).log_() - own / temperature - prior[label]).sum(dim=1)
+        if not is_flat:
+            wrong[:, at] = (likelihoods / temperature + prior).argmax(dim=2).ne(label).sum(dim=1)
+    return wrong, lost
 
 
 class _Base:
@@ -225,6 +234,7 @@ class _Base:
         means: (C, D) rotated class means.
         lends: (C, C) weight with which row j borrows from column l, 1 for the nearest; unit of the logs: nearest (C,).
         sums: (C, D) ``lends @ means``.
+        squares: (C, D) of the means.
     """
 
     def __init__(self, moments: DiscriminantMoments, settings: DiscriminantSettings) -> None:
@@ -236,27 +246,30 @@ class _Base:
         self.counts, self.weights = moments.counts[self.present].double(), moments.weights[self.present]
         self.means = (means - means.mean(0)) @ self._vectors
         self.bandwidth = bandwidth_of(moments, settings)
-        logits = self.logits(self.means)
+        logits = borrowing_logits(self.means, self.means, settings.borrowing, self.bandwidth)
         if settings.borrowing == "similar":
             logits.fill_diagonal_(-torch.inf)
         self.nearest = logits.max(dim=1).values.clamp_min(torch.finfo(torch.float64).min)
         self.lends = (logits - self.nearest[:, None]).exp()
         self.sums = self.lends @ self.means
-
-    def logits(self, means: Tensor) -> Tensor:
-        """Return the logs of the weights (K, C) with which means (K, D) borrow from the class means."""
-        return borrowing_logits(means, self.means, self.settings.borrowing, self.bandwidth)
+        self.squares = self.means.square()
+        self._rotated: dict[int, Tensor] = {}  # residuals by their number of a thousand, for a second pass
 
     def blocks(self, features: Tensor, labels: Tensor) -> Iterator[_Block]:
         """Yield the samples class by class, a thousand at most at a time, but those that are alone in their class."""
-        order = torch.argsort(labels, stable=True)
-        own = torch.split(order, self.moments.counts.tolist())
-        for position, label in enumerate(self.present.tolist()):
-            if len(own[label]) < 2:
-                continue
-            for rows in own[label].split(_ROWS_AT_ONCE):
-                residuals = (features[rows].double() - self.moments.means[label]) @ self._vectors
-                yield _Block(self, rows, position, residuals)
+        positions = self.moments.present.cumsum(0) - 1
+        counts = self.moments.counts.tolist()
+        for number, rows in enumerate(torch.argsort(labels, stable=True).split(_ROWS_AT_ONCE)):
+            residuals = self._rotated.get(number)
+            if residuals is None:
+                residuals = (features[rows].double() - self.moments.means[labels[rows]]) @ self._vectors
+            if (number + 1) * residuals.numel() <= _KEPT:
+                self._rotated[number] = residuals
+            classes, sizes = torch.unique_consecutive(labels[rows], return_counts=True)
+            parts = (classes.tolist(), rows.split(sizes.tolist()), residuals.split(sizes.tolist()))
+            for label, own, of_own in zip(*parts, strict=True):
+                if counts[label] > 1:
+                    yield _Block(self, own, int(positions[label]), of_own)
 
 
 class _Block:
@@ -264,6 +277,8 @@ class _Block:
 
     In the names below x is the sample, d = x - m its residual, p = m - d/(n-1) the mean of its class without it, and b
     a borrowed mean: that of another class j is (U_j + e p) / (o_j + e), with U_j and o_j what j borrows from the rest.
+    Products are under the inverse covariance, diagonal here but for a part of rank one. It differs from sample to
+    sample by its trace alone: what no residual is in is computed at a few traces and interpolated to rounding.
     """
 
     def __init__(self, base: _Base, rows: Tensor, label: int, residuals: Tensor) -> None:
@@ -273,25 +288,38 @@ class _Block:
         self.mean = base.means[label]
         self.left = self.mean - self._step * residuals
         self.log_prior = self._log_prior()
+        self._removed = float(base.weights[label]) * self.count * self._step
+        self._squares = residuals.square()
+        self._traces = base.trace - self._removed * self._squares.sum(dim=1, keepdim=True)
         self._borrow()
 
     def _borrow(self) -> None:
         base, label = self.base, self.label
-        logits = base.logits(self.left)
+        logits = self._logits()
         weights = (logits - base.nearest).clamp(-_MOST, _MOST).exp()  # e of (sample, class j)
-        lends = base.lends.clone()
-        lends[:, label] = 0.0
-        rest = lends.sum(dim=1)
+        self.lends = base.lends.clone()
+        self.lends[:, label] = 0.0
+        rest = self.lends.sum(dim=1)
         self.rest = base.sums - base.lends[:, label, None] * self.mean
         lonely = rest < 1e-6  # nothing but this class is near: the difference would have lost its digits
-        self.rest[lonely] = lends[lonely] @ base.means
+        self.rest[lonely] = self.lends[lonely] @ base.means
         self.of_rest, self.of_left = 1.0 / (rest + weights), weights / (rest + weights)
         if base.settings.borrowing == "similar":
             logits[:, label] = -torch.inf
-        own = torch.softmax(logits, dim=1) if len(base.means) > 1 else torch.ones_like(logits)
-        shares = own[:, label, None].clone()
-        own[:, label] = 0.0
-        self.own = own @ base.means + shares * self.left
+        self.shares = torch.softmax(logits, dim=1) if len(base.means) > 1 else torch.ones_like(logits)
+        self.of_itself = self.shares[:, label, None].clone()
+        self.shares[:, label] = 0.0
+        self._own_squares = (self.shares @ base.means + self.of_itself * self.left).square()
+
+    def _logits(self) -> Tensor:
+        """Return the logs of the weights (n, C) with which the means p borrow from the class means."""
+        base, step = self.base, self._step
+        if base.settings.borrowing == "grand":
+            return self.d.new_zeros(len(self.d), len(base.means))
+        apart = self.mean - base.means
+        squares = apart.square().sum(dim=1) - 2.0 * step * (self.d @ apart.T)
+        squares += step**2 * self._squares.sum(dim=1, keepdim=True)
+        return squares.clamp_min_(0.0) / -base.bandwidth
 
     def _log_prior(self) -> Tensor:
         """Return the log of the prior (C,) of the present classes without one sample of this one."""
@@ -299,53 +327,101 @@ class _Block:
         counts[self.base.present[self.label]] -= 1
         return log_prior(counts, self.base.settings.prior)[self.base.present]
 
-    def likelihoods(self, shrinkage: float, ks: Sequence[float]) -> Iterator[Tensor]:
-        """Yield for each k the scores (n, C) at temperature 1 and without prior."""
-        inverse, rank_one = self._inverse(shrinkage)
-        xd, (xm, dm, mm), (xb, db, mb, bb) = self._products(inverse)
-        for k in ks:
-            kept = self.base.counts / (self.base.counts + k)
-            kept[self.label] = (self.count - 1.0) / (self.count - 1.0 + k)
-            if len(kept) == 1:
-                kept = torch.ones_like(kept)
-            lent = 1.0 - kept
-            xu, du = kept * xm + lent * xb, kept * dm + lent * db
-            uu = kept.square() * mm + 2.0 * kept * lent * mb + lent.square() * bb
-            yield xu + rank_one * xd * du - 0.5 * (uu + rank_one * du.square())
+    def likelihoods(self, shrinkages: Sequence[float], ks: Sequence[float]) -> Iterator[Tensor]:
+        """Yield for each shrinkage the scores (K, n, C) at temperature 1 and without prior, k by k."""
+        kept = self._kept(ks)
+        lent = 1.0 - kept
+        nodes, spread = interpolation(self._traces, float(self.base.trace))
+        levels = (self._inverse(shrinkage, nodes) for shrinkage in shrinkages)
+        diagonals = torch.cat([1.0 / torch.addcmul(level, scale, self.base.values) for level, scale in levels])
+        tables = self._tables(diagonals).split(len(nodes), dim=1)
+        squares = (part @ diagonals.T for part in (self._squares, self._own_squares))
+        of_squares = torch.stack(list(squares)).split(len(nodes), dim=2)
+        for shrinkage, table, of_square in zip(shrinkages, tables, of_squares, strict=True):
+            own_squares = (of_square * spread).sum(dim=2, keepdim=True)
+            (xm, xb), (mm, mb, bb) = self._products(shrinkage, spread @ table, own_squares)
+            yield kept * (xm - 0.5 * kept * mm - lent * mb) + lent * (xb - 0.5 * lent * bb)
 
-    def _inverse(self, shrinkage: float) -> tuple[Tensor, Tensor]:
-        """Return diagonals L (n, D) and factors f (n, 1): the inverse covariance without x is L + f L d d^T L."""
+    def _tables(self, diagonals: Tensor) -> Tensor:
+        """Return the products (5, m, C) under diagonals (m, D) of m with means and U, means with both, and U with U."""
+        means, rest = self.base.means, self.rest
+        cm = (diagonals * self.mean) @ means.T
+        of_pairs = (diagonals @ pairs.T for pairs in (self.base.squares, means * rest, rest.square()))
+        return torch.stack([cm, cm @ self.lends.T, *of_pairs])
+
+    def _kept(self, ks: Sequence[float]) -> Tensor:
+        """Return how much of each class's mean is its own for each k, (K, 1, C)."""
+        counts = self.base.counts.clone()
+        counts[self.label] -= 1.0
+        pseudo = counts.new_tensor(ks)[:, None, None]
+        return counts / (counts + (pseudo if len(counts) > 1 else 0.0 * pseudo))
+
+    def _inverse(self, shrinkage: float, traces: Tensor) -> tuple[Tensor, Tensor]:
+        """Return level and scale, (m, 1), at traces (m, 1) of the scatter: L is 1 / (scale * eigenvalues + level)."""
         base = self.base
-        weight = float(base.weights[self.label])
-        removed = weight * self.count * self._step
-        divisor = base.divisor - weight
-        squares = self.d.square().sum(dim=1, keepdim=True)
-        trace = base.trace - removed * squares
-        flat = (trace <= 1e-12 * base.trace) | (divisor <= 0)  # no spread is left: the identity
-        divisor = divisor if bool(divisor > 0) else torch.ones_like(divisor)
-        level = torch.where(flat, 1.0, shrinkage * trace / (divisor * len(base.values)))
-        scale = torch.where(flat, 0.0, (1.0 - shrinkage) / divisor)
-        inverse = 1.0 / (scale * base.values + level)
-        factor = scale * removed
-        return inverse, factor / (1.0 - factor * (self.d.square() * inverse).sum(dim=1, keepdim=True))
+        divisor = base.divisor - base.weights[self.label]
+        flat = (traces <= _NO_SPREAD * base.trace) | (divisor <= 0)  # no spread is left: the identity
+        divisor = torch.where(divisor > 0, divisor, 1.0)
+        level = torch.where(flat, 1.0, shrinkage * traces / (divisor * len(base.values)))
+        return level, torch.where(flat, 0.0, (1.0 - shrinkage) / divisor)
 
-    def _products(self, inverse: Tensor) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Return the products under L that the scores are made of, each (n, C) or (n, 1); the names say of what."""
-        means, rest, step, left, own = self.base.means, self.rest, self._step, self.left, self.own
-        d, m = self.d * inverse, self.mean * inverse
-        dd, dc, cc = (product.sum(dim=1, keepdim=True) for product in (d * self.d, d * self.mean, m * self.mean))
-        pp, dp = cc - 2.0 * step * dc + step**2 * dd, dc - step * dd
-        xp = cc + (1.0 - step) * dc - step * dd
-        dm, dr, cm, cr = d @ means.T, d @ rest.T, m @ means.T, m @ rest.T
-        mm, mr, rr = inverse @ means.square().T, inverse @ (means * rest).T, inverse @ rest.square().T
+    def _products(
+        self, shrinkage: float, table: Tensor, squares: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, ...]]:
+        """Return the products under L + f L d d^T L that the scores are made of, each (n, C); the names say of what.
+
+        Args:
+            shrinkage: one of those of the covariance.
+            table: (5, n, C) those under L of :meth:`_tables`.
+            squares: (2, n, 1) those of d and of the borrowed mean of the own class with themselves.
+        """
+        step, of_rest, of_left, shares = self._step, self.of_rest, self.of_left, self.shares
+        cm, cr, mm, mr, rr = table
+        level, scale = self._inverse(shrinkage, self._traces)
+        weighed = self.d / torch.addcmul(level, scale, self.base.values)
+        dm = weighed @ self.base.means.T
+        dr = dm @ self.lends.T if dm.shape[1] < self.d.shape[1] else weighed @ self.rest.T
+        dd, own = squares
+        at = slice(self.label, self.label + 1)
+        dc, cc = dm[:, at].clone(), cm[:, at]
+        xd, dp, pc = dc + dd, dc - step * dd, cc - step * dc
+        pp, xp = pc - step * dp, pc + dp
         xm, pm, pr = cm + dm, cm - step * dm, cr - step * dr
-        of_rest, of_left = self.of_rest, self.of_left
         xb, db = of_rest * (cr + dr) + of_left * xp, of_rest * dr + of_left * dp
         mb = of_rest * mr + of_left * pm
         bb = of_rest.square() * rr + 2.0 * of_rest * of_left * pr + of_left.square() * pp
-        at = slice(self.label, self.label + 1)
-        xm[:, at], dm[:, at], mm[:, at] = xp, dp, pp
-        weighed = own * inverse
-        for target, other in ((xb, self.mean + self.d), (db, self.d), (mb, left), (bb, own)):
-            target[:, at] = (weighed * other).sum(dim=1, keepdim=True)
-        return dc + dd, (xm, dm, mm), (xb, db, mb, bb)
+        od, oc = ((shares * part).sum(dim=1, keepdim=True) for part in (dm, cm))
+        od, oc = od + self.of_itself * dp, oc + self.of_itself * pc
+        for target, its in ((xm, xp), (dm, dp), (mm, pp), (xb, oc + od), (db, od), (mb, oc - step * od), (bb, own)):
+            target[:, at] = its
+        factor = scale * self._removed
+        rank_one = factor / (1.0 - factor * dd)
+        ahead = rank_one * xd
+        of_pairs = (mm + rank_one * dm.square(), mb + rank_one * dm * db, bb + rank_one * db.square())
+        return (xm + ahead * dm, xb + ahead * db), of_pairs
+
+
+def interpolation(traces: Tensor, whole: float) -> tuple[Tensor, Tensor]:
+    """Return Chebyshev nodes (m, 1) between traces (n, 1), and the matrix (n, m) that takes values there to the traces.
+
+    What is interpolated are sums of w / (v + t) over v >= 0 at traces t. In log t the nearest pole is pi away from the
+    real line, so that the error falls as fast as r^-m, r = z + sqrt(z^2 + 1) with z = pi / half the interval. Where as
+    many nodes as traces would be needed, or no spread is left at one of them, the traces themselves are the nodes.
+
+    Reference: Trefethen, Approximation Theory and Approximation Practice (2013), theorem 8.2.
+    """
+    if float(traces.min()) <= _NO_SPREAD * whole:
+        return traces, torch.eye(len(traces), dtype=traces.dtype, device=traces.device)
+    places = traces.log()
+    low, high = float(places.min()), float(places.max())
+    middle, half = (low + high) / 2.0, max((high - low) / 2.0, 1e-12)
+    number = 2 + math.ceil(-math.log(_PRECISION) / math.asinh(math.pi / half))
+    if number >= len(traces):
+        return traces, torch.eye(len(traces), dtype=traces.dtype, device=traces.device)
+    orders = torch.arange(number, dtype=traces.dtype, device=traces.device)
+    angles = (orders + 0.5) * (math.pi / number)
+    nodes = (middle + half * angles.cos()).exp()
+    found = ((places - middle) / half).clamp(-1.0, 1.0).acos()  # (n, 1)
+    series = (found * orders).cos() * (2.0 / number)
+    series[:, 0] /= 2.0
+    return nodes[:, None], series @ (angles[:, None] * orders).cos().T

@@ -19,6 +19,7 @@ from semscale_pl.geometry import (
     leave_one_out_scores,
 )
 from semscale_pl.geometry.discriminant import bandwidth_of
+from semscale_pl.geometry.leave_one_out import interpolation
 
 
 def drawn(counts: tuple[int, ...], dim: int, apart: float = 1.5) -> tuple[Tensor, Tensor]:
@@ -125,3 +126,20 @@ def test_no_shrinkage_and_other_samples_are_refused() -> None:
         leave_one_out_scores(moments, rows, labels, DiscriminantSettings(0.0))
     with pytest.raises(ValueError, match=re.escape("Expected the 9 samples that the moments are of, but got 8")):
         leave_one_out_scores(moments, rows[:8], labels[:8])
+
+
+@pytest.mark.parametrize("reach", [0.0, 1e-6, 0.05, 0.9, 0.999])
+def test_interpolated_inverses_equal_those_at_each_trace(reach: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    traces = 7.0 * (1.0 - reach * torch.rand(200, 1, generator=generator, dtype=torch.float64))
+    values = torch.tensor([0.0, 1e-9, 0.02, 1.0, 50.0])
+    nodes, spread = interpolation(traces, 7.0)
+    assert len(nodes) < (20 if reach < 0.1 else 100)
+    torch.testing.assert_close(spread @ (1.0 / (values + nodes)), 1.0 / (values + traces), rtol=1e-11, atol=0.0)
+
+
+def test_where_nothing_is_left_of_the_spread_nothing_is_interpolated() -> None:
+    traces = torch.linspace(0.0, 2.0, 100, dtype=torch.float64)[:, None]
+    nodes, spread = interpolation(traces, 2.0)
+    assert torch.equal(nodes, traces)
+    assert torch.equal(spread, torch.eye(100, dtype=torch.float64))
