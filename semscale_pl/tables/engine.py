@@ -192,6 +192,9 @@ def print_table(result: TableResult) -> None:
     """Print the table, its conditions and the cells that failed."""
     out = console(200)
     print_rows(out, rendering.header(result.summary), rendering.body(result.summary), result.summary.table.title)
+    if lines := rendering.controls_body(result.summary):
+        titles = rendering.controls_header(result.summary)
+        print_rows(out, titles, lines, rendering.CONTROLS_TITLE, (0, 1, len(titles) - 1))
     for sentence in conditions(result.summary):
         out.print(sentence, markup=False)
     if choices := result.summary.choices:

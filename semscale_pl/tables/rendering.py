@@ -12,15 +12,20 @@ from semscale_pl.tables.aggregate import Difference, Entry, Summary
 from semscale_pl.tables.schema import SELECTED, Measure, Variant
 from semscale_pl.tables.sentences import (
     ABSENT,
+    against_controls,
     against_paper,
     conditions,
     difference_text,
     interval_text,
+    judgement,
     p_text,
     verdict,
 )
 
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "±": r"$\pm$", "<": "$<$", "·": r"$\cdot$"}
+
+
+CONTROLS_TITLE = "Against their controls"
 
 
 class PairedRow(TypedDict):
@@ -68,6 +73,8 @@ class Drawn:
 def markdown(summary: Summary) -> str:
     """Return the table as Markdown with its conditions below."""
     text = _grid(header(summary), body(summary))
+    if compared := controls_body(summary):
+        text += ["", f"{CONTROLS_TITLE}:", "", *_grid(controls_header(summary), compared)]
     chosen = ["", "What tuning chose:", "", *_grid(*_choices(summary))] if summary.choices else []
     return "\n".join([f"# {summary.table.title}", "", *text, "", "\n\n".join(conditions(summary)), *chosen, ""])
 
@@ -106,6 +113,7 @@ def as_json(summary: Summary, failures: Mapping[str, str], absent: Mapping[str, 
         "entries": [{**_flat(entry), "values": dict(entry.values)} for entry in summary.entries],
         "contrasts": [_compared(one) for one in summary.contrasts],
         **({"primary": [_compared(one) for one in summary.primary]} if summary.primary else {}),
+        **({"controls": {row: list(names) for row, names in table.controlled.items()}} if table.controlled else {}),
         "unmatched": list(summary.unmatched),
         **({"tuning": found} if (found := tuning.as_json(table, summary.choices)) else {}),
         "verdict": verdict(summary),
@@ -128,6 +136,30 @@ def body(summary: Summary) -> list[list[str]]:
         texts = [drawn.text(entries[drawn.column, drawn.measure]) for drawn in columns]
         sizes = sorted({len(entry.values) for key, entry in entries.items() if key in shown})
         lines.append([row.name, *texts, str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]}-{sizes[-1]}"])
+    return lines
+
+
+def controls_header(summary: Summary) -> list[str]:
+    """Return the titles of the block of controls."""
+    measure = summary.table.focus
+    unit = f" ({measure.unit.strip()})" if measure.unit.strip() else ""
+    columns = ["column"] if len(summary.table.columns) > 1 else []
+    name = f"{measure.name}{unit}"
+    return ["method", "control", *columns, name, "control's", "difference", "p", "the method is"]
+
+
+def controls_body(summary: Summary) -> list[list[str]]:
+    """Return a row for each method, column and control: both means, their paired difference and what it says."""
+    measure, several = summary.table.focus, len(summary.table.columns) > 1
+    lines = []
+    for row in summary.table.controlled:
+        for column in summary.table.columns:
+            for found in against_controls(summary, row, column.name):
+                control = found.reference.removeprefix(f"{row}: ")
+                means = [_value(summary.entry(name, column.name, measure)) for name in (row, found.reference)]
+                said = ABSENT if found.p_holm is None else judgement(found, measure)
+                numbers = [*means, difference_text(found.paired, measure), p_text(found.p_holm), said]
+                lines.append([row, control, *([column.name] if several else []), *numbers])
     return lines
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from semscale_pl.config.moved import current_name
+from semscale_pl.tables import controls
 from semscale_pl.tables.derived import check_derived
 from semscale_pl.tables.grids import Axes, Setting, Tuning, parse_axes, parse_tuning, settings_of
 
@@ -52,13 +53,16 @@ class Reference:
 class Variant:
     """One row or one column: a name, the overrides that make it, and the paper's figures where it has some.
 
-    ``tune``: keys that a row tunes beside the table's.
+    ``tune``: keys that a row tunes beside the table's. ``controls``: those that a row asks for, None where it leaves
+    that to the table. ``control_of``: the row that a row controls.
     """
 
     name: str
     overrides: tuple[str, ...] = ()
     paper: tuple[tuple[str, Reference], ...] = ()
     tune: Axes = ()
+    controls: tuple[str, ...] | None = None
+    control_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ class Table:
     """A whole table as its YAML states it, with one profile applied.
 
     ``primary`` is the comparison that was named beforehand: a row and its reference. ``chosen`` is filled in once a
-    table with ``tune`` has been tuned.
+    table with ``tune`` has been tuned. The rows that ``controls`` add, and the contrasts with them, are among its own.
     """
 
     name: str
@@ -138,12 +142,22 @@ class Table:
     config_name: str = "train"
     pictures: tuple[str, ...] = ()
     tune: Tuning | None = None
+    controls: tuple[str, ...] | None = None
     chosen: tuple[Chosen, ...] = ()
 
     @property
     def focus(self) -> Measure:
         """Return the measure that the comparison is about: the first paired one, or else the first."""
         return next((measure for measure in self.measures if measure.paired), self.measures[0])
+
+    @property
+    def controlled(self) -> dict[str, tuple[str, ...]]:
+        """Return each row with controls, with the names of these."""
+        found: dict[str, tuple[str, ...]] = {}
+        for row in self.rows:
+            if row.control_of:
+                found[row.control_of] = (*found.get(row.control_of, ()), row.name)
+        return found
 
     @property
     def full_name(self) -> str:
@@ -249,7 +263,9 @@ def parse_table(content: Mapping[str, Any], profile: str | None = None, folder: 
         config_name=str(merged.get("config_name", "train")),
         pictures=_pictures(merged.get("pictures", ())),
         tune=None if merged.get("tune") is None else parse_tuning(merged["tune"]),
+        controls=controls.parse_controls(merged.get("controls"), "controls"),
     )
+    table = _with_controls(table)
     _check_names(table)
     check_tuning(table)
     return table
@@ -310,12 +326,40 @@ def _check_keys(content: Mapping[str, Any]) -> None:
 
 
 def _variant(entry: Any, where: str) -> Variant:
-    known = ("name", "overrides", "paper", *(["tune"] if where == "rows" else []))
+    known = ("name", "overrides", "paper", *(["tune", "controls"] if where == "rows" else []))
     if not isinstance(entry, Mapping) or "name" not in entry or not set(entry) <= set(known):
         raise ValueError(f"Expected `{where}` to hold mappings of {', '.join(known)}, but got {entry!r}.")
     paper = tuple((str(key), _reference(value)) for key, value in (entry.get("paper") or {}).items())
     own = parse_axes(entry.get("tune") or {}, f"tune of the row {entry['name']}")
-    return Variant(str(entry["name"]), _overrides(entry.get("overrides"), where), paper, own)
+    asked = controls.parse_controls(entry.get("controls"), f"controls of the row {entry['name']}")
+    return Variant(str(entry["name"]), _overrides(entry.get("overrides"), where), paper, own, asked)
+
+
+def _with_controls(table: Table) -> Table:
+    """Add the rows that control others, each after its row, and a contrast of the row with each of them."""
+    rows: list[Variant] = []
+    contrasts = list(table.contrasts)
+    for row in table.rows:
+        rows.append(row)
+        if row.controls:
+            controls.check_has_scale((*table.base, *row.overrides), row.name)
+        asked = row.controls
+        if asked is None:
+            asked = (table.controls or ()) if controls.has_scale((*table.base, *row.overrides)) else ()
+        for control in asked:
+            name, changed = (
+                controls.name_of(row.name, control),
+                controls.overrides_of(control, row.overrides, table.base),
+            )
+            axes = controls.axes_of_control(control, row.tune, table.tune)
+            rows.append(Variant(name, changed, tune=axes, control_of=row.name))
+            contrasts.append((row.name, name))
+    if table.controls and len(rows) == len(table.rows):
+        raise ValueError(
+            "Expected a row with reweighting=semantic_scale or reweighting=scale_only for the table's `controls`, but "
+            "none has one that leaves them to the table. Leave `controls` out, or put it under a row."
+        )
+    return replace(table, rows=tuple(rows), contrasts=tuple(dict.fromkeys(contrasts)))
 
 
 def _reference(value: Any) -> Reference:

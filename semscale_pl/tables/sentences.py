@@ -51,7 +51,9 @@ def verdict(summary: Summary) -> list[str]:
         if len(found) > 1:
             prefix = f"{column.name}: " if column.name else ""
             sentences += [prefix + _leader(found), *_against_baseline(found, summary.table.baseline)]
-    return sentences + [_contrast(found, summary.table.focus) for found in summary.contrasts]
+    pairs = {(row, control) for row, names in summary.table.controlled.items() for control in names}
+    others = [found for found in summary.contrasts if (found.row, found.reference) not in pairs]
+    return [*sentences, *(_contrast(found, summary.table.focus) for found in others), *_controls(summary)]
 
 
 def interval_text(interval: Interval | None, measure: Measure) -> str:
@@ -174,9 +176,44 @@ def _contrast(found: Difference, measure: Measure) -> str:
     column, numbers = f" ({found.column})" if found.column else "", difference_text(found.paired, measure)
     if found.paired.p_value is None:
         return f"There are too few seeds to compare {found.row} with {found.reference}{column} ({numbers})."
-    words = {"better": "better than", "worse": "worse than", "not told apart": "not told apart from"}
     p = f"p = {p_text(found.p_holm)}".replace("= <", "<")
-    return f"{found.row} is {words[_judge(found, measure)]} {found.reference}{column}: {numbers}, {p}."
+    return f"{found.row} is {judgement(found, measure)} {found.reference}{column}: {numbers}, {p}."
+
+
+def _controls(summary: Summary) -> list[str]:
+    """Say for each row with controls and each column which of them it beats: all of them, where S itself helps."""
+    sentences = []
+    for row, names in summary.table.controlled.items():
+        for column in summary.table.columns:
+            groups: dict[str, list[str]] = {"better than": [], "worse than": [], "not told apart from": []}
+            for found in against_controls(summary, row, column.name):
+                if found.p_holm is not None:
+                    groups[judgement(found, summary.table.focus)].append(found.reference.removeprefix(f"{row}: "))
+            if not any(groups.values()):
+                continue
+            listed = "; ".join(f"{words} {', '.join(which)}" for words, which in groups.items() if which)
+            beaten = len(groups["better than"]) == len(names)
+            claim = (
+                "it beats every control" if beaten else "it does not beat every control, as a gain by S itself would"
+            )
+            where = f" ({column.name})" if column.name else ""
+            sentences.append(f"Controls: {row}{where} is {listed}: {claim}.")
+    return sentences
+
+
+def against_controls(summary: Summary, row: str, column: str) -> list[Difference]:
+    """Return the differences of a row to its controls in a column, wherever on the page they stand."""
+    names = summary.table.controlled.get(row, ())
+    found = {
+        one.reference: one for one in (*summary.primary, *summary.contrasts) if (one.row, one.column) == (row, column)
+    }
+    return [found[name] for name in names if name in found]
+
+
+def judgement(found: Difference, measure: Measure) -> str:
+    """Return ``better than``, ``worse than`` or ``not told apart from``."""
+    words = {"better": "better than", "worse": "worse than", "not told apart": "not told apart from"}
+    return words[_judge(found, measure)]
 
 
 def _judge(found: Difference, measure: Measure) -> str:
