@@ -1,4 +1,4 @@
-"""Statistics of results: means, paired differences, proportions and correlations, with intervals; Holm's adjustment."""
+"""Statistics of results: means, paired differences, proportions and correlations, with intervals; adjusted p-values."""
 
 from __future__ import annotations
 
@@ -151,14 +151,32 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Reference: Holm (Scandinavian Journal of Statistics 1979).
     """
-    if not all(0.0 <= p <= 1.0 for p in p_values):
-        raise ValueError(f"Expected `p_values` in [0, 1], but got {list(p_values)}.")
+    _check_p_values(p_values)
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         # An adjusted value is never below that of a smaller p.
         largest = max(largest, min(1.0, (len(p_values) - rank) * float(p_values[index])))
         adjusted[index] = largest
     return adjusted
+
+
+def bonferroni(p_values: Sequence[float]) -> list[float]:
+    """Adjust the p-values of a family of tests as its simultaneous intervals are, each of level 1 - 5 % / their number.
+
+    An adjusted p is below 5 % exactly where that interval leaves out 0. Holm's p can be below where it does not: no
+    interval of one comparison can be narrower for what the others show and still cover with all of them.
+
+    Raises:
+        ValueError: a p-value outside [0, 1].
+
+    Example:
+        >>> bonferroni([0.01, 0.04, 0.5])
+        [0.03, 0.12, 1.0]
+
+    Reference: Dunn (Journal of the American Statistical Association 1961).
+    """
+    _check_p_values(p_values)
+    return [min(1.0, len(p_values) * float(p_value)) for p_value in p_values]
 
 
 def pearson(x: Sequence[float | None], y: Sequence[float | None], level: float = 0.95) -> Correlation:
@@ -270,6 +288,11 @@ def _unit_deviation(values: np.ndarray) -> np.ndarray:
     if largest <= 1e-13 * np.abs(values).max():
         return np.zeros_like(deviations)
     return deviations / largest / np.linalg.norm(deviations / largest)
+
+
+def _check_p_values(p_values: Sequence[float]) -> None:
+    if not all(0.0 <= p <= 1.0 for p in p_values):
+        raise ValueError(f"Expected `p_values` in [0, 1], but got {list(p_values)}.")
 
 
 def _finite(values: Sequence[float], name: str) -> np.ndarray:

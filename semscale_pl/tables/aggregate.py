@@ -1,13 +1,13 @@
-"""From finished cells to the statistics of a table: intervals, paired differences, Holm's p."""
+"""From finished cells to the statistics of a table: intervals, paired differences, adjusted p-values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from semscale_pl.config.unmatched import unmatched
-from semscale_pl.statistics import Interval, PairedDifference, holm, mean_interval, paired_difference
+from semscale_pl.statistics import Interval, PairedDifference, bonferroni, holm, mean_interval, paired_difference
 from semscale_pl.tables.derived import Metrics, compute, value_at
 from semscale_pl.tables.schema import Cell, Measure, Reference, Table, Variant
 from semscale_pl.tables.tuning import Choice
@@ -23,7 +23,7 @@ _HOLD_OUT = tuple(f"config.dataset.validation_{kind}" for kind in ("per_class", 
 
 @dataclass(frozen=True)
 class Difference:
-    """One row minus another in one column, paired by seed; ``p_holm`` is adjusted within its family of comparisons.
+    """One row minus another in one column, paired by seed; ``p_adjusted`` is adjusted within its family of comparisons.
 
     ``level`` is that of the interval.
     """
@@ -32,7 +32,7 @@ class Difference:
     reference: str
     column: str
     paired: PairedDifference
-    p_holm: float | None = None
+    p_adjusted: float | None = None
     level: float = 0.95
 
 
@@ -94,8 +94,8 @@ def summarize(
     Returns:
         Entries in the order rows, columns, measures. Holm's family is one measure: all its comparisons with the
         baseline over all columns; the contrasts are a family of their own. Where the table names a primary comparison,
-        this is a family over the columns, and all the others of all measures are the second; within each, intervals
-        are Bonferroni's.
+        this is a family over the columns, and all the others of all measures are the second; within each, p-values and
+        intervals are Bonferroni's, so that an interval leaves out 0 exactly where its p is below 5 %.
     """
     finished = {(c.row, c.column, c.seed): metrics for c, metrics in results if metrics is not None}
     found = {
@@ -139,12 +139,14 @@ def difference(
     return Difference(row, reference, column, paired, level=level)
 
 
-def adjust(differences: Sequence[Difference | None]) -> list[Difference | None]:
+def adjust(
+    differences: Sequence[Difference | None], method: Callable[[Sequence[float]], list[float]] = holm
+) -> list[Difference | None]:
     """Adjust the p-values of one family; comparisons without a p-value stay out of it."""
     p_values = [found.paired.p_value if found else None for found in differences]
-    adjusted = iter(holm([p_value for p_value in p_values if p_value is not None]))
+    adjusted = iter(method([p_value for p_value in p_values if p_value is not None]))
     return [
-        replace(found, p_holm=next(adjusted)) if found and p_value is not None else found
+        replace(found, p_adjusted=next(adjusted)) if found and p_value is not None else found
         for found, p_value in zip(differences, p_values, strict=True)
     ]
 
@@ -171,7 +173,7 @@ def _in_two_families(summary: Summary, primary: tuple[str, str]) -> Summary:
 
 
 def _family(summary: Summary, keys: Sequence[Comparison]) -> dict[Comparison, Difference | None]:
-    """Return the comparisons with Holm's p and Bonferroni's intervals, which together cover with 95 %."""
+    """Return the comparisons with Bonferroni's p and intervals, which together cover with 95 %."""
     values = {(e.measure, e.row, e.column): e.values for e in summary.entries}
 
     def compare(level: float) -> list[Difference | None]:
@@ -181,7 +183,8 @@ def _family(summary: Summary, keys: Sequence[Comparison]) -> dict[Comparison, Di
         ]
 
     plain = compare(0.95)
-    return dict(zip(keys, adjust(compare(1.0 - 0.05 / max(1, _num_tested(plain)))), strict=True))
+    level = 1.0 - 0.05 / max(1, _num_tested(plain))
+    return dict(zip(keys, adjust(compare(level), bonferroni), strict=True))
 
 
 def _num_tested(differences: Iterable[Difference | None]) -> int:

@@ -36,7 +36,7 @@ class PairedRow(TypedDict):
     difference_high: float | None
     difference_p_value: float | None
     difference_n: int | None
-    p_holm: float | None
+    p_adjusted: float | None
     difference_level: float | None
 
 
@@ -157,8 +157,8 @@ def controls_body(summary: Summary) -> list[list[str]]:
             for found in against_controls(summary, row, column.name):
                 control = found.reference.removeprefix(f"{row}: ")
                 means = [_value(summary.entry(name, column.name, measure)) for name in (row, found.reference)]
-                said = ABSENT if found.p_holm is None else judgement(found, measure)
-                numbers = [*means, difference_text(found.paired, measure), p_text(found.p_holm), said]
+                said = ABSENT if found.p_adjusted is None else judgement(found, measure)
+                numbers = [*means, difference_text(found.paired, measure), p_text(found.p_adjusted), said]
                 lines.append([row, control, *([column.name] if several else []), *numbers])
     return lines
 
@@ -225,7 +225,7 @@ def _difference(entry: Entry) -> str:
 
 
 def _p(entry: Entry) -> str:
-    return p_text(None if entry.difference is None else entry.difference.p_holm)
+    return p_text(None if entry.difference is None else entry.difference.p_adjusted)
 
 
 def _flat(entry: Entry) -> EntryRow:
@@ -263,7 +263,7 @@ def _paired(found: Difference | None) -> PairedRow:
         "difference_high": paired.high if paired else None,
         "difference_p_value": paired.p_value if paired else None,
         "difference_n": paired.n if paired else None,
-        "p_holm": found.p_holm if found else None,
+        "p_adjusted": found.p_adjusted if found else None,
         "difference_level": found.level if found else None,
     }
 

@@ -23,7 +23,7 @@ def conditions(summary: Summary) -> list[str]:
     how = (
         f"Mean ± half width of the 95 % Student interval over {len(table.seeds)} seeds{profile}. "
         f"Differences to {table.baseline} are paired by seed, with their 95 % interval; "
-        "p is Holm-adjusted within a measure."
+        "p is Holm-adjusted within a measure, intervals are not."
     )
     if summary.primary:
         how = _families(summary, profile)
@@ -42,7 +42,7 @@ def verdict(summary: Summary) -> list[str]:
         summary: of a table.
 
     Returns:
-        Sentences; the judgement "better" or "worse" needs a Holm-adjusted p below 5 %.
+        Sentences; the judgement "better" or "worse" needs an adjusted p below 5 %.
     """
     sentences = [text for found in summary.primary for text in _primary(summary, found)]
     for column in summary.table.columns:
@@ -50,7 +50,7 @@ def verdict(summary: Summary) -> list[str]:
         found = [entry for entry in entries if entry.interval is not None]
         if len(found) > 1:
             prefix = f"{column.name}: " if column.name else ""
-            sentences += [prefix + _leader(found), *_against_baseline(found, summary.table.baseline)]
+            sentences += [prefix + _leader(found, bool(summary.primary)), *_against_baseline(summary, found)]
     pairs = {(row, control) for row, names in summary.table.controlled.items() for control in names}
     others = [found for found in summary.contrasts if (found.row, found.reference) not in pairs]
     return [*sentences, *(_contrast(found, summary.table.focus) for found in others), *_controls(summary)]
@@ -91,17 +91,13 @@ def _families(summary: Summary, profile: str) -> str:
     table, others = summary.table, summary.num_others
     row, reference = table.primary or ("", "")
     columns = len(summary.primary)
-    alone = (
-        "is not adjusted"
-        if columns == 1
-        else f"is Holm-adjusted over its {columns} columns, and intervals Bonferroni's"
-    )
+    alone = "is not adjusted" if columns == 1 else f"and intervals are Bonferroni's over its {columns} columns"
     level = 100.0 * (1.0 - 0.05 / max(1, others))
     return (
         f"Mean ± half width of the 95 % Student interval over {len(table.seeds)} seeds{profile}. Differences are "
         f"paired by seed. {row} against {reference} was named as primary beforehand: its p {alone}. The other {others} "
-        f"comparisons of this page are one family: their p is Holm's over all of them, their intervals are "
-        f"Bonferroni's ({level:.4g} % each, so that all of them together cover with 95 %)."
+        f"comparisons of this page are one family: p and intervals are Bonferroni's over all of them ({level:.4g} % "
+        "each, so that together they cover with 95 %): an interval leaves out 0 exactly where its p is below 0.05."
     )
 
 
@@ -148,7 +144,8 @@ def _paper(summary: Summary) -> str:
     return f"Paper: the figure that it states.{outside}{listed}"
 
 
-def _leader(entries: Sequence[Entry]) -> str:
+def _leader(entries: Sequence[Entry], with_primary: bool) -> str:
+    """Say which row leads; beside a primary comparison its lead is not tested, as it was chosen by the result."""
     measure = entries[0].measure
     first, second, *_ = sorted(entries, key=_mean, reverse=measure.higher_is_better)
     lead = difference(first.row, second.row, first.column, first.values, second.values)
@@ -157,26 +154,29 @@ def _leader(entries: Sequence[Entry]) -> str:
     text = f"{first.row} has the {kind} mean {measure.name} ({_mean(first):.{measure.digits}f}{unit})"
     if lead is None or lead.paired.p_value is None:
         return f"{text}; there are too few seeds to compare it with {second.row}."
+    if with_primary:
+        return f"{text}; its lead over {second.row}, {lead.paired.mean:+.{measure.digits}f}, was not named beforehand."
     distinct = "is told apart from 0" if lead.paired.p_value < LEVEL else "is not told apart from 0"
     return f"{text}; its lead over {second.row}, {difference_text(lead.paired, measure)}, {distinct} (unadjusted)."
 
 
-def _against_baseline(entries: Sequence[Entry], baseline: str) -> list[str]:
+def _against_baseline(summary: Summary, entries: Sequence[Entry]) -> list[str]:
     groups: dict[str, list[str]] = {"better": [], "worse": [], "not told apart": []}
     for entry in entries:
-        if entry.difference is not None and entry.difference.p_holm is not None:
+        if entry.difference is not None and entry.difference.p_adjusted is not None:
             groups[_judge(entry.difference, entry.measure)].append(entry.row)
     if not any(groups.values()):
         return []
     listed = "; ".join(f"{name}: {', '.join(rows) or 'none'}" for name, rows in groups.items())
-    return [f"Against {baseline} (paired by seed, Holm-adjusted p < {LEVEL}): {listed}."]
+    how = "Bonferroni-adjusted" if summary.primary else "Holm-adjusted"
+    return [f"Against {summary.table.baseline} (paired by seed, {how} p < {LEVEL}): {listed}."]
 
 
 def _contrast(found: Difference, measure: Measure) -> str:
     column, numbers = f" ({found.column})" if found.column else "", difference_text(found.paired, measure)
     if found.paired.p_value is None:
         return f"There are too few seeds to compare {found.row} with {found.reference}{column} ({numbers})."
-    p = f"p = {p_text(found.p_holm)}".replace("= <", "<")
+    p = f"p = {p_text(found.p_adjusted)}".replace("= <", "<")
     return f"{found.row} is {judgement(found, measure)} {found.reference}{column}: {numbers}, {p}."
 
 
@@ -187,7 +187,7 @@ def _controls(summary: Summary) -> list[str]:
         for column in summary.table.columns:
             groups: dict[str, list[str]] = {"better than": [], "worse than": [], "not told apart from": []}
             for found in against_controls(summary, row, column.name):
-                if found.p_holm is not None:
+                if found.p_adjusted is not None:
                     groups[judgement(found, summary.table.focus)].append(found.reference.removeprefix(f"{row}: "))
             if not any(groups.values()):
                 continue
@@ -218,7 +218,7 @@ def judgement(found: Difference, measure: Measure) -> str:
 
 def _judge(found: Difference, measure: Measure) -> str:
     """Return ``better``, ``worse`` or ``not told apart``."""
-    if found.p_holm is None or found.p_holm >= LEVEL:
+    if found.p_adjusted is None or found.p_adjusted >= LEVEL:
         return "not told apart"
     return "better" if (found.paired.mean > 0) == measure.higher_is_better else "worse"
 
