@@ -41,6 +41,8 @@ _EXPORTS = {
     "weighted_mean": "weighting",
     "FeaturePool": "pool",
     "GaussianHead": "heads.gaussian",
+    "fused_scores": "heads.fusing",
+    "score_spread": "heads.fusing",
     "ImbalancedClassifier": "modules.classifier",
     "SemanticScaleReweighting": "callbacks.reweighting.semantic_scale",
     "FrequencyReweighting": "callbacks.reweighting.frequency",

@@ -159,6 +159,8 @@ NORMS = ("none", "batch", "layer")
 CONTROLLED = ("matched", "oas", "ledoit_wolf", "extrapolated")
 # Views of a test image whose logits are averaged.
 TEST_VIEWS = ("none", "flips", "crops")
+# Heads of the trained features that a run is judged with besides its own.
+ALSO = ("gaussian", "fused")
 PROFILERS = ("simple", "advanced", "pytorch")
 # Parts of an embedding store, and how its features are stored.
 STORE_PARTS = ("train", "val", "test")
@@ -194,6 +196,10 @@ RULES: dict[str, Rule] = {
     "tf32": SWITCH,
     "overwrite": SWITCH,
     "train.test": SWITCH,
+    "also": Rule(
+        f"a list of some of {', '.join(ALSO)}",
+        lambda value: is_sequence(value) and all(name in ALSO for name in value),
+    ),
     "tune.trials": integer(1),
     "tune.per": one_of("table", "column"),
     "lr_reference_batch": integer(1, optional=True),

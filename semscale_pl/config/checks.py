@@ -27,13 +27,18 @@ _GROUPS = (
 )  # fmt: skip
 # The value of another key, such as ${seed}; ${oc.env:SEED} is none.
 _TAKEN_OVER = re.compile(r"\$\{[\w.]+\}")
+# Settings of a second stage that leave-one-out chooses on the training features, so that no validation part is asked.
+_BY_TRAINING_DATA = ("shrinkage", "k", "temperature")
 # Recipes that need a trained head, and the heads that are not.
-_SAID = {"Retraining": "recipe=crt", "LearnableWeightScaling": "recipe=lws", "TauNormalization": "recipe=tau_norm"}
+_SAID = {
+    "Retraining": "recipe=crt", "LearnableWeightScaling": "recipe=lws", "TauNormalization": "recipe=tau_norm",
+    "Fused": "recipe=fused",
+}  # fmt: skip
 _FITTED = {"NearestClassMean": "ncm", "GaussianClassifier": "gaussian"}
 # Keys of a training run that are not groups.
 _PLAIN_KEYS = (
     "seed", "subset_seed", "imbalance_factor", "lr_reference_batch", "tta", "compile", "tf32", "on_nonfinite",
-    "test", "ckpt_path", "overwrite", "keep_input",
+    "test", "also", "ckpt_path", "overwrite", "keep_input",
 )  # fmt: skip
 
 
@@ -111,10 +116,12 @@ def check_combinations(cfg: DictConfig) -> None:
 def check_recipe(cfg: DictConfig) -> None:
     """Raise WrongCallError for a second stage that cannot follow a run's classifier and loss, naming what could."""
     kind, head, loss = (_class_name(cfg, group) for group in ("recipe", "classifier", "loss"))
-    if kind in _SAID and head in _FITTED:
+    also = list(OmegaConf.select(cfg, "also") or [])
+    if head in _FITTED and (kind in _SAID or "fused" in also):
+        asked = _SAID.get(kind, "also=[fused]")
         raise WrongCallError(
-            f"Expected a classifier that was trained for {_SAID[kind]}, but classifier={_FITTED[head]} trains nothing. "
-            "Use recipe=ncm or logit_adjustment, or train with classifier=linear."
+            f"Expected a classifier that was trained for {asked}, but classifier={_FITTED[head]} trains nothing. "
+            "Use recipe=ncm or gaussian, or train with classifier=linear."
         )
     if kind == "TauNormalization" and head == "CosineClassifier":
         raise WrongCallError(
@@ -135,7 +142,8 @@ def check_tuned_recipe(cfg: DictConfig) -> None:
     It would be judged by a head that the table's own runs, which have no such part, do not get, and try more settings
     than other rows.
     """
-    open_settings = [key for key, value in (cfg.get("recipe") or {}).items() if value is None and key != "_target_"]
+    spared = ("_target_", *_BY_TRAINING_DATA)
+    open_settings = [key for key, value in (cfg.get("recipe") or {}).items() if value is None and key not in spared]
     if open_settings:
         keys = ", ".join(f"recipe.{key}" for key in open_settings)
         raise WrongCallError(
@@ -151,7 +159,9 @@ def check_head(cfg: DictConfig) -> None:
         raise WrongCallError("Expected a checkpoint to give another head. Pass ckpt=RUN/checkpoints/last.ckpt")
     check_values(cfg, "head")
     if _class_name(cfg, "recipe") == "None":
-        raise WrongCallError("Expected a recipe, but got recipe=none. Use crt, lws, tau_norm, ncm or logit_adjustment.")
+        raise WrongCallError(
+            "Expected a recipe, but got recipe=none. Use crt, lws, tau_norm, ncm, logit_adjustment, gaussian or fused."
+        )
     check_file("ckpt", cfg.ckpt, needed=True)
 
 

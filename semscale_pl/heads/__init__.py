@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from semscale_pl.heads.adjusting import LogitAdjustment, NearestMean, TauNormalization
+from semscale_pl.heads.fusing import Fused, Gaussian
 from semscale_pl.heads.recipe import Finished, Recipe, Samples, Trained
 from semscale_pl.heads.retraining import LearnableWeightScaling, Retraining
 
-__all__ = ["Finished", "LearnableWeightScaling", "LogitAdjustment", "NearestMean", "Recipe", "Retraining", "Samples"]
+__all__ = [
+    "Finished",
+    "Fused",
+    "Gaussian",
+    "LearnableWeightScaling",
+    "LogitAdjustment",
+    "NearestMean",
+    "Recipe",
+    "Retraining",
+    "Samples",
+]
 __all__ += ["TauNormalization", "Trained"]

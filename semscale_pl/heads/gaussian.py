@@ -51,6 +51,8 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
         ['cat', 'dog']
         >>> head.update([[20.0], [21.0]], ["fox", "fox"]).predict([[19.0]]).tolist()
         ['fox']
+
+    :func:`semscale_pl.fused_scores` adds the scores of any trained classifier.
     """
 
     def __init__(
@@ -155,6 +157,10 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probabilities (N, C) of the classes."""
         return self._scores(X).softmax(dim=1).numpy()
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Return the log-probabilities (N, C) of the classes, of two classes too; -inf for one without samples."""
+        return self._scores(X).log_softmax(dim=1).numpy()
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the labels (N,) of the most probable classes."""

@@ -33,6 +33,8 @@ class Trained(NamedTuple):
         frequencies: (C,) probability q_c with which the first stage drew each class.
         validation: samples to choose settings on, or None.
         seed: of the second stage.
+        offsets: (C,) that the loss of the first stage adds to the logits when it is evaluated, or None.
+        seconds: that the features took.
     """
 
     head: nn.Module
@@ -40,6 +42,8 @@ class Trained(NamedTuple):
     frequencies: Tensor
     validation: Samples | None = None
     seed: int = 0
+    offsets: Tensor | None = None
+    seconds: float = 0.0
 
     @property
     def counts(self) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -97,7 +97,7 @@ class Record(TypedDict):
 
 
 @torch.no_grad()
-def diagnose(module: Any, datamodule: Any) -> Scales:
+def diagnose(module: Any, datamodule: Any, samples: tuple[Tensor, Tensor] | None = None) -> Scales:
     """Measure the last model's S', W and S in one evaluation-mode pass over the training subset.
 
     Every method is measured alike, whatever its re-weighting kept while it trained: the classifier's input, pooled to
@@ -107,6 +107,7 @@ def diagnose(module: Any, datamodule: Any) -> Scales:
     Args:
         module: with ``features(images)`` giving (B, D).
         datamodule: with ``eval_train_dataloader()`` and ``num_classes``.
+        samples: features (N, D) and labels (N,) of that pass, where it was made already.
 
     Raises:
         ValueError: the features of a batch are not finite.
@@ -114,12 +115,11 @@ def diagnose(module: Any, datamodule: Any) -> Scales:
     Reference: Ma et al. (ICLR 2023), eq. 4 to 7.
     """
     moments: ClassMoments | None = None
-    with evaluating(module):
-        for images, labels, *_ in datamodule.eval_train_dataloader():
-            features = _pooled(module, images)
-            check_finite(features, "features")
-            moments = moments or ClassMoments(datamodule.num_classes, features.shape[1])
-            moments.add(features, labels.cpu())
+    for features, labels in _pooled_batches(module, datamodule) if samples is None else [samples]:
+        pooled = pool_features(features, NUM_POOLED)
+        check_finite(pooled, "features")
+        moments = moments or ClassMoments(datamodule.num_classes, pooled.shape[1])
+        moments.add(pooled, labels.cpu())
     assert moments is not None  # a training split has an image
     found = ClassGeometry.of(moments.counts, moments.scales(), moments.centres())
     return {"S'": strict(found.scales), "W": strict(found.interclass_weights), "S": strict(found.imbalance)}
@@ -223,13 +223,16 @@ def _parameters(module: Any) -> Parameters:
     return {"backbone": sum(one.numel() for one in everything) - in_head, "head": in_head, "trained": trained}
 
 
-def _pooled(module: Any, images: Tensor) -> Tensor:
-    """Return the pooled features of a batch on the CPU, in float32 or wider.
+def _pooled_batches(module: Any, datamodule: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the features of every batch on the CPU, pooled, in float32 or wider, with its labels.
 
     Outside of the trainer nobody else brings the images to the precision of a `trainer.precision` such as 64-true.
     """
-    features = module.features(images.to(next(module.parameters(), images)))
-    return pool_features(features.to(torch.promote_types(features.dtype, torch.float32)), NUM_POOLED).cpu()
+    with evaluating(module):
+        for images, labels, *_ in datamodule.eval_train_dataloader():
+            features = module.features(images.to(next(module.parameters(), images)))
+            features = features.to(torch.promote_types(features.dtype, torch.float32))
+            yield pool_features(features, NUM_POOLED).cpu(), labels
 
 
 def _device(module: Any) -> torch.device:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from semscale_pl.training.diverging import staying_finite
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
+    from semscale_pl.heads import Trained
     from semscale_pl.metrics.report import Report
     from semscale_pl.modules.classifier import ImbalancedClassifier
     from semscale_pl.training.second_stage import SecondStage
@@ -29,7 +30,8 @@ class TrainResult:
 
     With ``test=false`` nothing was tested: ``validation`` has the last model's results on the validation part instead.
     ``interrupted_by`` says what made it less than a whole run. With a recipe ``last``, or ``validation``, is of the
-    finished head and ``stage1`` of the one as trained; the selected epoch's is as trained too.
+    finished head and ``stage1`` of the one as trained; the selected epoch's is as trained too. ``others`` has the heads
+    of ``also`` and what they were judged, ``trained`` the features that they are of.
     """
 
     trainer: pl.Trainer
@@ -42,6 +44,8 @@ class TrainResult:
     validation: Report | None = None
     stage: SecondStage | None = None
     stage1: Report | None = None
+    others: Mapping[str, tuple[SecondStage, Report]] = field(default_factory=dict)
+    trained: Trained | None = None
 
     @property
     def judged(self) -> tuple[str, Report]:
@@ -201,30 +205,42 @@ def _validate(trainer: pl.Trainer, module: ImbalancedClassifier, datamodule: Any
 def _with_second_stage(result: TrainResult, cfg: DictConfig) -> TrainResult:
     """Apply the recipe, judge the finished head, and keep it beside the checkpoints of the training."""
     from semscale_pl.training.building import plain_config
-    from semscale_pl.training.second_stage import save_finished, second_stage
+    from semscale_pl.training.second_stage import other_heads, save_finished, second_stage, trained_of
 
     trainer, module, datamodule = result.trainer, result.module, result.datamodule
-    stage = second_stage(module, datamodule, cfg, trainer.strategy.root_device)
+    device, others = trainer.strategy.root_device, list(cfg.get("also") or [])
+    if others:
+        trained = trained_of(module, datamodule, cfg, device)
+        heads = other_heads(module, others, trained, lambda: _judged(result))
+        result = replace(result, trained=trained, others=heads)
+    stage = second_stage(module, datamodule, cfg, device, result.trained)
     if stage is None:
         return result
-    found: dict[str, Any] = {"stage": stage, "stage1": result.judged[1]}
-    if result.last is None:
-        found["validation"] = _validate(trainer, module, datamodule)
-    else:
-        trainer.test(module, datamodule=datamodule, verbose=False)
-        found["last"] = module.last_test_results
+    name = "validation" if result.last is None else "last"
+    found: dict[str, Any] = {"stage": stage, "stage1": result.judged[1], name: _judged(result)}
     if trainer.is_global_zero:
         save_finished(module, plain_config(cfg), stage.affine, result.run_dir)
     return replace(result, **found)
 
 
+def _judged(result: TrainResult) -> Report:
+    """Judge the module as it is now by what the run is judged by."""
+    trainer, module, datamodule = result.trainer, result.module, result.datamodule
+    if result.last is None:
+        return _validate(trainer, module, datamodule)
+    trainer.test(module, datamodule=datamodule, verbose=False)
+    assert module.last_test_results is not None
+    return module.last_test_results
+
+
 def _reports(result: TrainResult) -> dict[str, Report | None]:
     """Return the reports under their names; one of the head as trained never under that of a finished head."""
-    untested = {} if result.validation is None else {"validation": result.validation}
+    more: dict[str, Report | None] = {} if result.validation is None else {"validation": result.validation}
+    more |= {name: report for name, (_, report) in result.others.items()}
     if result.stage is None:
-        return {"last": result.last, "selected": result.best, **untested}
+        return {"last": result.last, "selected": result.best, **more}
     as_trained = "stage1" if result.last else "stage1_validation"
-    return {"last": result.last, as_trained: result.stage1, "stage1_selected": result.best, **untested}
+    return {"last": result.last, as_trained: result.stage1, "stage1_selected": result.best, **more}
 
 
 def _record(result: TrainResult, cfg: DictConfig, seconds: float, fitted: dict[str, Any]) -> None:
@@ -237,7 +253,8 @@ def _record(result: TrainResult, cfg: DictConfig, seconds: float, fitted: dict[s
     device = result.trainer.strategy.root_device
     # On the first rank only, whose loaders would show it its share of the images.
     with alone(), lying_on(result.module, device):
-        scales = diagnose(result.module, result.datamodule)
+        samples = None if result.trained is None else result.trained.train
+        scales = diagnose(result.module, result.datamodule, samples)
     record = write_record(
         result.run_dir,
         config=plain_config(cfg),
@@ -250,6 +267,7 @@ def _record(result: TrainResult, cfg: DictConfig, seconds: float, fitted: dict[s
         extra={
             "objective": dict(zip(("name", "value"), result.objective, strict=True)),
             "recipe": None if result.stage is None else result.stage.record(),
+            "also": {name: stage.record() for name, (stage, _) in result.others.items()},
             **_fitted_head(result.module.classifier),
         },
         **fitted,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from torch import Tensor, nn
 from semscale_pl.callbacks.training_data import evaluating
 from semscale_pl.distributed import alone, from_first_rank, gather_rows, rank
 from semscale_pl.files import replacing
-from semscale_pl.heads import Finished, Samples, Trained
-from semscale_pl.losses import LDAM, CrossEntropy
+from semscale_pl.heads import Finished, Fused, Gaussian, Recipe, Samples, Trained
+from semscale_pl.losses import LDAM, CrossEntropy, LogitAdjusted
+from semscale_pl.metrics.report import Report
 from semscale_pl.models.classifiers import Affine, LinearClassifier
 from semscale_pl.modules.classifier import ImbalancedClassifier
 from semscale_pl.training.building import built_or_none
@@ -26,6 +28,7 @@ from semscale_pl.training.diverging import TrainingDiverged
 
 # Beside the checkpoints of the training, which can be resumed; this one cannot.
 CHECKPOINT = Path("checkpoints") / "recipe.ckpt"
+_OTHERS: dict[str, Callable[[], Recipe]] = {"gaussian": Gaussian, "fused": Fused}
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,11 @@ class SecondStage:
 
 
 def second_stage(
-    module: ImbalancedClassifier, datamodule: Any, cfg: DictConfig, device: torch.device
+    module: ImbalancedClassifier,
+    datamodule: Any,
+    cfg: DictConfig,
+    device: torch.device,
+    trained: Trained | None = None,
 ) -> SecondStage | None:
     """Give a trained module the head of ``cfg.recipe`` and a loss that evaluates it as it is; None without a recipe.
 
@@ -66,6 +73,7 @@ def second_stage(
 
     Args:
         device: to compute the features on; recipes themselves run on the CPU.
+        trained: what :func:`trained_of` gave, where that is there already.
 
     Raises:
         TrainingDiverged: a feature or the finished head is not finite.
@@ -73,22 +81,56 @@ def second_stage(
     recipe = built_or_none(cfg.recipe)
     if recipe is None:
         return None
+    return _applied(recipe, module, trained or trained_of(module, datamodule, cfg, device))
+
+
+def other_heads(
+    module: ImbalancedClassifier, names: Sequence[str], trained: Trained, judged: Callable[[], Report]
+) -> dict[str, tuple[SecondStage, Report]]:
+    """Judge a trained module with each of the recipes in the place of its head, which it gets back.
+
+    Args:
+        names: of recipes with their default settings, ``gaussian`` or ``fused``.
+        judged: gives the report of the module as it is.
+    """
+    own, found = (module.classifier, module.loss), {}
+    for name in names:
+        stage = _applied(_OTHERS[name](), module, trained)
+        found[name] = (stage, judged())
+        module.classifier, module.loss = own
+    return found
+
+
+def trained_of(module: ImbalancedClassifier, datamodule: Any, cfg: DictConfig, device: torch.device) -> Trained:
+    """Pass all images that a second stage may see through a trained module, every rank its share.
+
+    Raises:
+        TrainingDiverged: a feature is not finite.
+    """
     started = time.perf_counter()
     with lying_on(module, device):
         train = features_of(module, datamodule.eval_train_dataloader())
         validation = features_of(module, datamodule.val_dataloader()) if datamodule.has_validation else None
     # A progressive sampler is judged by its last epoch.
     frequencies = datamodule.sampling.class_frequencies(datamodule.class_counts, cfg.trainer.max_epochs - 1)
+    seconds = time.perf_counter() - started
+    parts = (_head_of(module), train, frequencies.cpu(), validation, cfg.seed, _offsets_of(module), seconds)
+    return Trained(*parts)
+
+
+def _applied(recipe: Recipe, module: ImbalancedClassifier, trained: Trained) -> SecondStage:
+    """Run a recipe on the first rank and give the module of every rank its head."""
+    started = time.perf_counter()
     finished: Finished | None = None
     if rank() == 0:
         with alone():
-            finished = recipe(Trained(_head_of(module), train, frequencies.cpu(), validation, cfg.seed))
+            finished = recipe(trained)
     finished = from_first_rank(finished)
     assert finished is not None
     affine = Affine(*finished.affine)
     _check_finite("the finished head", affine.weight)
     use_head(module, affine)
-    seconds = time.perf_counter() - started
+    seconds = trained.seconds + time.perf_counter() - started
     return SecondStage(recipe.name, finished.chosen, finished.tried, seconds, affine)
 
 
@@ -145,6 +187,14 @@ def _head_of(module: ImbalancedClassifier) -> nn.Module:
     if isinstance(module.loss, LDAM):
         head.scale *= module.loss.scale
     return head  # type: ignore[no-any-return]
+
+
+def _offsets_of(module: ImbalancedClassifier) -> Tensor | None:
+    """Return what the loss adds to the logits at evaluation, (C,), where it does: a prior that is taken off then."""
+    loss = module.loss
+    if not isinstance(loss, LogitAdjusted) or not loss.posthoc:
+        return None
+    return loss.evaluation_logits(torch.zeros(1, module.num_classes))[0].cpu()
 
 
 def _check_finite(what: str, values: Tensor) -> None:
