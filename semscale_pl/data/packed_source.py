@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -14,11 +13,10 @@ import numpy as np
 import torch
 
 from semscale_pl.data.files import ImageFiles
-from semscale_pl.data.lists import read_text
 from semscale_pl.data.longtail import stratified_split
 from semscale_pl.data.packed import PackedFile
 from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
-from semscale_pl.labels import are_numbers, composed, label_array, sorted_names
+from semscale_pl.labels import class_names_in, class_positions, composed, label_array, sorted_names
 from semscale_pl.options import check
 from semscale_pl.terminal import printable
 
@@ -220,13 +218,7 @@ def _labels(part: Part) -> np.ndarray:
 
 def _positions(part: Part, labels: np.ndarray, names: list[str]) -> np.ndarray:
     """Return the class of each image, whose labels are names or, as numbers, positions of names."""
-    words, places = np.unique(labels, return_inverse=True)
-    if labels.dtype.kind == "U" and not (are_numbers(words.tolist()) and set(names).isdisjoint(words.tolist())):
-        positions = {name: position for position, name in enumerate(names)}
-        numbers = np.array([positions.get(word, -1) for word in words.tolist()], dtype=np.int64)[places]
-    else:  # numbers, perhaps read as text
-        numbers = labels.astype(np.int64)
-        numbers[numbers >= len(names)] = -1
+    numbers = class_positions(labels, names)
     wrong = np.flatnonzero(numbers < 0)
     if len(wrong):
         raise DataError(
@@ -249,16 +241,10 @@ def _check_same_order(first: Part, other: Part) -> None:
 
 
 def _names_in(file: Path) -> list[str]:
-    text = read_text(file)
-    if file.suffix == ".txt":
-        return _spelled(text.rstrip().split("\n"))
     try:
-        names = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"Expected {file} to be JSON, but {error}. Correct it.") from error
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise DataError(f"Expected a list of the classes' names in {file}, but got something else. Correct it.")
-    return _spelled(names)
+        return class_names_in(file)
+    except ValueError as error:
+        raise DataError(str(error)) from error
 
 
 def _spelled(names: Sequence[str]) -> list[str]:

@@ -8,22 +8,14 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from semscale_pl.features.columns import named_unlike_features, refuse, values_shown
-from semscale_pl.features.source import (
-    Asked,
-    Rows,
-    Taken,
-    check_matrix,
-    choose_array,
-    choose_key,
-    picked,
-    row_dtype,
-)
+from semscale_pl.features.named_arrays import array_parts
+from semscale_pl.features.source import Asked, Found, Rows, check_matrix, picked, row_dtype
 
 # A page fault brings in up to 2 MiB around it: what lies between the wanted rows becomes resident, too.
 _FAULT, _RESIDENT = 2**21, 2**24
@@ -220,46 +212,65 @@ class NpzRows:
             ) from error
 
 
-def npz_parts(path: Path, asked: Asked | None = None) -> tuple[Rows, np.ndarray | None, Taken]:
-    """Open an archive of ``np.savez`` or ``np.savez_compressed``: its features, and its labels if there are any.
+class NpzArrays:
+    """An archive of ``np.savez`` or ``np.savez_compressed`` as :class:`~semscale_pl.features.named_arrays.NamedArrays`.
 
     Raises:
-        ValueError: it is no archive, or lacks the features.
+        ValueError: it is no archive.
     """
-    asked = asked or Asked()
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")}
-            wanted = None if asked.labels_elsewhere and asked.label not in members else asked.label
-            label_key = choose_key(members, path.name, labels=True, wanted=wanted)
-            key = choose_array(_shapes(archive, members, path.name), path.name, asked.key, label_key)
-            if key != asked.key:
-                refuse(named_unlike_features([key]), [key], [key], path.name, "feature_key")
-            info = archive.getinfo(members[key])
-            labels = None
-            if label_key:
-                with archive.open(members[label_key]) as file:
-                    labels = read_array(file, f"{members[label_key]} of {path.name}")  # type: ignore[arg-type]
+
+    class_names: tuple[str, ...] | None = None
+
+    def __init__(self, path: Path) -> None:
+        self.name, self._path = path.name, path
+        with _opened(path) as archive:
+            self._members = {name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")}
+            shapes: dict[str, tuple[int, ...]] = {}
+            for key, member in self._members.items():
+                with archive.open(member) as file:
+                    try:
+                        shapes[key] = read_header(file, f"{member} of {path.name}")[0]  # type: ignore[arg-type]
+                    except ValueError:
+                        shapes[key] = ()  # of one that cannot be read, which need not be the wanted one
+        self.shapes: Mapping[str, tuple[int, ...]] = shapes
+
+    def matrix(self, key: str) -> Rows:
+        """Map an array of features where it is not compressed, else stream it."""
+        with _opened(self._path) as archive:
+            info = archive.getinfo(self._members[key])
             if info.compress_type == zipfile.ZIP_STORED:
                 with archive.open(info) as file:
                     while file.read(_BLOCK_BYTES):  # compares the member with its checksum, which mapping passes by
                         pass
+                return npy_rows(self._path, info)
+        return NpzRows(self._path, info.filename)
+
+    def column(self, key: str) -> np.ndarray:
+        """Read an array of one number a sample."""
+        return self.labels(key)
+
+    def labels(self, key: str) -> np.ndarray:
+        """Read labels, or other words."""
+        member = self._members[key]
+        with _opened(self._path) as archive, archive.open(member) as file:
+            return read_array(file, f"{member} of {self.name}")  # type: ignore[arg-type]
+
+
+def npz_parts(path: Path, asked: Asked | None = None) -> Found:
+    """Open an archive of ``np.savez``: its features, and its labels if there are any.
+
+    Raises:
+        ValueError: it is no archive, or lacks the features.
+    """
+    return array_parts(NpzArrays(path), asked or Asked())
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(
             f"Expected {path.name} to be an archive of np.savez, but it is damaged or no archive. Save it again."
         ) from error
-    rows = npy_rows(path, info) if info.compress_type == zipfile.ZIP_STORED else NpzRows(path, members[key])
-    left_out = tuple(name for name in members if name not in (key, label_key))
-    return rows, labels, Taken(values_shown(key, rows.shape[1]), label_column=label_key, left_out=left_out)
-
-
-def _shapes(archive: zipfile.ZipFile, members: Mapping[str, str], name: str) -> dict[str, tuple[int, ...]]:
-    """Read the shapes of arrays; () of one that cannot be read, which need not be the wanted one."""
-    shapes = {}
-    for key, member in members.items():
-        with archive.open(member) as file:
-            try:
-                shapes[key] = read_header(file, f"{member} of {name}")[0]  # type: ignore[arg-type]
-            except ValueError:
-                shapes[key] = ()
-    return shapes

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from semscale_pl.features.columns import Watch, named_columns, named_unlike_features, refuse, spelled, taken
-from semscale_pl.features.source import Asked, Taken, choose_key, picked
+from semscale_pl.features.source import Asked, Found, choose_key, picked, split_of
 
 _CHUNK_CELLS = 2**20
 # Of a number; a class may be called NA or None.
@@ -91,7 +91,7 @@ class _DecimalCommaError(ValueError):
     """A number is written with a comma; the table is read once more with that."""
 
 
-def csv_parts(path: Path, asked: Asked | None = None) -> tuple[CsvRows, Any, Taken]:
+def csv_parts(path: Path, asked: Asked | None = None) -> Found:
     """Open a table; its cells are checked while the labels are read.
 
     Columns are parted by commas, semicolons or tabs, decimals by points or commas; the text is UTF-8, or UTF-16 with a
@@ -104,20 +104,20 @@ def csv_parts(path: Path, asked: Asked | None = None) -> tuple[CsvRows, Any, Tak
     asked = asked or Asked()
     table = _table(path)
     wanted = None if asked.labels_elsewhere and asked.label not in table.names else asked.label
-    label = _label_of(table, wanted, asked.labels_elsewhere)
+    split = split_of(table.names, path.name, asked.split)
+    label = _label_of(table, wanted, asked.labels_elsewhere, split)
     features = (asked.key,) if asked.key else asked.features
+    there = [name for name in table.names if name != split]
     columns = (
-        named_columns(table.names, features, table.name, label)
-        if features
-        else [name for name in table.names if name != label]
+        named_columns(there, features, table.name, label) if features else [name for name in there if name != label]
     )
     if not columns:
         raise ValueError(f"Expected feature columns in {path.name}, but found none besides `{label}`.")
     try:
-        rows, labels = _scanned(table, columns, label, bool(features))
+        rows, words = _scanned(table, columns, label, split, bool(features))
     except _DecimalCommaError:
-        rows, labels = _scanned(replace(table, decimal=","), columns, label, bool(features))
-    return rows, labels, taken(columns, table.names, label)
+        rows, words = _scanned(replace(table, decimal=","), columns, label, split, bool(features))
+    return Found(rows, words.get(label), taken(columns, there, label), splits=words.get(split))
 
 
 def csv_labels(path: Path, label_column: str | None = None) -> np.ndarray:
@@ -127,7 +127,7 @@ def csv_labels(path: Path, label_column: str | None = None) -> np.ndarray:
         ValueError: there is no such column.
     """
     table = _table(path)
-    label = _label_of(table, label_column or (table.names[0] if len(table.names) == 1 else None), False)
+    label = _label_of(table, label_column or (table.names[0] if len(table.names) == 1 else None), False, "")
     parts = [_words(chunk[label], label) for chunk in table.chunks([], usecols=[label], dtype={label: str})]
     return np.concatenate(parts) if parts else np.zeros(0)
 
@@ -139,11 +139,14 @@ def text_encoding(path: Path) -> str:
     return next((encoding for mark, encoding in _ENCODINGS.items() if start.startswith(mark)), "utf-8")
 
 
-def _scanned(table: _Table, columns: list[str], label: str, named: bool) -> tuple[CsvRows, np.ndarray | None]:
-    labels: list[np.ndarray] = []
+def _scanned(
+    table: _Table, columns: list[str], label: str, split: str, named: bool
+) -> tuple[CsvRows, dict[str, np.ndarray]]:
+    """Check the cells of numbers, and read the columns of labels and of parts as words."""
+    as_words: dict[str, list[np.ndarray]] = {name: [] for name in (label, split) if name}
     start, watch, flags = 0, Watch(columns, columns), set(columns)
     words: dict[str, str] = {}
-    for chunk in table.chunks(columns, dtype={label: str} if label else None):
+    for chunk in table.chunks(columns, dtype=dict.fromkeys(as_words, str)):
         if start == 0 and len(chunk) and not named:
             words = _columns_of_words(chunk, columns, table)
             watch = Watch([column for column in columns if column not in words], columns)
@@ -151,8 +154,8 @@ def _scanned(table: _Table, columns: list[str], label: str, named: bool) -> tupl
         numbers = _numbers(chunk, watch.columns, start, table)
         if not named:
             watch.see(numbers)
-        if label:
-            labels.append(_words(chunk[label], label))
+        for name, read in as_words.items():
+            read.append(_words(chunk[name], name))
         start += len(chunk)
     if start == 0:
         raise ValueError(f"Expected at least one sample in {table.name}, but got nothing below the first line.")
@@ -166,7 +169,7 @@ def _scanned(table: _Table, columns: list[str], label: str, named: bool) -> tupl
                 f"Correct it, or {cure if others else 'drop the column'}."
             )
         refuse(reasons, columns, table.names, table.name)
-    return CsvRows(table, columns, start), np.concatenate(labels) if label else None
+    return CsvRows(table, columns, start), {name: np.concatenate(read) for name, read in as_words.items()}
 
 
 def _columns_of_words(chunk: Any, columns: list[str], table: _Table) -> dict[str, str]:
@@ -183,8 +186,8 @@ def _columns_of_words(chunk: Any, columns: list[str], table: _Table) -> dict[str
     return words
 
 
-def _label_of(table: _Table, wanted: str | None, optional: bool) -> str:
-    label = wanted or choose_key(table.names, table.name, labels=True)
+def _label_of(table: _Table, wanted: str | None, optional: bool, split: str) -> str:
+    label = wanted or choose_key([name for name in table.names if name != split], table.name, labels=True)
     if (label and label not in table.names) or (not label and not optional):
         if len(table.names) == 1:
             raise ValueError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semscale_pl.features.columns import named_unlike_features, refuse, values_shown
-from semscale_pl.features.source import Asked, Taken, check_matrix, choose_array, choose_key, row_dtype
+from semscale_pl.features.columns import values_shown
+from semscale_pl.features.named_arrays import array_parts
+from semscale_pl.features.source import Asked, Found, Taken, check_matrix, choose_key, row_dtype
 from semscale_pl.labels import Labels
 
 
@@ -45,8 +46,46 @@ class TensorRows:
         for start in range(0, len(wanted), size):
             yield self._tensor[torch.from_numpy(wanted[start : start + size])].to(wide).numpy()
 
+    def whole(self) -> np.ndarray:
+        """Return all of it as it is stored, without a copy where numpy has its type."""
+        return (self._tensor.float() if self._tensor.dtype == torch.bfloat16 else self._tensor).numpy()
 
-def pt_parts(path: Path, asked: Asked | None = None) -> tuple[TensorRows, Labels | None, Taken]:
+
+class TensorArrays:
+    """Named tensors, of a dict or of a file, as :class:`~semscale_pl.features.named_arrays.NamedArrays`.
+
+    Args:
+        content: tensors, and perhaps lists of labels, by name.
+        name: of the file, for messages.
+        class_names: what the file calls its classes elsewhere.
+    """
+
+    def __init__(self, content: Mapping[str, Any], name: str, class_names: tuple[str, ...] | None = None) -> None:
+        self.name, self._content, self.class_names = name, content, class_names
+        self.shapes: Mapping[str, tuple[int, ...]] = {
+            key: tuple(value.shape) if isinstance(value, Tensor) else () for key, value in content.items()
+        }
+
+    def matrix(self, key: str) -> TensorRows:
+        """Open a tensor of features."""
+        features = self._content[key]
+        if not isinstance(features, Tensor):
+            kind = type(features).__name__
+            raise ValueError(
+                f"Expected `{key}` of {self.name} to be a tensor, but got a {kind}. Save torch.stack(...)."
+            )
+        return TensorRows(features.detach(), self.name)
+
+    def column(self, key: str) -> np.ndarray:
+        """Return a tensor of one number a sample."""
+        return TensorRows(self._content[key].detach()[:, None], self.name).whole()[:, 0]
+
+    def labels(self, key: str) -> Labels:
+        """Return labels as torch stores them."""
+        return _plain_labels(self._content[key], self.name)
+
+
+def pt_parts(path: Path, asked: Asked | None = None) -> Found:
     """Open a file of ``torch.save``: a tensor, or a dict with ``features`` and perhaps ``labels``.
 
     Raises:
@@ -55,31 +94,19 @@ def pt_parts(path: Path, asked: Asked | None = None) -> tuple[TensorRows, Labels
     asked = asked or Asked()
     content = load_plain(path)
     if isinstance(content, Tensor):
-        if asked.key or (asked.label and not asked.labels_elsewhere):
-            setting = "feature_key" if asked.key else "label_column"
-            raise ValueError(f"Expected `{setting}` only for a dict, but {path.name} is a lone tensor. Leave it out.")
-        return _rows(content, "the tensor", path.name, "", ())
+        keys = {"feature_key": asked.key, "split_key": asked.split, "feature_columns": asked.features}
+        keys["label_column"] = None if asked.labels_elsewhere else asked.label
+        for setting, value in keys.items():
+            if value:
+                raise ValueError(
+                    f"Expected `{setting}` only for a dict, but {path.name} is a lone tensor. Leave it out."
+                )
+        rows = TensorRows(content.detach(), path.name)
+        return Found(rows, None, Taken(values_shown("the tensor", rows.shape[1])))
     if not isinstance(content, dict):
         kind = type(content).__name__
         raise ValueError(f"Expected a tensor or a dict of tensors in {path.name}, but got a {kind}. Save one of these.")
-    wanted = None if asked.labels_elsewhere and asked.label not in content else asked.label
-    label_key = choose_key(content, path.name, labels=True, wanted=wanted)
-    shapes = {key: tuple(value.shape) if isinstance(value, Tensor) else () for key, value in content.items()}
-    key = choose_array(shapes, path.name, asked.key, label_key)
-    if key != asked.key:
-        refuse(named_unlike_features([key]), [key], [key], path.name, "feature_key")
-    features = content[key]
-    if not isinstance(features, Tensor):
-        kind = type(features).__name__
-        raise ValueError(f"Expected `{key}` of {path.name} to be a tensor, but got a {kind}. Save torch.stack(...).")
-    rows, _, taken = _rows(features, key, path.name, label_key, [name for name in content if name != key])
-    return rows, _plain_labels(content[label_key], path.name) if label_key else None, taken
-
-
-def _rows(features: Tensor, key: str, name: str, label: str, others: Sequence[str]) -> tuple[TensorRows, None, Taken]:
-    rows = TensorRows(features.detach(), name)
-    left_out = tuple(other for other in others if other != label)
-    return rows, None, Taken(values_shown(key, rows.shape[1]), label_column=label, left_out=left_out)
+    return array_parts(TensorArrays(content, path.name), asked)
 
 
 def pt_labels(path: Path, label_key: str | None = None) -> Labels:

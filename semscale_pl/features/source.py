@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from semscale_pl.labels import check_labels_of_rows
+from semscale_pl.labels import Labels, check_labels_of_rows
 
 
 class Rows(Protocol):
@@ -44,12 +44,14 @@ class Asked:
         key: of the features in a file with several arrays.
         label: of the column or array with the labels; a usual name unless given.
         labels_elsewhere: whether the file may do without labels.
+        split: of the column or array that says which part a row belongs to; None where that is not asked.
     """
 
     features: tuple[str, ...] = ()
     key: str | None = None
     label: str | None = None
     labels_elsewhere: bool = False
+    split: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,18 +63,42 @@ class Taken:
         feature_columns: what names the same columns again; empty where the file has none.
         label_column: where the labels are.
         left_out: what is no feature and no label, in words.
+        files: how many shards, in words; empty for one file.
+        part: which rows of the file, in words; empty for all.
     """
 
     columns: str
     feature_columns: str = ""
     label_column: str = ""
     left_out: tuple[str, ...] = ()
+    files: str = ""
+    part: str = ""
 
     def line(self) -> str:
         """Return it in one line."""
         labels = f"; classes: {self.label_column}" if self.label_column else ""
+        more = "".join(f"; {text}" for text in (self.part, self.files) if text)
         left_out = f"; left out: {', '.join(self.left_out)}" if self.left_out else ""
-        return f"Features: {self.columns}{labels}{left_out}"
+        return f"Features: {self.columns}{labels}{more}{left_out}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a reader finds in a file.
+
+    Args:
+        rows: (N, d) features.
+        labels: (N,) as they are stored; None where the file has none.
+        taken: what was taken.
+        class_names: what the file itself calls the classes, whose positions its labels then are.
+        splits: (N,) which part each row belongs to, where that was asked.
+    """
+
+    rows: Rows
+    labels: Labels | None
+    taken: Taken
+    class_names: tuple[str, ...] | None = None
+    splits: np.ndarray | None = None
 
 
 class FeatureSource:
@@ -169,6 +195,21 @@ FEATURE_KEYS = ("features", "embeddings", "x", "X", "feats", "data")
 LABEL_KEYS = ("labels", "label", "y", "targets", "target", "class", "class_name")
 
 
+def split_of(keys: Iterable[str], name: str, wanted: str | None) -> str:
+    """Return the column or array that says which part a row belongs to; an empty string where none is asked for.
+
+    Raises:
+        ValueError: nothing has that name.
+    """
+    there = list(keys)
+    if wanted is not None and wanted not in there:
+        raise ValueError(
+            f"Expected `{wanted}` in {name}, but found {', '.join(there[:8]) or 'nothing'}. Name the column of train, "
+            "val and test with split_key=NAME."
+        )
+    return wanted or ""
+
+
 def choose_key(keys: Iterable[str], name: str, labels: bool = False, wanted: str | None = None) -> str:
     """Return the name under which features or labels stand.
 
@@ -220,19 +261,13 @@ def choose_array(
         label: of the labels.
 
     Raises:
-        ValueError: see :func:`choose_key`; or there are only arrays of one dimension.
+        ValueError: see :func:`choose_key`; or the labels are asked for as features.
     """
     if wanted is not None and wanted == label:
         raise ValueError(
             f"Expected `feature_key` to name features of {name}, but got its labels, {label!r}. Name others."
         )
     others = {key: shape for key, shape in shapes.items() if key != label}
-    columns = [key for key, shape in others.items() if len(shape) == 1 and key not in LABEL_KEYS]
-    if wanted is None and len(columns) > 1 and all(len(shape) == 1 for shape in others.values()):
-        raise ValueError(
-            f"Expected a matrix of features in {name}, but found arrays of one dimension, among them {columns[0]} and "
-            f"{columns[1]}. Save them as one: features=np.stack([{columns[0]}, {columns[1]}, ...], axis=1)."
-        )
     known = [key for key in FEATURE_KEYS if key in others and len(others[key]) > 1]
     return known[0] if wanted is None and len(known) == 1 else choose_key(others or shapes, name, wanted=wanted)
 

@@ -107,7 +107,7 @@ FAULTS: dict[str, tuple[Make, str, tuple[str, ...]]] = {
     "no label at the end of a line": (text("f.csv", "a,b,label\n1,2,x\n3\n"), "f.csv", ("1 of column `label`",)),
     "a blank line among labels": (with_lines("a\n\n"), "f.npy labels=l.txt", ("one label for each of the 2 rows",)),
     "a label column of a lone array": (
-        lambda: np.save("f.npy", X), "f.npy label_column=kind", ("`label_column` only with a .parquet", "f.npy")
+        lambda: np.save("f.npy", X), "f.npy label_column=kind", ("`label_column` only with a .npz, .pt", "f.npy")
     ),
     "no such array of labels": (npz, "f.npz label_column=kind", ("`kind` in f.npz", "label_column=")),
     "results in a file": (lambda: (npz(), text("o", "")()), "f.npz out=o", ("`out` to be a folder", "is a file")),

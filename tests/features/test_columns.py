@@ -153,6 +153,8 @@ def test_what_was_taken_is_printed_and_recorded(command: str, capsys: pytest.Cap
         "feature_columns": "f0..f63",
         "label_column": "label",
         "left_out": ["id"],
+        "files": "",
+        "part": "",
     }
 
 

@@ -147,8 +147,16 @@ FAULTS: dict[str, tuple[Make, str, tuple[str, ...]]] = {
         lambda: np.savez("t.npz", features=X, embeddings=X, labels=LABELS), "t.npz",
         ("features, embeddings", "feature_key=features"),
     ),
-    "an array for each feature": (
-        lambda: np.savez("t.npz", f0=X[:, 0], f1=X[:, 1], labels=LABELS), "t.npz", ("np.stack([f0, f1",)
+    "arrays of two lengths": (
+        lambda: np.savez("t.npz", f0=X[:, 0], f1=X[:7, 1], labels=LABELS), "t.npz",
+        ("f0 with 60 values and f1 with 7", "feature_columns=NAMES"),
+    ),
+    "a number of each sample among arrays": (
+        lambda: np.savez("t.npz", a=X[:, 0], b=X[:, 1], row=np.arange(ROWS), labels=LABELS), "t.npz",
+        ("`row`", "feature_columns=a,b"),
+    ),
+    "words among arrays": (
+        lambda: np.savez("t.npz", a=X[:, 0], b=X[:, 1], kind=LABELS), "t.npz", ("`kind` is <U1", "label_column=kind")
     ),
     "labels under a name that was not given": (
         lambda: np.savez("t.npz", x=X, kind=LABELS), "t.npz", ("labels=FILE", "label_column=NAME with one of kind.")
