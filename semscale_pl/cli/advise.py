@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semscale_pl.cli.command import FILE_SETTINGS, PREPARATION, Call, Command, Setting, new_folder
-from semscale_pl.cli.sources import IMAGE_SETTINGS, image_features, with_source
+from semscale_pl.cli.sources import IMAGE_SETTINGS, image_features, reading, with_source
 from semscale_pl.config.errors import OK
 from semscale_pl.progress import Progress
 
@@ -97,8 +97,7 @@ def _load(call: Call) -> tuple[LoadedFeatures, Taken | None]:
 
     how = {"feature_norm": call.feature_norm, "num_features": call.num_features}
     if call.features is not None:
-        keys = (call.labels, call.label_column, call.feature_columns, call.feature_key, call.part)
-        source = open_features(call.features, *keys)
+        source = open_features(call.features, **reading(call))
         return load_features(source, **how), source.taken
     images = image_features(call)
     with tempfile.TemporaryDirectory(prefix="semscale-") as folder, Progress("image {}") as progress:

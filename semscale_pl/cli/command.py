@@ -226,11 +226,33 @@ def existing_folder(key: str, text: str) -> Path:
     return path
 
 
-def file_or_store(key: str, text: str) -> Path:
-    """Read the path of a file or of an embedding store, whose name is enough; ValueError where there is neither."""
+def files_or_store(key: str, text: str) -> Path:
+    """Read the path of a file, a folder or a glob of shards, or of an embedding store, whose name is enough.
+
+    Raises:
+        ValueError: there is none of these.
+    """
+    from semscale_pl.features.feature_files import found_files
     from semscale_pl.features.store import found_store, is_store
 
-    return found_store(text) if is_store(found_store(text)) else existing_file(key, text)
+    if is_store(found_store(text)):
+        return found_store(text)
+    found_files(text, key)
+    return Path(text)
+
+
+def files_of_labels(key: str, text: str) -> Path:
+    """Read the path of a file of labels, or a folder or a glob of such; ValueError where there is none."""
+    from semscale_pl.features.feature_files import LABEL_FORMATS, found_files
+
+    if not Path(text).is_file():
+        found_files(text, key, LABEL_FORMATS)
+    return Path(text)
+
+
+def file_or_names(key: str, text: str) -> Path | tuple[str, ...]:
+    """Read the path of a file of names, or names between commas; ValueError where it is neither."""
+    return read_names(key, text) if "," in text and not Path(text).exists() else existing_file(key, text)
 
 
 def new_folder(key: str, text: str) -> Path:
@@ -252,24 +274,36 @@ def new_folder(key: str, text: str) -> Path:
 FILE_SETTINGS = (
     Setting(
         "features",
-        ".npz, .npy, .pt, .parquet, .csv, .tsv, read in pieces, never unpickled; or an embedding store",
+        ".npz, .npy, .pt, .safetensors, .h5, .parquet, .feather, .csv, .tsv, never unpickled;\n"
+        "a folder or a quoted glob of shards; or an embedding store",
         None,
         "FILE",
-        file_or_store,
+        files_or_store,
     ),
-    Setting("part", "of an embedding store: train, val or test; train unless given", shown="NAME"),
+    Setting(
+        "part", "train, val or test: of an embedding store, train unless given; or by split_key=NAME", shown="NAME"
+    ),
     Setting(
         "labels",
         ".npy, .pt, .csv, .tsv or .txt, where the labels are not in the same file",
         None,
         "FILE",
-        existing_file,
+        files_of_labels,
     ),
-    Setting("label_column", "of a table, or the array of labels in .npz or .pt", None, "NAME", read_text),
+    Setting("label_column", "of a table, or the array of labels in a file of several", None, "NAME", read_text),
+    Setting("label_key", "the same as label_column", None, "NAME", read_text),
+    Setting("split_key", "column or array that says of each row: train, val or test", None, "NAME", read_text),
+    Setting(
+        "class_names",
+        "in their order: a file, or NAME,NAME; labels then name or count them",
+        None,
+        "FILE",
+        file_or_names,
+    ),
     Setting(
         "feature_columns", "of a table: f0..f511, f*, a,b; all but the label unless given", (), "NAMES", read_names
     ),
-    Setting("feature_key", "the array of features in .npz or .pt, where there are several", None, "NAME", read_text),
+    Setting("feature_key", "the array of features in a file of several", None, "NAME", read_text),
 )
 PREPARATION = (
     Setting(

@@ -20,7 +20,7 @@ from semscale_pl.cli.command import (
     new_folder,
     read_list,
 )
-from semscale_pl.cli.sources import IMAGE_SETTINGS, image_features, with_source
+from semscale_pl.cli.sources import IMAGE_SETTINGS, image_features, reading, with_source
 from semscale_pl.config.errors import OK
 from semscale_pl.memory import left_of, parse_bytes, resident
 from semscale_pl.options import RULES
@@ -90,7 +90,8 @@ def checked(call: Call) -> Call:
     Returns:
         The call, with ``dataset``, ``backbone``, ``out``, ``settings`` (of
         :class:`semscale_pl.measuring.measuring.Settings`), and ``training_overrides``: what `semscale train` would be
-        called with for the same images and network; ``shown_images`` is filled when they are read.
+        called with for the same images and network; ``shown_images`` is filled when they are read, and ``places``
+        with the numbers of the rows that are measured in a file of several parts.
 
     Raises:
         ValueError: a setting is missing or does not go with another.
@@ -98,7 +99,7 @@ def checked(call: Call) -> Call:
     with_source(call, COMMAND)
     call.out = call.out or new_folder("out", f"runs/measure/{call.source_folder}")
     call.settings = {setting.key: getattr(call, setting.key) for setting in HOW}
-    call.shown_images = None
+    call.shown_images = call.places = None
     return call
 
 
@@ -150,8 +151,8 @@ def measured(call: Call, before: int = 0) -> Measurement:
     if call.features is not None:
         from semscale_pl.features.opening import open_features
 
-        keys = (call.labels, call.label_column, call.feature_columns, call.feature_key, call.part)
-        source = open_features(call.features, *keys)
+        source = open_features(call.features, **reading(call))
+        call.places = getattr(source.matrix, "places", None)
         taken = {} if source.taken is None else {"taken": dataclasses.asdict(source.taken)}
         origin = {"features": call.features.name, "path": str(call.features.resolve()), **taken}
         return _of(source, call, origin, before)
@@ -180,7 +181,7 @@ def _write_report(measurement: Measurement, call: Call, path: Path) -> None:
     from semscale_pl.measuring.report import rows_to_name, write_report
 
     rows, shown = rows_to_name(measurement), call.shown_images
-    names = shown.names_of_rows(rows) if shown else names_of_rows(call.features, rows, call.part)
+    names = shown.names_of_rows(rows) if shown else names_of_rows(call.features, rows, call.part, call.places)
     about = {"date": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}", "version": f"semscale_pl {__version__}"}
     write_report(measurement, path, picture=shown.picture if shown else None, names=names, about=about)
 

@@ -12,7 +12,8 @@ from semscale_pl.config.errors import FAILED, WrongCallError, answers_in_one_lin
 from semscale_pl.data.chosen import chosen_images
 from semscale_pl.data.decoding import dark_line
 from semscale_pl.data.finding import describe
-from semscale_pl.features.store import found_store
+from semscale_pl.features.feature_files import found_files
+from semscale_pl.features.store import found_store, is_store
 from semscale_pl.progress import Progress
 from semscale_pl.terminal import printable
 from semscale_pl.training.launching import run_folder
@@ -20,7 +21,7 @@ from semscale_pl.training.launching import run_folder
 CONFIG = "predict"
 FILE = "predictions.csv"
 SETTINGS = ("batch_size", "num_workers", "accelerator", "on_bad_image", "exif_rotation", "tta", "top_k")
-_OF_FEATURES = ("part", "feature_columns", "feature_key", "label_column")
+_OF_FEATURES = ("part", "feature_columns", "feature_key", "label_column", "label_key", "split_key")
 
 
 def check(cfg: DictConfig) -> None:
@@ -52,10 +53,12 @@ def _check_features(cfg: DictConfig) -> None:
     for key, default in (("num_workers", 0), ("on_bad_image", "skip"), ("exif_rotation", None)):
         if cfg[key] != default:
             raise WrongCallError(f"Expected `{key}` only with images=, but got it with features=. Leave it out.")
-    if not found_store(str(cfg.features)).exists():
-        raise WrongCallError(
-            f"Expected `features` to be a file or the folder of a store, but there is none at {str(cfg.features)!r}."
-        )
+    if is_store(found_store(str(cfg.features))):
+        return
+    try:
+        found_files(str(cfg.features))
+    except ValueError as error:
+        raise WrongCallError(str(error)) from error
 
 
 def named(cfg: DictConfig) -> str | list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from semscale_pl.cli.command import FILE_SETTINGS, Call, Command, Setting, existing_file, existing_folder
 from semscale_pl.config.composing import config_groups
@@ -47,13 +47,22 @@ def with_source(call: Call, command: Command) -> Call:
     call.dataset, call.backbone = typed.get("dataset"), typed.get("backbone")
     _check_together(call, typed, command)
     call.source_name = (
-        call.features.stem if call.features else call.images.resolve().name if call.images else str(call.dataset)
+        _name_of_files(call.features)
+        if call.features
+        else call.images.resolve().name
+        if call.images
+        else str(call.dataset)
     )
     call.source_folder = _folder_name(call)
     folder = ["dataset=image_folder"] if call.images else []
     shared = [f"dataset.{key}={getattr(call, key)}" for key in _OF_IMAGES if key in call.given and not call.images]
     call.training_overrides = [*call.overrides, *folder, *shared, f"seed={call.seed}"]
     return call
+
+
+def reading(call: Call) -> dict[str, Any]:
+    """Return how a call wants its file of features read, for ``open_features``."""
+    return {key: getattr(call, key) for key in _FILE_KEYS if key != "features"}
 
 
 def image_features(call: Call) -> ImageFeatures:
@@ -134,6 +143,13 @@ def _check_overrides(call: Call, typed: dict[str, str], sources: list[str], comm
         if key != "dataset" and sources and "dataset" not in sources and not of_network:
             cure = "Use out=FOLDER" if key == "hydra.run.dir" else "Leave it out"
             raise ValueError(f"Expected `{key}` only with dataset=NAME, but got it with {sources[0]}=. {cure}.")
+
+
+def _name_of_files(path: Path) -> str:
+    """Return the name of a file without its ending, or of the folder that shards are in."""
+    if path.is_dir():
+        return path.resolve().name
+    return path.stem if path.is_file() else path.absolute().parent.name.strip("*?[]") or "shards"
 
 
 def _folder_name(call: Call) -> str:

@@ -8,12 +8,15 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from semscale_pl.config.errors import WrongCallError
+from semscale_pl.features.feature_files import FORMATS, LABEL_FORMATS, found_files
 from semscale_pl.features.store import StoreError, found_store, is_store, read_manifest
 
 _DATAMODULE = "semscale_pl.data.features.FeatureDataModule"
 # Backbones of this package that take vectors.
 _OF_VECTORS = ("semscale_pl.models.vectors.Identity", "semscale_pl.models.vectors.MLP")
 _FILES = ("train", "val", "test", "train_labels", "val_labels", "test_labels")
+# What says how the test samples are told from the training samples.
+_TEST = ("test", "train_fraction", "split_key")
 
 
 def has_features(cfg: DictConfig) -> bool:
@@ -42,8 +45,8 @@ def check_features(cfg: DictConfig) -> None:
 
 
 def may_have_validation_features(dataset: Any) -> bool:
-    """Tell whether features may come with a validation part: a file for it, or perhaps one of the store's parts."""
-    return dataset.get("store") is not None or dataset.get("val") is not None
+    """Tell whether features may come with a validation part: a file for it, or perhaps a part of store or file."""
+    return any(dataset.get(key) is not None for key in ("store", "val", "split_key"))
 
 
 def _check_files(dataset: DictConfig) -> None:
@@ -54,7 +57,7 @@ def _check_files(dataset: DictConfig) -> None:
             f"Expected dataset.store=FOLDER, or dataset.train=FILE with dataset.test=FILE, but got {what}. Pass one."
         )
     if store is not None:
-        named = [key for key in (*_FILES, "train_fraction") if dataset.get(key) is not None]
+        named = [key for key in (*_FILES, *_TEST[1:], "class_names") if dataset.get(key) is not None]
         if named:
             raise WrongCallError(f"Expected `dataset.{named[0]}` only without a store, but got both. Leave it out.")
         folder = found_store(str(store))
@@ -68,15 +71,25 @@ def _check_files(dataset: DictConfig) -> None:
         except StoreError as error:
             raise WrongCallError(f"dataset.store: {error}") from error
         return
-    if (dataset.get("test") is None) == (dataset.get("train_fraction") is None):
-        what = "both" if dataset.get("test") is not None else "neither"
+    given = [key for key in _TEST if dataset.get(key) is not None]
+    if len(given) != 1:
+        what = " and ".join(given) or "neither"
         raise WrongCallError(
-            "Expected dataset.test=FILE, or dataset.train_fraction=0.8 where all samples are in one file, but got "
-            f"{what}. Pass one."
+            "Expected dataset.test=FILE, or dataset.train_fraction=0.8 where all samples are in one file, or "
+            f"dataset.split_key=NAME where that says which are for testing, but got {what}. Pass one."
         )
+    if given == ["split_key"] and dataset.get("val") is not None:
+        raise WrongCallError("Expected no `dataset.val` with `dataset.split_key`, which says it. Leave it out.")
     for key in _FILES:
-        if dataset.get(key) is not None and not Path(str(dataset[key])).is_file():
-            raise WrongCallError(f"Expected `dataset.{key}` to be a file, but there is none at {str(dataset[key])!r}.")
+        if dataset.get(key) is not None:
+            formats = LABEL_FORMATS if key.endswith("_labels") else FORMATS
+            try:
+                found_files(str(dataset[key]), f"dataset.{key}", formats)
+            except ValueError as error:
+                raise WrongCallError(str(error)) from error
+    names = dataset.get("class_names")
+    if isinstance(names, str) and not Path(names).is_file():
+        raise WrongCallError(f"Expected `dataset.class_names` to be a file, but there is none at {names!r}.")
 
 
 def _check_changes(cfg: DictConfig) -> None:

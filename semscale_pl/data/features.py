@@ -18,7 +18,9 @@ from semscale_pl.data.samplers import EvaluationBatchSampler, GlobalBatchSampler
 from semscale_pl.data.source import DataError, DatasetNotFound, ImageSet
 from semscale_pl.data.vectors import BatchKeys, VectorDataset, VectorSet, check_rows_finite, read_whole
 from semscale_pl.features.arrays import MappedRows
+from semscale_pl.features.feature_files import LABEL_FORMATS, found_files
 from semscale_pl.features.opening import open_features
+from semscale_pl.features.shards import NoSuchPartError, is_mapped, names_shown
 from semscale_pl.features.source import FeatureSource
 from semscale_pl.features.store import EmbeddingStore
 from semscale_pl.options import check
@@ -42,10 +44,12 @@ class FeatureFiles:
         labels: split to the file with its labels, where they are not in the same one.
         train_fraction: share of each class of the training file that is trained on, the rest being the test split.
         in_memory: "auto", True or False, see :class:`FeatureDataModule`.
-        reading: ``label_column``, ``feature_columns`` and ``feature_key``.
+        split_key: column or array of the training file that says of each row whether it is of train, val or test.
+        class_names: see :func:`semscale_pl.features.opening.open_features`.
+        reading: ``label_column``, ``label_key``, ``feature_columns`` and ``feature_key``.
 
     Raises:
-        ValueError: there is no training file, or neither a test file nor a share.
+        ValueError: there is no training file, or not one of a test file, a share and a column of parts.
     """
 
     def __init__(
@@ -54,52 +58,89 @@ class FeatureFiles:
         labels: Mapping[str, str | None] | None = None,
         train_fraction: float | None = None,
         in_memory: Any = "auto",
+        split_key: str | None = None,
+        class_names: str | Sequence[str] | None = None,
         **reading: Any,
     ) -> None:
         check("FeatureDataModule", train_fraction=train_fraction)
-        self.files, self.labels = dict(files), dict(labels or {})
+        self.files, self.labels, self.split_key = dict(files), dict(labels or {}), split_key
         self.train_fraction, self.in_memory, self.reading = train_fraction, in_memory, reading
-        self._opened: dict[str, VectorSet] = {}
-        if self.files.get("train") is None or (self.files.get("test") is None) == (train_fraction is None):
+        self.class_names = class_names if isinstance(class_names, str) else list(class_names or ()) or None
+        self._opened: dict[str, VectorSet | None] = {}
+        ways = [self.files.get("test"), train_fraction, split_key]
+        if self.files.get("train") is None or sum(way is not None for way in ways) != 1:
             raise ValueError(
-                "Expected dataset.train=FILE with dataset.test=FILE or dataset.train_fraction=SHARE, but got "
-                f"train={self.files.get('train')}, test={self.files.get('test')}, train_fraction={train_fraction}."
+                "Expected dataset.train=FILE with one of dataset.test=FILE, dataset.train_fraction=SHARE and "
+                f"dataset.split_key=NAME, but got train={self.files.get('train')}, test={ways[0]}, "
+                f"train_fraction={train_fraction}, split_key={split_key}."
             )
 
     def prepare(self, root: Path, download: bool) -> None:
         """Look whether the files are there."""
-        for file in filter(None, (*self.files.values(), *self.labels.values())):
-            if not Path(file).is_file():
-                raise DatasetNotFound(f"Expected a file of features at {printable(str(file))}, but there is none.")
+        for split, file in self.files.items():
+            try:
+                if file is not None:
+                    found_files(file, f"dataset.{split}")
+                if self.labels.get(split) is not None:
+                    found_files(str(self.labels[split]), f"dataset.{split}_labels", LABEL_FORMATS)
+            except ValueError as error:
+                raise DatasetNotFound(printable(str(error))) from error
 
     def load(self, split: str, root: Path, seed: int) -> ImageSet | None:
         """Return a split; of one file alone the training and the test part, cut by `seed`."""
         if self.train_fraction is not None and split in ("train", "test"):
-            whole = self._open("train")
+            whole = self._training()
             rows = stratified_split(whole.labels, self.train_fraction, seed)[0 if split == "train" else 1]
             return _rows_of(whole, rows)
-        return None if self.files.get(split) is None else self._open(split)
-
-    def _open(self, split: str) -> VectorSet:
+        if self.files.get(split) is None and self.split_key is None:
+            return None
         if split not in self._opened:
-            try:
-                source = open_features(str(self.files[split]), self.labels.get(split), **self.reading)
-            except ValueError as error:
-                raise DataError(f"dataset.{split}: {_with_own_keys(str(error), split)}") from error
+            self._opened[split] = self._open(split)
+        return self._opened[split]
+
+    def _training(self) -> VectorSet:
+        if self._opened.get("train") is None:
+            self._opened["train"] = self._open("train")
+        training = self._opened["train"]
+        assert training is not None
+        return training
+
+    def _open(self, split: str) -> VectorSet | None:
+        """Read a split; None where the column of parts names no validation sample."""
+        try:
+            source = self._source(split, self.class_names)
             if split == "train":
+                self._names_given = source.names_given
                 labels, names = torch.from_numpy(source.labels), list(source.class_names)
             else:
-                train = self._open("train")
+                train = self._training()
                 names = train.class_names
-                labels = _as_in_training(source, names)
+                if self._names_given and not source.names_given:
+                    source = self._source(split, names)
+                labels = _as_in_training(source, names, self._names_given)
                 if source.num_features != train.num_features:
                     raise DataError(
                         f"Expected {source.name} to have {train.num_features} features, as {self.files['train']}, but "
                         f"it has {source.num_features}. Embed both with the same model."
                     )
-            may_stay = self.train_fraction is None
-            self._opened[split] = VectorSet(_vectors(source, self.in_memory, may_stay), labels, names)
-        return self._opened[split]
+        except NoSuchPartError as error:
+            if split == "val":
+                return None
+            raise DataError(f"dataset.train: {_with_own_keys(str(error), 'train')}") from error
+        may_stay = self.train_fraction is None
+        return VectorSet(_vectors(source, self.in_memory, may_stay), labels, names)
+
+    def _source(self, split: str, class_names: str | Sequence[str] | None) -> FeatureSource:
+        own = "train" if self.split_key is not None else split
+        part = {"split_key": self.split_key, "part": split} if self.split_key is not None else {}
+        try:
+            return open_features(
+                str(self.files[own]), self.labels.get(own), class_names=class_names, **part, **self.reading
+            )
+        except NoSuchPartError:
+            raise
+        except ValueError as error:
+            raise DataError(f"dataset.{own}: {_with_own_keys(str(error), own)}") from error
 
 
 class FeatureStore:
@@ -153,8 +194,9 @@ class FeatureDataModule(ImbalancedDataModule):
         train_fraction: share of each class of the training file that is trained on, the rest being the test split.
         val: file of validation features.
         train_labels, val_labels, test_labels: files of the labels, where they are not in the same ones.
-        label_column, feature_columns, feature_key: what to take from the files, see
+        label_column, label_key, feature_columns, feature_key, class_names: what to take from the files, see
             :func:`semscale_pl.features.opening.open_features`.
+        split_key: column or array of the training file that says of each row whether it is of train, val or test.
         num_features: D, checked against the data where given.
         views: whether an epoch draws between a sample's features and those of its augmented copies in the store.
         in_memory: "auto" reads parts of at most 1 GiB in float32 into memory, and copies to a GPU what takes at most
@@ -180,9 +222,12 @@ class FeatureDataModule(ImbalancedDataModule):
         train_labels: str | None = None,
         val_labels: str | None = None,
         test_labels: str | None = None,
+        split_key: str | None = None,
         label_column: str | None = None,
+        label_key: str | None = None,
         feature_columns: str | Sequence[str] = (),
         feature_key: str | None = None,
+        class_names: str | Sequence[str] | None = None,
         num_features: int | None = None,
         views: bool = True,
         in_memory: Any = "auto",
@@ -205,9 +250,10 @@ class FeatureDataModule(ImbalancedDataModule):
             files = {"train": train, "val": val, "test": test}
             labels = {"train": train_labels, "val": val_labels, "test": test_labels}
             reading = {
-                "label_column": label_column, "feature_columns": feature_columns, "feature_key": feature_key,
+                "label_column": label_column, "label_key": label_key, "feature_columns": feature_columns,
+                "feature_key": feature_key,
             }  # fmt: skip
-            source = FeatureFiles(files, labels, train_fraction, in_memory, **reading)
+            source = FeatureFiles(files, labels, train_fraction, in_memory, split_key, class_names, **reading)
         super().__init__(source, check_images="none", in_memory=in_memory, **settings)
         self.expected_features = num_features
 
@@ -284,34 +330,42 @@ class TensorBatches:
 
 def _with_own_keys(message: str, split: str) -> str:
     """Name the settings of a message about a file as a training has them, several columns as Hydra reads them."""
-    message = re.sub(r"\b(label_column|feature_columns|feature_key)(?=[=`])", r"dataset.\1", message)
+    keys = "label_column|label_key|feature_columns|feature_key|split_key|class_names"
+    message = re.sub(rf"\b({keys})(?=[=`])", r"dataset.\1", message)
     message = re.sub(r"(feature_columns=)([^\s\['\"]+,\S+?)(?=[.,;]?(?:\s|$))", r"\1[\2]", message)
     message = re.sub(r"(feature_columns=)('[^']*')", r'\1"\2"', message)
     return re.sub(r"\blabels(?=[=`])", f"dataset.{split}_labels", message)
 
 
-def _as_in_training(source: FeatureSource, names: Sequence[str]) -> Tensor:
+def _as_in_training(source: FeatureSource, names: Sequence[str], names_given: bool) -> Tensor:
     """Return labels (N,) numbered as the classes of the training file are."""
+    if names_given and source.names_given and list(names) != list(source.class_names):
+        raise DataError(
+            f"Expected {source.name} to name the classes as the training features do, {names_shown(names)}, but got "
+            f"{names_shown(source.class_names)}. Write both with one list of names, or pass dataset.class_names=FILE."
+        )
     numbers = {name: number for number, name in enumerate(names)}
     unknown = [name for name in source.class_names if name not in numbers]
     if unknown:
+        cure = ", or pass dataset.class_names=FILE" if source.names_given and not names_given else ""
         raise DataError(
             f"Expected the classes of {source.name} in the training features, but {len(unknown)} are not there, for "
-            f"example {printable(unknown[0])!r}. Use files with the same classes."
+            f"example {printable(unknown[0])!r}. Use files with the same classes{cure}."
         )
     return torch.tensor([numbers[name] for name in source.class_names])[torch.from_numpy(source.labels)]
 
 
-def _vectors(source: FeatureSource, in_memory: Any, may_stay: bool) -> Tensor | MappedRows:
+def _vectors(source: FeatureSource, in_memory: Any, may_stay: bool) -> Any:
     """Read the features of a file into memory, or map them where they are many and may stay in their file."""
     size, matrix = 4 * source.num_rows * source.num_features, source.matrix
-    if may_stay and isinstance(matrix, MappedRows) and matrix.by_rows and _stays(size, in_memory):
+    if may_stay and is_mapped(matrix) and _stays(size, in_memory):
         check_rows_finite(matrix)
         return matrix
     if size > _MOST_BYTES and in_memory is not True:
         raise DataError(
             f"Expected at most {_MOST_BYTES / 2**30:g} GiB of features in a file that cannot be mapped into memory, "
-            f"but {source.name} has {size / 2**30:.1f} GiB. Save it as .npy, or set dataset.in_memory=true."
+            f"but {source.name} has {size / 2**30:.1f} GiB. Save it as .npy or .safetensors, or set "
+            "dataset.in_memory=true."
         )
     result = torch.empty((source.num_rows, source.num_features))
     start = 0

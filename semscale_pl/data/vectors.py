@@ -165,7 +165,7 @@ def read_whole(vectors: MappedRows) -> Tensor:
     return result
 
 
-def check_rows_finite(vectors: MappedRows) -> None:
+def check_rows_finite(vectors: Any) -> None:
     """Read a mapped matrix once, a piece at a time, and raise DataError for the first row that is not finite."""
     for start in range(0, vectors.shape[0], _ROWS_AT_ONCE):
         _check_finite(taken(vectors, torch.arange(start, min(start + _ROWS_AT_ONCE, vectors.shape[0]))), start)

@@ -26,14 +26,14 @@ def found_files(path: str | Path, key: str = "features", formats: Sequence[str] 
     Args:
         path: a file; a folder, of which all files of a known format are taken, but none below it; or a glob, in which
             ``**`` stands for folders. What begins with a point or an underscore is passed over.
-        key: of the setting, for messages.
+        key: of the setting, for messages; copies are looked for unless it is that of labels.
         formats: endings that are read.
 
     Returns:
         At least one file; all of one format, readable, none of them empty.
 
     Raises:
-        ValueError: there is none, or one is of another format, empty or a copy of another.
+        ValueError: there is none, or one is of another format, empty, or of features a copy of another.
     """
     text = str(path)
     if Path(text).is_dir():
@@ -49,7 +49,9 @@ def found_files(path: str | Path, key: str = "features", formats: Sequence[str] 
     files = sorted(files, key=lambda file: [_by_numbers(part) for part in file.parts])
     for file in files:
         _check(file, key, formats)
-    _check_shards(files, key)
+    _check_formats(files, key)
+    if len(files) > 1 and key != "labels" and not key.endswith("_labels"):  # those of two shards may be equal
+        _check_copies(files, key)
     return files
 
 
@@ -103,8 +105,7 @@ def _check(path: Path, key: str, formats: Sequence[str]) -> None:
         raise ValueError(f"Expected `{key}` to hold something, but {path.name} is empty. Save it again.")
 
 
-def _check_shards(files: Sequence[Path], key: str) -> None:
-    """Refuse shards of several formats, and such of which one is a copy of another."""
+def _check_formats(files: Sequence[Path], key: str) -> None:
     kinds = {ending(file): file.name for file in reversed(files)}
     if len(kinds) > 1:
         names = " and ".join(list(kinds.values())[:_SHOWN])
@@ -112,8 +113,12 @@ def _check_shards(files: Sequence[Path], key: str) -> None:
             f"Expected shards of one format for `{key}`, but got {names}. Name those that belong together by a "
             f"pattern, such as '{key}={files[0].parent / ('*' + next(iter(kinds)))}'."
         )
+
+
+def _check_copies(files: Sequence[Path], key: str) -> None:
+    """Refuse shards of which one is a copy of another, or a link to it."""
     seen: dict[object, Path] = {}
-    for file in files if len(files) > 1 else ():
+    for file in files:
         place, content = file.resolve(), (file.stat().st_size, _sample(file))
         other = seen.setdefault(place, file)
         if other is file:

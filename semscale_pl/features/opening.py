@@ -77,7 +77,8 @@ def open_features(
     name = files[0].name if len(files) == 1 else _name_of(features)
     found = _of_part(found, part, split_key, name)
     numbers, names = _classes(found, class_names, f"labels of {name}")
-    return FeatureSource(found.rows, numbers, names, name, found.taken)
+    given = class_names is not None or found.class_names is not None
+    return FeatureSource(found.rows, numbers, names, name, found.taken, given)
 
 
 def open_rows(
@@ -231,7 +232,7 @@ def _part_of_store(folder: Path, part: str, asked: Mapping[str, object]) -> Feat
     labels = store.part(part).labels
     rows = npy_rows(store.folder / f"{part}.npy")
     taken = Taken(f"{part} of the store ({rows.shape[1]} values)", label_column="of the store")
-    return FeatureSource(rows, labels, store.class_names, folder.name, taken)
+    return FeatureSource(rows, labels, store.class_names, folder.name, taken, True)
 
 
 def _parts(path: Path, asked: Asked) -> Found:

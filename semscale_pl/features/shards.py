@@ -88,6 +88,10 @@ class ChosenRows:
         return self._rows.take(self.places[numbers])  # type: ignore[attr-defined, no-any-return]
 
 
+class NoSuchPartError(ValueError):
+    """A column of parts names no row of the part that was asked for."""
+
+
 def is_mapped(rows: Any) -> bool:
     """Tell whether rows stay in their file and can be taken in any order: they lie there one after the other."""
     return bool(getattr(rows, "by_rows", False))
@@ -131,13 +135,16 @@ def chosen_part(found: Found, part: str, split_key: str, file: str) -> Found:
         file: its name, for messages.
 
     Raises:
-        ValueError: no row is of that part.
+        NoSuchPartError: no row is of that part.
     """
     assert found.splits is not None
     spelled = np.char.lower(np.char.strip(found.splits))
     places = np.flatnonzero(np.isin(spelled, PART_NAMES.get(part, (part.lower(),))))
     if not len(places):
-        raise ValueError(f"Expected rows of {part!r} in `{split_key}` of {file}, but got {parts_shown(found.splits)}.")
+        raise NoSuchPartError(
+            f"Expected rows of {part!r} in `{split_key}` of {file}, but got {parts_shown(found.splits)}. Name the "
+            "column of the parts with split_key=NAME."
+        )
     labels = None if found.labels is None else label_array(found.labels, f"labels of {file}")
     if labels is not None and len(labels) == len(found.splits):
         labels = labels[places]

@@ -110,16 +110,24 @@ class FeatureSource:
         class_names: C names.
         name: of the file or dataset, for messages.
         taken: what was taken from the file; None where that is everything.
+        names_given: whether the classes have their names from the file's own description or the call, rather than from
+            the labels that occur.
 
     Raises:
         ValueError: the labels are not one for each row.
     """
 
     def __init__(
-        self, rows: Rows, labels: np.ndarray, class_names: tuple[str, ...], name: str, taken: Taken | None = None
+        self,
+        rows: Rows,
+        labels: np.ndarray,
+        class_names: tuple[str, ...],
+        name: str,
+        taken: Taken | None = None,
+        names_given: bool = False,
     ) -> None:
         check_labels_of_rows(labels, rows.shape[0])
-        self.taken = taken
+        self.taken, self.names_given = taken, names_given
         self.name, self.labels, self.class_names = name, labels, class_names
         self.num_rows, self.num_features = rows.shape
         self.itemsize = rows.dtype.itemsize  # bytes of a number, as rows() yields it

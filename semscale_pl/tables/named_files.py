@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from semscale_pl.features.feature_files import found_files
 from semscale_pl.features.store import StoreError, found_store, read_manifest
 
 STORE = "dataset.store"
@@ -16,7 +17,7 @@ STORE = "dataset.store"
 FILES = (
     *("dataset.train", "dataset.val", "dataset.test"),
     *("dataset.train_labels", "dataset.val_labels", "dataset.test_labels"),
-    *("backbone.weights", "imbalance.file"),
+    *("dataset.class_names", "backbone.weights", "imbalance.file"),
 )
 _BLOCK = 2**20
 
@@ -43,11 +44,13 @@ def _value(config: Mapping[str, Any], key: str) -> Any:
 
 
 def _of_file(path: str) -> str:
-    file = Path(path)
-    if not file.is_file():
+    try:
+        files = [Path(path)] if Path(path).is_file() else found_files(path)
+    except ValueError:
         return ""
-    about = file.stat()
-    return _hash(str(file.resolve()), about.st_size, about.st_mtime_ns)
+    hashes = [_hash(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    # Of shards, all in their order.
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]
 
 
 @lru_cache(maxsize=256)

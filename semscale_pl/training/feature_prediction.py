@@ -37,6 +37,8 @@ def predict_features(
     feature_columns: str | Sequence[str] | None = None,
     feature_key: str | None = None,
     label_column: str | None = None,
+    label_key: str | None = None,
+    split_key: str | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Outcome:
     """Write the probabilities of all rows of a file, which needs no labels.
@@ -45,10 +47,10 @@ def predict_features(
         features: a file or store that :func:`semscale_pl.features.opening.open_features` opens.
         target: the CSV file, as that of images: what the file calls a row (its column of paths), else its number from
             0, then the likeliest classes and all probabilities. It is put in place in one step.
-        part: of a store; "train" unless given.
+        part: of a store, "train" unless given; or by ``split_key``.
         tta: only "none", or None.
-        feature_columns, feature_key, label_column: what to take from the file; None for all takes what the run took
-            from its training file, where both end alike.
+        feature_columns, feature_key, label_column, label_key, split_key: what to take from the file; None for all takes
+            what the run took from its training file, where both end alike.
         progress: called after each batch with how many rows are done, and of how many.
 
     Raises:
@@ -59,10 +61,11 @@ def predict_features(
     restored, outcome = restore(ckpt), Outcome()
     with_views(restored.config, tta)
     keys = {"feature_columns": feature_columns, "feature_key": feature_key, "label_column": label_column}
+    keys |= {"label_key": label_key, "split_key": split_key}
     rows = _opened(restored, features, part, {key: value for key, value in keys.items() if value})
     device, total = chosen_device(accelerator), int(rows.shape[0])
     scorer, top_k = restored.scorer().to(device), min(top_k, len(restored.class_names))
-    named = names_of_rows(Path(features), range(total), part)
+    named = names_of_rows(Path(features), range(total), part, getattr(rows, "places", None))
     with replacing(target) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(csv_head(restored.class_names, top_k, "path" if named else "row"))
@@ -85,7 +88,7 @@ def _opened(restored: Restored, features: str | Path, part: str | None, asked: d
             "Expected images=FOLDER with a model that was trained on images, but got features. Pass the images."
         )
     try:
-        asked = asked or _as_in_training(restored.config.dataset, Path(features))
+        asked = asked or _as_in_training(restored.config.dataset, Path(features), part)
         rows = open_rows(features, part=part, **asked)
     except ValueError as error:
         raise WrongCallError(str(error)) from error
@@ -115,13 +118,12 @@ def _pieces(rows: Rows, size: int, name: str) -> Iterator[Tensor]:
         raise WrongCallError(str(error)) from error
 
 
-def _as_in_training(dataset: DictConfig, file: Path) -> dict[str, Any]:
+def _as_in_training(dataset: DictConfig, file: Path, part: str | None) -> dict[str, Any]:
     """Return what the run took from its training file, for a file of the same ending."""
     if dataset.get("train") is None or Path(str(dataset.train)).suffixes != file.suffixes:
         return {}
-    return {key: dataset.get(key) for key in ("label_column", "feature_key")} | {
-        "feature_columns": list(dataset.get("feature_columns") or ())
-    }
+    keys = ("label_column", "label_key", "feature_key", *(("split_key",) if part is not None else ()))
+    return {key: dataset.get(key) for key in keys} | {"feature_columns": list(dataset.get("feature_columns") or ())}
 
 
 def _names(named: dict[int, str], start: int, count: int) -> Sequence[str]:

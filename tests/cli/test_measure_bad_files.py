@@ -81,8 +81,8 @@ def text(name: str, content: str | bytes) -> Make:
 FAULTS: dict[str, tuple[Make, str, tuple[str, ...]]] = {
     "missing file": (lambda: None, "features=f.npz", ("`features` to be a file", "f.npz")),
     "missing labels file": (npy, "features=f.npy labels=no.npy", ("`labels` to be a file", "no.npy")),
-    "a folder": (lambda: Path("d.npz").mkdir(), "features=d.npz", ("`features` to be a file", "d.npz")),
-    "unknown ending": (text("f.h5", "x"), "features=f.h5", ("end in .npy, .npz, .pt, .parquet, .csv", "f.h5")),
+    "a folder": (lambda: Path("d.npz").mkdir(), "features=d.npz", ("`features` to hold files", "d.npz")),
+    "unknown ending": (text("f.mat", "x"), "features=f.mat", ("end in .npy, .npz, .pt, .safetensors", "f.mat")),
     "pickle by name": (text("f.pkl", pickle.dumps(Payload())), "features=f.pkl", ("to end in", "f.pkl")),
     "unknown ending of labels": (lambda: (npy(), text("l.xls", "x")()), "features=f.npy labels=l.xls", ("`labels`",)),
     "empty npz": (text("f.npz", ""), "features=f.npz", ("f.npz is empty",)),

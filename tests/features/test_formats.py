@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
+from pyarrow import feather, ipc
+from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_tensors
 
 from semscale_pl.features.opening import open_features
 
@@ -55,18 +61,99 @@ def _parquet(folder: Path, features: np.ndarray) -> Path:
     return folder / "f.parquet"
 
 
+def _npz_columns(folder: Path, features: np.ndarray) -> Path:
+    np.savez(folder / "f.npz", **{f"f{number}": features[:, number] for number in range(DIM)}, labels=LABELS)
+    return folder / "f.npz"
+
+
+def _pt_columns(folder: Path, features: np.ndarray) -> Path:
+    tensors = {f"f{number}": torch.from_numpy(features[:, number]) for number in range(DIM)}
+    torch.save({**tensors, "labels": LABELS.tolist()}, folder / "f.pt")
+    return folder / "f.pt"
+
+
+def _safetensors(folder: Path, features: np.ndarray) -> Path:
+    names = ["tabby cat", "dog", "emu"]
+    numbers = np.array([names.index(label) for label in LABELS])
+    described = {"class_names": json.dumps(names)}
+    save_file({"labels": numbers, "features": features}, folder / "f.safetensors", described)
+    return folder / "f.safetensors"
+
+
+def _safetensors_bfloat16(folder: Path, features: np.ndarray) -> Path:
+    features[:] = torch.from_numpy(features).bfloat16().float().numpy()
+    content = {"features": torch.from_numpy(features).bfloat16(), "y": torch.arange(ROWS) % 3}
+    save_tensors(content, folder / "f.safetensors", {"class_names": json.dumps(["tabby cat", "dog", "emu"])})
+    return folder / "f.safetensors"
+
+
+def _feather(folder: Path, features: np.ndarray) -> Path:
+    feather.write_feather(pa.Table.from_pandas(_frame(features)), folder / "f.feather", "uncompressed", chunksize=64)
+    return folder / "f.feather"
+
+
+def _feather_lists(folder: Path, features: np.ndarray) -> Path:
+    frame = pd.DataFrame({"embeddings": list(features), "class_name": pd.Categorical(LABELS)})
+    feather.write_feather(frame, folder / "f.feather", "lz4", chunksize=64)
+    return folder / "f.feather"
+
+
+def _arrow_stream(folder: Path, features: np.ndarray) -> Path:
+    table = pa.Table.from_pandas(_frame(features))
+    with ipc.new_stream(folder / "f.arrow", table.schema) as stream:
+        stream.write_table(table, 64)
+    return folder / "f.arrow"
+
+
+def _hdf5(folder: Path, features: np.ndarray) -> Path:
+    return _written_hdf5(folder, features)
+
+
+def _hdf5_in_chunks(folder: Path, features: np.ndarray) -> Path:
+    return _written_hdf5(folder, features, chunks=(64, 2), compression="gzip")
+
+
+def _written_hdf5(folder: Path, features: np.ndarray, **how: Any) -> Path:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(folder / "f.h5", "w") as file:
+        file.create_dataset("all/features", data=features, **how)
+        file["all/labels"] = LABELS.tolist()
+    return folder / "f.h5"
+
+
+def _shards(folder: Path, features: np.ndarray) -> Path:
+    (folder / "shards").mkdir()
+    for start, end in ((0, 70), (70, 71), (71, ROWS)):
+        _frame(features).iloc[start:end].to_parquet(folder / "shards" / f"part-{start}.parquet", row_group_size=64)
+    (folder / "shards" / "_SUCCESS").touch()
+    return folder / "shards"
+
+
+def _glob(folder: Path, features: np.ndarray) -> Path:
+    for start, end in ((0, 70), (70, 71), (71, ROWS)):
+        np.savez(folder / f"part-{start}.npz", features=features[start:end], labels=LABELS[start:end])
+    return folder / "part-*.npz"
+
+
 def _parquet_lists(folder: Path, features: np.ndarray) -> Path:
     frame = pd.DataFrame({"embeddings": list(features), "class_name": pd.Categorical(LABELS)})
     frame.to_parquet(folder / "f.parquet", row_group_size=64)
     return folder / "f.parquet"
 
 
-@pytest.mark.parametrize("save", [_npz, _npz_compressed, _npz_by_columns, _pt, _csv, _parquet, _parquet_lists])
+FORMATS = [
+    *(_npz, _npz_compressed, _npz_by_columns, _npz_columns, _pt, _pt_columns, _csv, _parquet, _parquet_lists),
+    *(_safetensors, _safetensors_bfloat16, _feather, _feather_lists, _arrow_stream, _hdf5, _hdf5_in_chunks),
+    *(_shards, _glob),
+]
+
+
+@pytest.mark.parametrize("save", FORMATS)
 def test_rows_and_labels_come_back(tmp_path: Path, save: Save) -> None:
     features = matrix()
     source = open_features(save(tmp_path, features))
     assert (source.num_rows, source.num_features) == (ROWS, DIM)
-    assert source.class_names == ("dog", "emu", "tabby cat")
+    assert source.class_names == (("tabby cat", "dog", "emu") if source.names_given else ("dog", "emu", "tabby cat"))
     assert [source.class_names[label] for label in source.labels] == LABELS.tolist()
     for wanted in (np.arange(ROWS), np.array([0, 63, 64, 65, 200, 299]), np.arange(2, ROWS, 3), np.array([299])):
         pieces = [piece.copy() for piece in source.rows(wanted, 50)]
