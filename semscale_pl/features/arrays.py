@@ -88,7 +88,11 @@ class MappedRows:
         size = max(1, _RESIDENT // (line if is_run else line + _FAULT))
         found = np.empty((len(numbers), self.shape[1]), self._matrix.dtype)
         for start in range(0, len(numbers), size):
-            np.take(self._matrix, numbers[start : start + size], 0, out=found[start : start + size], mode="clip")
+            wanted, part = numbers[start : start + size], found[start : start + size]
+            if self._matrix.flags.aligned:
+                np.take(self._matrix, wanted, 0, out=part, mode="clip")
+            else:  # which np.take would copy as a whole first
+                part[:] = self._matrix[wanted]
             self._release()
         is_float = found.dtype.kind == "f" and found.dtype.isnative
         return found if is_float else found.astype(self.dtype)

@@ -39,6 +39,9 @@ class JoinedRows:
         self.by_rows = all(is_mapped(part) for part in parts)
         self.itemsize = max(getattr(part, "itemsize", part.dtype.itemsize) for part in parts)
 
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
     def rows(self, wanted: np.ndarray, size: int) -> Iterator[np.ndarray]:
         """Yield wanted rows, see :meth:`semscale_pl.features.source.Rows.rows`."""
         for part, start, end in zip(self._parts, self._starts[:-1], self._starts[1:], strict=True):
@@ -78,6 +81,9 @@ class ChosenRows:
         self.shape: tuple[int, ...] = (len(places), rows.shape[1])
         self.dtype, self.by_rows = rows.dtype, is_mapped(rows)
         self.itemsize = getattr(rows, "itemsize", rows.dtype.itemsize)
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
 
     def rows(self, wanted: np.ndarray, size: int) -> Iterator[np.ndarray]:
         """Yield wanted rows, see :meth:`semscale_pl.features.source.Rows.rows`."""

@@ -121,6 +121,65 @@ def test_classes_of_other_files_are_those_of_the_training_file(tmp_path: Path) -
         ready(train=str(tmp_path / "train.npz"), test=str(tmp_path / "test.npz"))
 
 
+def named(path: Path, features: np.ndarray, labels: np.ndarray, names: list[str] | None) -> str:
+    np.savez(path, features=features, labels=labels, **({} if names is None else {"class_names": np.array(names)}))
+    return str(path)
+
+
+def test_classes_that_are_named_agree_between_training_and_test(tmp_path: Path) -> None:
+    names = ["cat", "dog", "emu"]
+    labels = np.array([0, 1, 2, 0])
+    train = named(tmp_path / "train.npz", X[:4], labels, names)
+    plain = named(tmp_path / "plain.npz", X[:4], labels, None)
+    swapped = named(tmp_path / "swapped.npz", X[:4], labels, ["dog", "cat", "emu"])
+    for test in (plain, train):  # numbers count the names of the training file
+        data = ready(train=train, test=test)
+        assert data.class_names == names
+        assert data.test_dataset.labels.tolist() == labels.tolist()
+    with pytest.raises(DataError, match=r"cat, dog, emu, but got dog, cat, emu.*dataset\.class_names=FILE"):
+        ready(train=train, test=swapped)
+    with pytest.raises(DataError, match=r"'cat'.*or pass dataset\.class_names=FILE"):
+        ready(train=plain, test=train)
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    assert ready(train=plain, test=plain, class_names=str(tmp_path / "names.txt")).class_names == names
+    assert ready(train=plain, test=swapped, class_names=names).class_names == names
+
+
+@pytest.mark.parametrize("in_memory", ["auto", False])
+def test_shards_and_the_parts_of_one_file_give_the_batches_of_whole_files(in_memory: Any, tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    for start in (0, 300, 700):
+        end = {0: 300, 300: 700, 700: 1000}[start]
+        np.savez(tmp_path / "train" / f"part-{start}.npz", features=X[start:end], labels=Y[start:end])
+    whole = {"train": tmp_path / "whole.npz", "test": tmp_path / "test.npz"}
+    np.savez(whole["train"], features=X[:1000], labels=Y[:1000])
+    np.savez(whole["test"], features=X[1000:], labels=Y[1000:])
+    split = np.array(["train"] * 1000 + ["test"] * (len(X) - 1000))
+    np.savez(tmp_path / "all.npz", features=X, labels=Y, fold=split)
+    options: dict[str, Any] = {"imbalance": "exponential", "imbalance_factor": 10, "in_memory": in_memory}
+    expected = ready(**{key: str(file) for key, file in whole.items()}, **options)
+    ways: list[dict[str, Any]] = [
+        {"train": str(tmp_path / "train"), "test": str(whole["test"])},
+        {"train": str(tmp_path / "train" / "part-*.npz"), "test": str(whole["test"])},
+        {"train": str(tmp_path / "all.npz"), "split_key": "fold"},
+    ]
+    for way in ways:
+        data = ready(**way, **options)
+        for mine, theirs in zip(epoch(data), epoch(expected), strict=True):
+            assert all(torch.equal(one, other) for one, other in zip(mine, theirs, strict=True))
+        assert torch.equal(next(iter(data.test_dataloader()))[0], next(iter(expected.test_dataloader()))[0])
+
+
+def test_parts_need_test_samples_but_no_validation_samples(tmp_path: Path) -> None:
+    file = tmp_path / "all.npz"
+    np.savez(file, features=X[:6], labels=np.arange(6) % 2, fold=np.array(["train"] * 3 + ["dev", "test", "test"]))
+    data = ready(train=str(file), split_key="fold")
+    assert [len(part) for part in (data.train_dataset, data.val_dataset, data.test_dataset)] == [3, 1, 2]  # type: ignore[arg-type]
+    np.savez(file, features=X[:6], labels=np.arange(6) % 2, fold=np.array(["train"] * 3 + ["rest"] * 3))
+    with pytest.raises(DataError, match=r"rows of 'test' in `fold`.*rest \(3 rows\).*dataset\.split_key=NAME"):
+        ready(train=str(file), split_key="fold")
+
+
 @pytest.mark.parametrize("in_memory", ["auto", False])
 def test_a_feature_that_is_not_finite_is_refused(files: dict[str, str], in_memory: Any, tmp_path: Path) -> None:
     broken = X[:1000].copy()
@@ -152,6 +211,10 @@ def test_finite_features_whose_sum_overflows_are_taken(in_memory: bool, tmp_path
         ([], "dataset.store=FOLDER, or dataset.train=FILE with dataset.test=FILE, but got neither"),
         (["dataset.train=no.npz", "dataset.test=no.npz"], "dataset.train` to be a file, but there is none at 'no.npz'"),
         (["dataset.train=FILE"], "dataset.test=FILE, or dataset.train_fraction"),
+        (["GOOD", "dataset.split_key=a"], "but got test and split_key"),
+        (["GOOD", "dataset.class_names=c.txt"], "`dataset.class_names` to be a file, but there is none at 'c.txt'"),
+        (["dataset.train=no*.npz", "dataset.test=FILE"], "`dataset.train` to name files, but none fits 'no*.npz'"),
+        (["GOOD", "dataset.train_labels=FILE"], "`dataset.train_labels` to end in .npy, .pt, .csv"),
         (["dataset.store=nowhere"], "folder of an embedding store"),
         (["dataset.store=nowhere", "dataset.train=FILE"], "both a store and files"),
         (["GOOD", "backbone=small_cnn"], "backbone=identity or backbone=mlp"),

@@ -51,6 +51,21 @@ def test_a_changed_file_is_another_cell(tmp_path: Path) -> None:
     assert key(*overrides) != before
 
 
+def test_a_changed_shard_is_another_cell(tmp_path: Path) -> None:
+    for place in ("train", "test"):
+        (tmp_path / place).mkdir()
+        for number in range(2):
+            np.savez(tmp_path / place / f"{number}.npz", features=np.eye(2) + number, labels=[0, 1])
+    overrides = [f"dataset.train={tmp_path}/train", f"dataset.test={tmp_path}/test/*.npz"]
+    keys = [key(*overrides)]
+    assert key(*overrides) == keys[0]
+    np.savez(tmp_path / "test" / "1.npz", features=5 * np.eye(2), labels=[0, 1])
+    keys.append(key(*overrides))
+    np.savez(tmp_path / "train" / "2.npz", features=3 * np.eye(2), labels=[0, 1])
+    keys.append(key(*overrides))
+    assert len(set(keys)) == 3
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_every_named_file_counts(name: str, tmp_path: Path) -> None:
     file = tmp_path / "file"
