@@ -27,6 +27,8 @@ NEEDS = {
 OF_FILES = {"file", "open_clip"}
 # About 1.5 gigabytes with gradients and momentum; its small stem is tested below.
 HEAVIEST = {"vgg16"}
+# Heads that nothing moves: tests/callbacks/test_head_start.py, tests/models/test_open_clip_backbone.py.
+UNMOVED = {("classifier", "gaussian"), ("classifier", "zero_shot")}
 RGB = ["dataset.channels=3", "dataset.image_size=32", "dataset.mean=[0.305]", "dataset.std=[0.376]"]
 OF_VECTORS = ("identity", "mlp")
 # Sixty generated photographs of three classes.
@@ -93,9 +95,7 @@ def marked(pair: tuple[str, str]) -> Any:
     return pytest.param(*pair, marks=pytest.mark.slow) if pair[1] in HEAVIEST else pair
 
 
-@pytest.mark.parametrize(
-    ("group", "option"), [pair for pair in options(*DIGIT_GROUPS) if pair != ("classifier", "gaussian")]
-)  # which nothing moves: tests/callbacks/test_head_start.py
+@pytest.mark.parametrize(("group", "option"), [pair for pair in options(*DIGIT_GROUPS) if pair not in UNMOVED])
 def test_takes_a_step(group: str, option: str, tmp_path: Path) -> None:
     loss = step_of(tmp_path, f"{group}={option}", *NEEDS.get((group, option), []))
     assert 0 < loss < 100

@@ -52,9 +52,11 @@ class HeadStart(pl.Callback):
         if stage == "fit" and init in ("class_means", "gaussian"):
             check_training_pass(trainer, f"a classifier that starts from {_SAID[init]}")
         if stage == "fit" and init == "text" and not hasattr(pl_module.backbone, "text_features"):
+            alone = getattr(pl_module.classifier, "trains_nothing", False)
+            asked, instead = ("=zero_shot", "=ncm") if alone else (".init=text", ".init=class_means or random")
             raise MisconfigurationException(
-                "Expected a backbone that reads text, such as one of open_clip, for classifier.init=text, but got "
-                f"{type(pl_module.backbone).__name__}. Use classifier.init=class_means or random."
+                f"Expected a backbone that reads text, such as one of open_clip, for classifier{asked}, but got "
+                f"{type(pl_module.backbone).__name__}. Use classifier{instead}."
             )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -34,7 +34,12 @@ _SAID = {
     "Retraining": "recipe=crt", "LearnableWeightScaling": "recipe=lws", "TauNormalization": "recipe=tau_norm",
     "Fused": "recipe=fused",
 }  # fmt: skip
-_FITTED = {"NearestClassMean": "ncm", "GaussianClassifier": "gaussian"}
+_FITTED = {"NearestClassMean": "ncm", "GaussianClassifier": "gaussian", "ZeroShotClassifier": "zero_shot"}
+# What trains instead of heads that leave the backbone as it is.
+_INSTEAD = {
+    "GaussianClassifier": "classifier=linear and add recipe=gaussian",
+    "ZeroShotClassifier": "classifier=cosine classifier.init=text",
+}
 # Keys of a training run that are not groups.
 _PLAIN_KEYS = (
     "seed", "subset_seed", "imbalance_factor", "lr_reference_batch", "tta", "compile", "tf32", "on_nonfinite",
@@ -93,7 +98,7 @@ def check_values(cfg: DictConfig, command: str = "train") -> None:
 def check_combinations(cfg: DictConfig) -> None:
     """Raise WrongCallError for options of a training run that cannot work with each other, naming what would."""
     _check_ldam(cfg)
-    _check_gaussian(cfg)
+    _check_trains_nothing(cfg)
     if may_have_validation(cfg):
         return
     if not OmegaConf.select(cfg, "test", default=True):
@@ -256,21 +261,23 @@ def _check_ldam(cfg: DictConfig) -> None:
         )
 
 
-def _check_gaussian(cfg: DictConfig) -> None:
+def _check_trains_nothing(cfg: DictConfig) -> None:
     """Refuse what would have to train beside a head that trains nothing, or the loss of another head."""
-    if _class_name(cfg, "classifier") != "GaussianClassifier":
+    head = _class_name(cfg, "classifier")
+    if head not in _INSTEAD:
         return
+    name, instead = _FITTED[head], _INSTEAD[head]
     for group, usual, kind in (("reweighting", "none", ""), ("mixing", "none", ""), ("loss", "ce", "CrossEntropy")):
         found = _class_name(cfg, group)
         if found not in ("None", kind):
             raise WrongCallError(
-                f"Expected {group}={usual} with classifier=gaussian, which no training changes, but got {found}. "
-                f"Leave {group} out, or train with classifier=linear and add recipe=gaussian."
+                f"Expected {group}={usual} with classifier={name}, which no training changes, but got {found}. "
+                f"Leave {group} out, or train with {instead}."
             )
     if _class_name(cfg, "finetune") not in ("FineTuning", "None"):
         raise WrongCallError(
-            "Expected finetune=frozen or whole with classifier=gaussian, which no training changes, but got adapters, "
-            "which would stay as they begin. Train with classifier=linear and add recipe=gaussian."
+            f"Expected finetune=frozen or whole with classifier={name}, which no training changes, but got adapters, "
+            f"which would stay as they begin. Train with {instead}."
         )
 
 

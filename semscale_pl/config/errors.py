@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from semscale_pl.config.composing import composed_from, config_dir, config_groups
 from semscale_pl.config.leftovers import clear_run_folder
-from semscale_pl.config.stopping import Ended, as_ended, is_first_process
+from semscale_pl.config.stopping import Ended, as_ended, first_process_speaks, is_first_process
 from semscale_pl.config.wording import in_words_of
 from semscale_pl.files import CannotWriteError, FolderInUseError
 from semscale_pl.terminal import unbreakable
@@ -145,8 +145,9 @@ def answers_in_one_line(task: Callable[[Any], Any]) -> Callable[[Any], Any]:
                 if command != "train":
                     message = in_words_of(message, _known_keys(command))
                 clear_run_folder()
-                code = complain(message)
-                raise SystemExit(FAILED if _is_of_another_rank(error) else code) from error
+                if not first_process_speaks():
+                    complain(message)
+                raise SystemExit(FAILED if _is_of_another_rank(error) else WRONG_CALL) from error
 
     return guarded
 

@@ -29,19 +29,29 @@ class Leftovers:
         self.ours = all("$" not in value and not Path(value.strip("\"'")).exists() for value in named)
 
     def clear(self, folder: Path) -> bool:
-        """Remove the run folder where this call made it and it holds at most `.hydra`; return whether it did."""
+        """Remove the run folder where this call made it and it holds at most `.hydra`; return whether it did.
+
+        Folders in it that are empty, such as those of loggers, count as nothing.
+        """
         inner = folder / ".hydra"
         if not (self.ours and folder.is_dir() and not folder.is_symlink() and not inner.is_symlink()):
             return False
         files = list(inner.iterdir()) if inner.is_dir() else []
-        if {path.name for path in folder.iterdir()} - {".hydra"} or {path.name for path in files} - HYDRA_FILES:
+        others = [path for path in folder.iterdir() if path != inner]
+        if any(map(_holds_something, others)) or {path.name for path in files} - HYDRA_FILES:
             return False
+        for path in others:
+            path.rmdir()
         for path in files:
             path.unlink()
         if inner.is_dir():
             inner.rmdir()
         folder.rmdir()
         return True
+
+
+def _holds_something(path: Path) -> bool:
+    return path.is_symlink() or not path.is_dir() or any(path.iterdir())
 
 
 leftovers = Leftovers()

@@ -23,11 +23,28 @@ _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 _LOOK_SECONDS = 0.2
 # How long it is raised again before the process is ended without it.
 LOST_SECONDS = 4.0
+# Of a rank that Lightning's launcher started, the first rank.
+_PARENT = os.getppid()
+# For a first rank that ends for the same reason as this one; they differ in how long they took to start.
+_TOGETHER_SECONDS = 30.0
 
 
 def is_first_process() -> bool:
     """Return whether this is a run's only process or the first of its ranks, also before they have met."""
     return next((os.environ[name] for name in _RANKS if name in os.environ), "0") == "0"
+
+
+def first_process_speaks() -> bool:
+    """Return whether another process, the first rank, ends as well and says why, so that this one need not.
+
+    It is waited for, as the rank that ends first makes Lightning kill the others, whatever they were about to say.
+    """
+    if is_first_process():
+        return False
+    end = time.monotonic() + _TOGETHER_SECONDS
+    while os.getppid() == _PARENT and time.monotonic() < end:
+        time.sleep(0.05)
+    return os.getppid() != _PARENT
 
 
 class Ended(KeyboardInterrupt):

@@ -219,3 +219,25 @@ class CosineClassifier(nn.Module):
     def penalty(self) -> Tensor | None:
         """Return None: this head adds nothing to the loss."""
         return None
+
+
+class ZeroShotClassifier(CosineClassifier):
+    """Classify by the cosines to the backbone's features of the class names; nothing trains, nor does the backbone.
+
+    Args:
+        num_features: D, width of the backbone's output.
+        num_classes: C.
+        scale: factor of the cosines; 100 is where CLIP's own training ends.
+        template: with {} for the class name.
+
+    Raises:
+        ValueError: fewer than one feature or class, or a scale that is not positive and finite.
+
+    Reference: Radford et al. (ICML 2021), section 3.1.2
+    """
+
+    trains_nothing = True
+
+    def __init__(self, num_features: int, num_classes: int, scale: float = 100.0, template: str = TEMPLATE) -> None:
+        super().__init__(num_features, num_classes, scale, init="text", template=template)
+        self.weight.requires_grad_(False)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -18,6 +19,9 @@ from semscale_pl.models.backbone import Backbone
 from semscale_pl.models.inputs import InputSpec
 from semscale_pl.models.stems import fetching
 from semscale_pl.options import check
+
+# Letters of an error of open_clip that a message quotes at most.
+_LONGEST = 300
 
 
 class OpenClipBackbone(Backbone):
@@ -55,7 +59,7 @@ class OpenClipBackbone(Backbone):
             )
         known = _model_name(name)
         _check_weights(known, weights)
-        with fetching(f"{known} ({weights})"), _quietly():
+        with fetching(f"{known} ({weights})", "name a file with backbone.weights=FILE"), _quietly():
             model = _created(known, weights, image_size)
         visual: Any = model.visual
         spec = _input_of(visual)
@@ -128,9 +132,8 @@ def _check_weights(name: str, weights: str | None) -> None:
         return
     tags = open_clip.list_pretrained_tags_by_model(name)
     if weights not in tags:
-        raise ValueError(
-            f"Expected `weights` to be a file or one of {', '.join(tags) or 'no tags'} for {name}, but got {weights!r}."
-        )
+        known = f" or one of {', '.join(tags)}" if tags else ", as open_clip has no tags"
+        raise ValueError(f"Expected `weights` to be a file{known} for {name}, but got {weights!r}.")
     # Without its name a checkpoint would be restored with another activation.
     if open_clip.get_pretrained_cfg(name, weights).get("quick_gelu") and not name.endswith("-quickgelu"):
         raise ValueError(
@@ -145,12 +148,21 @@ def _created(name: str, weights: str | None, image_size: int | None) -> nn.Modul
     try:
         return open_clip.create_model(name, pretrained=weights, force_image_size=image_size)
     except Exception as error:  # open_clip asserts, and torch raises whatever a foreign file leads to
-        line = " ".join(str(error).split())[:300]
+        line = _beginning(str(error))
         if weights is not None and Path(weights).is_file():
             raise ValueError(f"Expected {weights} to hold the weights of {name}, but: {line}") from error
         if isinstance(error, RuntimeError):
             raise OSError(line) from error
         raise
+
+
+def _beginning(text: str) -> str:
+    """Return as many sentences as a line of a message has room for, or else words."""
+    words = " ".join(text.split())
+    if len(words) <= _LONGEST:
+        return words
+    end = words.rfind(". ", 0, _LONGEST)
+    return words[: end + 1] if end > 0 else shorten(words, _LONGEST, placeholder=" ...")
 
 
 def _input_of(visual: Any) -> InputSpec:

@@ -37,8 +37,13 @@ def check_request(in_channels: int, input_stem: str, pretrained: bool) -> None:
 
 
 @contextmanager
-def fetching(name: str) -> Iterator[None]:
-    """Say, in a ValueError, which published weights cannot be had where the block fails to fetch or to store them."""
+def fetching(name: str, instead: str = "set pretrained=false") -> Iterator[None]:
+    """Say, in a ValueError, which published weights cannot be had where the block fails to fetch or to store them.
+
+    Args:
+        name: of the network.
+        instead: what else could be done, for the message.
+    """
     try:
         with _without_waiting():
             yield
@@ -46,7 +51,7 @@ def fetching(name: str) -> Iterator[None]:
         reason = str(error).rstrip(".")
         raise ValueError(
             f"Expected the published weights of {name}, but they cannot be fetched: {reason}. Fetch them where there "
-            "is a network (they are kept in TORCH_HOME or HF_HOME), or set pretrained=false."
+            f"is a network (they are kept in TORCH_HOME or HF_HOME), or {instead}."
         ) from error
 
 

@@ -71,3 +71,14 @@ def test_nothing_is_removed_without_knowing_whose_it_is(tmp_path: Path) -> None:
     leftovers.note(["seed=1", "hydra.run.dir=another"])
     assert leftovers.clear(folder)
     assert not folder.exists()
+
+
+def test_empty_folders_of_loggers_go_as_well(tmp_path: Path) -> None:
+    found = Leftovers()
+    found.note([f"hydra.run.dir={tmp_path / 'run'}"])
+    (run_folder(tmp_path / "run") / "csv").mkdir()
+    (tmp_path / "run" / "csv" / "metrics.csv").touch()
+    assert not found.clear(tmp_path / "run")
+    (tmp_path / "run" / "csv" / "metrics.csv").unlink()
+    assert found.clear(tmp_path / "run")
+    assert not list(tmp_path.iterdir())

@@ -171,3 +171,15 @@ def test_the_first_rank(variables: dict[str, str], first: bool, monkeypatch: pyt
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert is_first_process() is first
+
+
+@pytest.mark.parametrize(("rank", "parents", "speaks"), [("0", [7], False), ("1", [7, 7, 1], True), ("1", [7], False)])
+def test_of_ranks_that_end_alike_the_first_one_speaks(
+    rank: str, parents: list[int], speaks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setattr(stopping, "_PARENT", 7)
+    monkeypatch.setattr(stopping, "_TOGETHER_SECONDS", 0.2)
+    monkeypatch.setattr(stopping.os, "getppid", lambda: parents.pop(0) if len(parents) > 1 else parents[0])
+    assert stopping.first_process_speaks() == speaks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,11 @@ import torch
 from torch.nn import functional as F
 
 from semscale_pl import extras
+from semscale_pl.config.checks import composed
 from semscale_pl.models.open_clip_backbone import OpenClipBackbone
 from semscale_pl.models.weights import weights_digest
+from semscale_pl.training.evaluation import evaluate
+from semscale_pl.training.run import train
 
 TINY = {
     "embed_dim": 16,
@@ -78,6 +82,7 @@ def test_wrong_names_tags_files_and_templates_are_refused(tiny: tuple[str, str, 
         (("ViT-B-33",), "Did you mean ViT-B-32"),
         (("absent.json",), "there is none at absent.json"),
         (("ViT-B-32", "laion3b"), "laion2b_s34b_b79k, .* but got 'laion3b'"),
+        ((name, "absent.pt"), "a file, as open_clip has no tags for tiny, but got 'absent.pt'"),
         (("ViT-B-32", "openai"), "backbone.name=ViT-B-32-quickgelu"),
         ((name, weights, 1), "dataset.channels=3"),
     ):
@@ -87,3 +92,35 @@ def test_wrong_names_tags_files_and_templates_are_refused(tiny: tuple[str, str, 
         OpenClipBackbone("ViT-B-32", weights)
     with pytest.raises(ValueError, match=r"a template with \{\} for the class name, but got 'a photo'"):
         OpenClipBackbone(name, weights).text_features(["cat"], "a photo")
+
+
+@pytest.mark.slow
+def test_weights_that_cannot_be_fetched_are_whole_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    open_clip = pytest.importorskip("open_clip", reason="pip install 'semscale-pl[open_clip]'")
+
+    def absent(*_: object, **__: object) -> None:
+        raise RuntimeError("Failed to download the weights. " + "The hub does not answer. " * 20)
+
+    monkeypatch.setattr(open_clip, "create_model", absent)
+    with pytest.raises(ValueError, match=r"The hub does not answer\. Fetch .* with backbone\.weights="):
+        OpenClipBackbone("ViT-B-32", "laion2b_s34b_b79k")
+
+
+@pytest.mark.slow
+def test_one_command_classifies_by_class_names_alone(tiny: tuple[str, str, Any], tmp_path: Path) -> None:
+    import open_clip
+
+    name, weights, model = tiny
+    overrides = [f"backbone.name={name}", f"backbone.weights={weights}", "dataset.channels=3", "dataset.image_size=32"]
+    cfg = composed(["dataset=digits_lt", "backbone=open_clip", "classifier=zero_shot", *overrides])
+    result = train(cfg, tmp_path / "run")
+    tokens = open_clip.get_tokenizer("tiny")([f"a photo of a {name}." for name in result.datamodule.class_names])
+    right = 0
+    with torch.no_grad():
+        texts = F.normalize(model.encode_text(tokens), dim=1)
+        for images, labels, *_ in result.datamodule.test_dataloader():
+            found = (100 * F.normalize(model.encode_image(images), dim=1) @ texts.T).argmax(dim=1)
+            right += int((found == labels).sum())
+    assert result.last is not None
+    assert result.last["top1"] == pytest.approx(right / 719, abs=2 / 719)
+    assert evaluate(tmp_path / "run/checkpoints/last.ckpt")["confusion_matrix"] == result.last["confusion_matrix"]
