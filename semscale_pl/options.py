@@ -354,6 +354,7 @@ RULES: dict[str, Rule] = {
     "reweighting.num_classes": integer(1, optional=True),
     "capacity": integer(1),
     "reweighting.capacity": integer(1, optional=True),
+    "resample": one_of("trainings", "both"),
     "match": one_of("none", "semantic_scale"),
     "scale_epoch": integer(0, optional=True),
     "scheme": one_of("inverse", "sqrt_inverse", "class_balanced"),

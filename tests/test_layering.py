@@ -26,7 +26,7 @@ FLOORS = [
         "terminal",
         "torchvision_operators",
     ],
-    ["geometry", "imbalance", "statistics", "text_table"],
+    ["geometry", "imbalance", "resampling", "statistics", "text_table"],
     ["weighting", "pool", "losses", "metrics", "models", "figures"],
     ["features", "heads", "modules", "callbacks"],
     ["data"],

@@ -13,13 +13,22 @@ from matplotlib.figure import Figure
 
 from semscale_pl.config.composing import experiments_dir
 from semscale_pl.figures.style import PALETTE, finite, means_and_reaches, new_figure
-from semscale_pl.options import RULES
+from semscale_pl.options import RULES, check
+from semscale_pl.resampling import OverClasses, TwoWayDraws, stacked
 from semscale_pl.statistics import mean_interval, paired_difference, pearson, spearman
 from semscale_pl.studies.running import Report
 from semscale_pl.tables import publishing
 
 KINDS = {"pearson": pearson, "spearman": spearman}
 CONTRASTS = (("S'", "n"), ("S'", "log n"), ("S'", "E_n"), ("S", "n"), ("S", "log n"), ("S", "S'"))
+# What an interval says, by what was resampled.
+COVERS = {
+    "trainings": "Intervals cover trainings: these classes, trained anew with other seeds. They say nothing of others.",
+    "both": (
+        "Intervals cover classes and trainings: other classes such as these, trained anew (both resampled, two-way "
+        "bootstrap, percentiles expanded for the number of classes)."
+    ),
+}
 _BASELINE = "CE"
 _MOST_COLUMNS = 3
 # Closer to 1, what is left is rounding.
@@ -152,22 +161,63 @@ def summarise(
     }
 
 
+def summarise_over_classes(
+    records: Sequence[Mapping[str, Any]], alphas: Sequence[float], contrasts: Sequence[tuple[str, str]] = ()
+) -> dict[str, Any]:
+    """Do what :func:`summarise` does, with intervals that cover classes as well as trainings.
+
+    Args:
+        records: of the trainings, which have the same classes.
+        alphas: see :func:`class_quantities`.
+        contrasts: pairs of quantities to compare.
+
+    Returns:
+        As :func:`summarise`, of comparisons the mean and its interval alone, each with its ``num_classes``.
+
+    Reference: Owen (Annals of Applied Statistics 2007) for the draws.
+    """
+    accuracy = stacked([record["results"]["last"]["per_class"]["accuracy"] for record in records])
+    found = [class_quantities(record, alphas) for record in records]
+    draws = TwoWayDraws(*accuracy.shape)
+    values = {name: stacked([one[name] for one in found]) for name in found[0]}
+    known = {name: int(np.isfinite(rows + accuracy).sum(axis=1).min()) for name, rows in values.items()}
+    drawn = {(name, kind): draws.correlations(rows, accuracy, kind) for name, rows in values.items() for kind in KINDS}
+
+    def compare(first: str, second: str, kind: str) -> OverClasses:
+        fewest = min(known[first], known[second])
+        return draws.difference(drawn[first, kind], drawn[second, kind], num_classes=fewest)
+
+    return {
+        "quantities": {
+            name: {kind: draws.mean(drawn[name, kind], num_classes=known[name])._asdict() for kind in KINDS}
+            for name in values
+        },
+        "contrasts": [
+            {"first": first, "second": second, **{kind: compare(first, second, kind)._asdict() for kind in KINDS}}
+            for first, second in contrasts
+        ],
+    }
+
+
 def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report) -> dict[str, Any]:
     """Correlate class accuracies with n, E_n, S', W and S in every training of published tables.
 
     Args:
         arguments: ``results`` (folders of published tables, or their names in experiments/results/), ``rows`` (those to
-            take; empty takes all), ``alphas`` of S.
+            take; empty takes all), ``alphas`` of S, ``resample``: what intervals cover, ``trainings`` or ``both``,
+            classes and trainings.
 
     Returns:
-        ``groups``, one for each table, column and row, with means and intervals over the seeds.
+        ``groups``, one for each table, column and row, with means and intervals over the seeds; with ``both`` also
+        ``over_classes``. ``covers`` says in a sentence what the intervals that are drawn cover.
 
     Raises:
-        ValueError: a table is not there, or has none of the rows.
+        ValueError: a table is not there, or has none of the rows, or an argument is out of range.
 
     Reference: Ma et al. (ICLR 2023), section 3.4, Table 1.
     """
-    groups = []
+    groups, resample = [], arguments.get("resample", "trainings")
+    check(resample=resample)
     for name in arguments["results"]:
         cells = read_cells(name)
         kept = [cell for cell in cells if not arguments["rows"] or cell["row"] in arguments["rows"]]
@@ -175,11 +225,13 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
             rows = sorted({cell["row"] for cell in cells})
             raise ValueError(f"Expected `rows` to name rows of {name}, but got {arguments['rows']}. Rows: {rows}.")
         progress(f"{name}: {len(kept)} trainings")
-        groups += groups_of(Path(name).name, kept, arguments["alphas"])
-    return {"groups": groups, "alphas": arguments["alphas"]}
+        groups += groups_of(Path(name).name, kept, arguments["alphas"], resample == "both")
+    return {"groups": groups, "alphas": arguments["alphas"], "resample": resample, "covers": COVERS[resample]}
 
 
-def groups_of(name: str, cells: list[dict[str, Any]], alphas: list[float]) -> list[dict[str, Any]]:
+def groups_of(
+    name: str, cells: list[dict[str, Any]], alphas: list[float], over_classes: bool = False
+) -> list[dict[str, Any]]:
     """Summarise the trainings of the table ``name`` by column and row; ``cells`` are those of :func:`read_cells`."""
     trainings: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for cell in cells:
@@ -197,6 +249,7 @@ def groups_of(name: str, cells: list[dict[str, Any]], alphas: list[float]) -> li
                 "seeds": [record["seed"] for record in records],
                 "num_classes": records[0]["num_classes"],
                 **summarise([accuracy_correlations(record, alphas) for record in records], CONTRASTS),
+                **({"over_classes": summarise_over_classes(records, alphas, CONTRASTS)} if over_classes else {}),
             }
         )
     return groups
@@ -249,8 +302,10 @@ def _draw_table(ax: Axes, groups: Sequence[Mapping[str, Any]]) -> None:
             if group is not baseline:
                 means = finite([group["quantities"][name][kind]["mean"] for name in names])
                 ax.plot(x, means, ".", color=PALETTE[step], alpha=0.35, markersize=4)
-        means, reach = means_and_reaches(baseline["quantities"][name][kind] for name in names)
-        text = f"{label}, {baseline['row']} with 95 % interval"
+        shown = baseline.get("over_classes", baseline)
+        means, reach = means_and_reaches(shown["quantities"][name][kind] for name in names)
+        covered = "classes and seeds" if "over_classes" in baseline else "seeds"
+        text = f"{label}, {baseline['row']} with 95 % interval over {covered}"
         ax.errorbar(x, means, yerr=reach, fmt="os"[step], color=PALETTE[step], markersize=5, capsize=2, label=text)
         if len(groups) > 1:
             ax.plot([], [], ".", color=PALETTE[step], alpha=0.35, label=f"{label}, other methods")

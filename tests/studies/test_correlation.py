@@ -23,6 +23,7 @@ from semscale_pl.studies.correlation import (
     read_cells,
     run,
     summarise,
+    summarise_over_classes,
 )
 
 
@@ -42,6 +43,35 @@ def test_reads_published_trainings_and_agrees_with_their_own_records() -> None:
         values = [record["correlations"]["last"][name]["spearman"]["value"] for record in records]
         assert min(values) - 1e-4 <= group["quantities"][name]["spearman"]["mean"] <= max(values) + 1e-4
     assert as_pixels(draw(result)).std() > 0
+
+
+def test_intervals_that_cover_classes_are_wider_and_say_so(tmp_path: Path) -> None:
+    arguments = {"results": ["digits_study"], "rows": ["CE"], "alphas": [1.0]}
+    seeds, both = (strict(run({**arguments, "resample": one}, tmp_path, 1, print)) for one in ("trainings", "both"))
+    assert seeds["covers"].startswith("Intervals cover trainings")
+    assert both["covers"].startswith("Intervals cover classes and trainings")
+    assert "over_classes" not in seeds["groups"][0]
+    (group,) = both["groups"]
+    assert group["quantities"] == seeds["groups"][0]["quantities"]
+    for name in ("S'", "log n", "S"):
+        wide, narrow = group["over_classes"]["quantities"][name]["pearson"], group["quantities"][name]["pearson"]
+        assert wide["mean"] == pytest.approx(narrow["mean"], abs=1e-3)
+        assert -1 <= wide["low"] < narrow["low"] < narrow["high"] < wide["high"] <= 1
+        assert (wide["n"], wide["num_classes"]) == (10, 10)
+    for contrast, other in zip(group["over_classes"]["contrasts"], group["contrasts"], strict=True):
+        assert contrast["pearson"]["mean"] == pytest.approx(other["pearson"]["mean"], abs=1e-6)
+        assert contrast["pearson"]["low"] < contrast["pearson"]["mean"] < contrast["pearson"]["high"]
+    assert as_pixels(draw(both)).std() > 0
+    with pytest.raises(ValueError, match="`resample` to be one of trainings, both"):
+        run({**arguments, "resample": "classes"}, tmp_path, 1, print)
+
+
+def test_classes_without_a_value_are_not_counted() -> None:
+    records = [record(seed) for seed in range(3)]
+    for one in records:
+        one["scales"]["S'"][2] = None
+    found = summarise_over_classes(records, [1.0])["quantities"]
+    assert (found["S'"]["pearson"]["num_classes"], found["n"]["pearson"]["num_classes"]) == (4, 5)
 
 
 def test_refusals(tmp_path: Path) -> None:
