@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 # torch is imported where it is used: a process that measures a loop in numpy should not hold it in memory.
@@ -67,3 +68,14 @@ def origin() -> dict[str, Any]:
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     device = device_name(torch.device("cpu"))
     return {"versions": versions(), "commit": commit(), "device": device, "cores": os.cpu_count(), "load": load}
+
+
+def peak_mib() -> float:
+    """Return the peak of this process's resident memory, that of its parent before the start not included."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

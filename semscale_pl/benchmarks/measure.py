@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from semscale_pl.benchmarks import origin
+from semscale_pl.benchmarks import origin, peak_mib
 
 _ROWS_AT_ONCE = 20_000
 
@@ -135,18 +135,7 @@ def _child(way: str, folder: Path, max_memory: int, spectrum: int) -> None:
     before, cpu_before = time.perf_counter(), time.process_time()
     scales = measured(folder, max_memory, spectrum) if way == "measure" else plain_loop(folder)
     seconds, cpu = time.perf_counter() - before, time.process_time() - cpu_before
-    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "mib": _peak_mib(), "scales": scales.tolist()}))
-
-
-def _peak_mib() -> float:
-    """Return the peak of this process's resident memory, that of its parent before the start not included."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "mib": peak_mib(), "scales": scales.tolist()}))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

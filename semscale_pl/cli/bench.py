@@ -14,6 +14,7 @@ BENCHMARKS = {
     "step_overhead": "the callback's share of a training step, on the CPU or a GPU",
     "input": "augmented images a second: batches in memory against sample by sample and torchvision's transforms",
     "head": "a linear head on features against a bare loop of the same arithmetic, and DSB against CE",
+    "gaussian": "the Gaussian classifier against scikit-learn's LDA, fitted to a file of features",
     "memory_format": "channels-last against contiguous weights",
     "measure": "semscale measure on 1,000,000 x 512 features against a numpy loop; 2 GB of disk, minutes",
 }
