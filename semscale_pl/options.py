@@ -306,6 +306,8 @@ RULES: dict[str, Rule] = {
     "k": at_least(0, optional=True),
     "temperature": above(0, optional=True),
     "borrowing": one_of(*BORROWING),
+    "class_covariances": integer(0),
+    "covariance_k": at_least(0),
     "choose": one_of("leave_one_out", "fixed"),
     "classifier.prior": _CLASS_PRIOR,
     "Gaussian.prior": _CLASS_PRIOR,

@@ -28,3 +28,11 @@ def test_plain_loop(capsys: pytest.CaptureFixture[str]) -> None:
     assert pool.class_counts().tolist() == [200, 60, 20, 6]
     assert int(weights.argmax()) == 3  # the starved class
     assert "semantic scales" in capsys.readouterr().out
+
+
+def test_incremental_head(capsys: pytest.CaptureFixture[str]) -> None:
+    known, added, spoilt, restored = runpy.run_path(str(EXAMPLES / "incremental_head.py"))["main"]().values()
+    assert known < 0.9 < added
+    assert spoilt < added
+    assert restored == added
+    assert "a class more in" in capsys.readouterr().out

@@ -49,11 +49,11 @@ def compare(rows: int, features: int, classes: int, threads: int, ways: Sequence
                 found[way] = {"left_out": f"its arrays take {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB were free"}
             else:
                 found[way] = _in_a_process(Path(folder), way, threads)
-    rival = found.get("lda lsqr", {})
+    base = found.get("lda lsqr", {})
     for run in found.values():
-        if "seconds" in rival and "seconds" in run:
-            run["share_of_cpu_seconds"] = run["cpu_seconds"] / rival["cpu_seconds"]
-            run["share_of_memory"] = run["mib"] / rival["mib"]
+        if "seconds" in base and "seconds" in run:
+            run["share_of_cpu_seconds"] = run["cpu_seconds"] / base["cpu_seconds"]
+            run["share_of_memory"] = run["mib"] / base["mib"]
     return found
 
 
@@ -101,7 +101,7 @@ def render(result: dict[str, Any]) -> str:
         line = f"{way:<28} {run['seconds']:8.2f} s {run['cpu_seconds']:8.2f} s CPU {run['mib']:8,.0f} MiB"
         line += f"  {run['accuracy']:5.1f} % right"
         if "share_of_cpu_seconds" in run:
-            line += f"  {run['share_of_cpu_seconds']:.2f} x the CPU time, {run['share_of_memory']:.2f} x the memory of lda lsqr"
+            line += f"  {run['share_of_cpu_seconds']:.2f} x the CPU time, {run['share_of_memory']:.2f} x the memory"
         lines.append(line)
     return "\n".join(lines)
 

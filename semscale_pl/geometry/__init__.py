@@ -6,6 +6,7 @@ users call themselves takes arrays and lists as well as tensors.
 
 from __future__ import annotations
 
+from semscale_pl.geometry.class_covariances import ClassCovariances, class_covariances, leading_directions
 from semscale_pl.geometry.classes import (
     ClassGeometry,
     centre_distances,
@@ -29,6 +30,7 @@ from semscale_pl.geometry.samples import pool_features, sample_volumes
 from semscale_pl.geometry.volumes import Ratio, parallelotope_volume, semantic_scale, volume
 
 __all__ = [
+    "ClassCovariances",
     "ClassGeometry",
     "ClassMoments",
     "Discriminant",
@@ -39,10 +41,12 @@ __all__ = [
     "choose_open",
     "choose_settings",
     "class_centres",
+    "class_covariances",
     "class_geometry",
     "estimated_shrinkage",
     "gaussian_discriminant",
     "interclass_weights",
+    "leading_directions",
     "leave_one_out_scores",
     "parallelotope_volume",
     "pool_features",

@@ -12,12 +12,15 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from semscale_pl.geometry import (
+    ClassCovariances,
     ClassMoments,
     DiscriminantMoments,
     DiscriminantSettings,
     choose_open,
+    class_covariances,
     estimated_shrinkage,
     gaussian_discriminant,
+    leading_directions,
 )
 from semscale_pl.options import check
 
@@ -37,6 +40,9 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
         borrowing, prior: see :class:`semscale_pl.geometry.DiscriminantSettings`; a prior may be an array, one
             probability for each of the classes.
         criterion: class-balanced ``log_loss`` or ``error``, which shrinkage and k are chosen by.
+        class_covariances: r: in so many leading directions every class has a covariance of its own, C r^2 numbers; 0:
+            all share one. The other settings are chosen without.
+        covariance_k: pseudo-samples of the shared covariance in each of those.
 
     Attributes:
         classes_: (C,) labels, sorted but for those that :meth:`update` has added, which come last.
@@ -44,6 +50,7 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
         settings_: in use.
         tried_: one entry for each shrinkage and k that leave-one-out has tried.
         moments_: counts, means and scatter.
+        covariances_: what covariances of the classes' own add to the scores; None without.
 
     Example:
         >>> head = GaussianHead().fit([[0.0], [1.0], [8.0], [9.0]], ["cat", "cat", "dog", "dog"])
@@ -65,9 +72,12 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
         borrowing: str = "similar",
         prior: Any = "uniform",
         criterion: str = "log_loss",
+        class_covariances: int = 0,
+        covariance_k: float = 100.0,
     ) -> None:
         self.shrinkage, self.k, self.temperature = shrinkage, k, temperature
         self.voices, self.borrowing, self.prior, self.criterion = voices, borrowing, prior, criterion
+        self.class_covariances, self.covariance_k = class_covariances, covariance_k
 
     def fit(self, X: Any, y: Any) -> GaussianHead:
         """Fit on features (N, D) and labels (N,), and choose the settings that are None.
@@ -75,12 +85,17 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
         Raises:
             ValueError: a setting is out of range, or the arrays do not fit together.
         """
-        check("GaussianHead", shrinkage=self.shrinkage, k=self.k, temperature=self.temperature)
+        self._check()
         features, labels = self._validated(X, y, reset=True)
         self.classes_, numbers = np.unique(labels, return_inverse=True)
         self.moments_ = DiscriminantMoments.of(features, torch.from_numpy(numbers), len(self.classes_), self.voices)
         self._class_moments: ClassMoments | None = None
         self._choose(features, torch.from_numpy(numbers))
+        self._projected: ClassMoments | None = None
+        if self.class_covariances:
+            self._directions = leading_directions(self.moments_, self.class_covariances)
+            self._projected = ClassMoments(len(self.classes_), self._directions.shape[1])
+            self._projected.refill(features.double() @ self._directions, torch.from_numpy(numbers))
         return self._solve()
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> GaussianHead:
@@ -92,7 +107,12 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
             X, y: the batch.
             classes: all labels that will come, for the first batch.
         """
-        check("GaussianHead", shrinkage=self.shrinkage, k=self.k, temperature=self.temperature)
+        self._check()
+        if self.class_covariances:
+            raise ValueError(
+                f"Expected `class_covariances` to be 0 for partial_fit, but got {self.class_covariances}, whose "
+                "directions need all samples first. Leave it at 0, or call fit."
+            )
         if self.shrinkage == "ledoit_wolf":
             raise ValueError(
                 "Expected `shrinkage` to be a number, oas or None for partial_fit, but got 'ledoit_wolf', which looks "
@@ -106,7 +126,7 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
             self.classes_ = np.unique(np.asarray(classes))
             size, width = len(self.classes_), features.shape[1]
             self._class_moments = ClassMoments(size, width) if self.voices == "equal" else None
-            self.moments_ = DiscriminantMoments(size, width, self.voices)
+            self.moments_, self._projected = DiscriminantMoments(size, width, self.voices), None
         self._exchange(features, self._numbers(labels), "add")
         if first:
             self.settings_ = self._settings()
@@ -125,6 +145,8 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
             self.moments_ = self.moments_.extended(len(self.classes_))
             if self._class_moments is not None:
                 self._class_moments = _extended(self._class_moments, len(self.classes_))
+            if self._projected is not None:
+                self._projected = _extended(self._projected, len(self.classes_))
         self._exchange(features, self._numbers(labels), "add")
         return self._solve()
 
@@ -170,7 +192,13 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
     def _scores(self, X: Any) -> Tensor:
         check_is_fitted(self)
         features = validate_data(self, _array(X), dtype=[np.float64, np.float32], reset=False)
-        return torch.from_numpy(features).double() @ torch.from_numpy(self.coef_).T + torch.from_numpy(self.intercept_)
+        rows = torch.from_numpy(features).double()
+        scores = rows @ torch.from_numpy(self.coef_).T + torch.from_numpy(self.intercept_)
+        return scores if self.covariances_ is None else scores + self.covariances_.scores(rows)
+
+    def _check(self) -> None:
+        check("GaussianHead", shrinkage=self.shrinkage, k=self.k, temperature=self.temperature)
+        check(class_covariances=self.class_covariances, covariance_k=self.covariance_k)
 
     def _validated(self, X: Any, y: Any, reset: bool) -> tuple[Tensor, np.ndarray]:
         features, labels = validate_data(self, _array(X), _array(y), dtype=[np.float64, np.float32], reset=reset)
@@ -210,6 +238,8 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
         )
 
     def _exchange(self, features: Tensor, labels: Tensor, way: str) -> None:
+        if self._projected is not None:
+            getattr(self._projected, way)(features.double() @ self._directions, labels)
         if self._class_moments is None:
             getattr(self.moments_, way)(features, labels)
             return
@@ -219,6 +249,11 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
     def _solve(self) -> GaussianHead:
         found = gaussian_discriminant(self.moments_, self.settings_)
         self.coef_, self.intercept_ = found.weight.numpy(), found.offset.numpy()
+        self.covariances_: ClassCovariances | None = None
+        if self._projected is not None:
+            self.covariances_ = class_covariances(
+                self.moments_, self._projected, self._directions, self.settings_, self.covariance_k
+            )
         return self
 
 

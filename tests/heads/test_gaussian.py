@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import re
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.utils.estimator_checks import check_estimator
 
 import semscale_pl as ss
-from semscale_pl.geometry import DiscriminantMoments, choose_settings, gaussian_discriminant
+from semscale_pl.geometry import (
+    ClassMoments,
+    DiscriminantMoments,
+    choose_settings,
+    class_covariances,
+    gaussian_discriminant,
+    leading_directions,
+)
 
 COUNTS = (40, 12, 5, 2, 1)
 
@@ -103,6 +114,50 @@ def test_estimated_shrinkage_and_a_given_prior() -> None:
     fitted = ss.GaussianHead("oas", 3.0, 1.0).fit(rows, labels)
     assert streamed.settings_.shrinkage == pytest.approx(fitted.settings_.shrinkage, rel=1e-10)
     assert (streamed.settings_.k, streamed.settings_.temperature) == (10.0, 1.0)
+
+
+@given(st.integers(0, 99), st.sampled_from(["equal", "pooled"]), st.sampled_from([0, 3]), st.booleans())
+@hypothesis.settings(max_examples=12, deadline=None)
+def test_updates_commute_and_a_removal_undoes_one(seed: int, voices: str, own: int, streamed: bool) -> None:
+    rows, labels = drawn(seed)
+    new, new_labels = drawn(seed + 1)
+    new_labels[new_labels == "a"] = "f"  # a class that comes
+    fixed = ss.GaussianHead(0.4, 3.0, 2.0, voices=voices, class_covariances=0 if streamed else own)
+    head = fixed.partial_fit(rows, labels, list("abcde")) if streamed else fixed.fit(rows, labels)
+    before = head.predict_proba(rows)
+    cut = len(new) // 3
+    parts = [(new[:cut], new_labels[:cut]), (new[cut:], new_labels[cut:])]
+    # Voices stay those of the first rows of a class where its own scatter is not kept: it comes whole.
+    comes = (new[new_labels == "f"], new_labels[new_labels == "f"])
+    rest = [(part[own_labels != "f"], own_labels[own_labels != "f"]) for part, own_labels in parts]
+    one, other = copy.deepcopy(head), copy.deepcopy(head)
+    for part in (comes, *rest):
+        one.update(*part)
+    for part in (*rest[::-1], comes):
+        other.update(*part)
+    np.testing.assert_allclose(one.predict_proba(new), other.predict_proba(new), rtol=1e-7, atol=1e-10)
+    assert "f" in one.predict(new)
+    one.remove(new, new_labels)
+    np.testing.assert_allclose(one.predict_proba(rows)[:, :5], before, rtol=1e-7, atol=1e-10)
+    assert np.all(one.predict_proba(rows)[:, 5] == 0.0)
+
+
+def test_covariances_of_classes_change_the_scores_by_what_geometry_says() -> None:
+    rows, labels = drawn()
+    plain = ss.GaussianHead(0.4, 3.0, 2.0).fit(rows, labels)
+    head = ss.GaussianHead(0.4, 3.0, 2.0, class_covariances=2, covariance_k=5.0).fit(rows, labels)
+    numbers = torch.from_numpy(np.unique(labels, return_inverse=True)[1])
+    directions = leading_directions(plain.moments_, 2)
+    projected = ClassMoments(5, 2)
+    projected.add(torch.from_numpy(rows) @ directions, numbers)
+    own = class_covariances(plain.moments_, projected, directions, plain.settings_, 5.0)
+    added = head.decision_function(rows) - plain.decision_function(rows)
+    np.testing.assert_allclose(added, own.scores(torch.from_numpy(rows)), rtol=1e-8, atol=1e-8)
+    assert np.abs(added).max() > 0.01
+    with pytest.raises(ValueError, match="Expected `class_covariances` to be 0 for partial_fit, but got 2"):
+        ss.GaussianHead(class_covariances=2).partial_fit(rows, labels, list("abcde"))
+    with pytest.raises(ValueError, match="Expected `class_covariances` to be an integer of at least 0"):
+        ss.GaussianHead(class_covariances=-1).fit(rows, labels)
 
 
 def test_wrong_calls_are_refused_in_one_line_and_change_nothing() -> None:
