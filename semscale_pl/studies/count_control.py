@@ -17,7 +17,10 @@ from semscale_pl.figures.style import PALETTE, finite, legend_below, means_and_r
 from semscale_pl.geometry import class_geometry
 from semscale_pl.imbalance import effective_numbers
 from semscale_pl.measuring.estimators import controlled_scales
-from semscale_pl.statistics import mean_interval, partial_pearson, partial_spearman, pearson, spearman
+from semscale_pl.options import check
+from semscale_pl.resampling import TwoWayDraws, partial, stacked
+from semscale_pl.statistics import partial_pearson, partial_spearman, pearson, spearman
+from semscale_pl.studies.correlation import COVERS, mean_correlation
 from semscale_pl.studies.count_estimators import TITLES
 from semscale_pl.studies.running import Report, run_features, tracked, trained
 
@@ -40,10 +43,12 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
 
     Args:
         arguments: ``datasets`` (name to the overrides of its training), ``seeds``, ``overrides`` of all trainings,
-            ``size`` of the matched subsets (null: the count of the smallest class).
+            ``size`` of the matched subsets (null: the count of the smallest class), ``resample``: what intervals cover,
+            ``trainings`` or ``both``, classes and trainings.
 
     Returns:
-        ``datasets``: for each, per seed the classes' quantities, and the correlations with intervals over the seeds.
+        ``datasets``: for each, per seed the classes' quantities, and the correlations with their intervals; ``covers``
+        says in a sentence what these cover.
 
     Raises:
         ValueError: an argument is wrong.
@@ -51,6 +56,9 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
 
     Reference: Ma et al. (ICLR 2023), section 3.4, Table 1, for the plain quantities.
     """
+    resample = arguments.get("resample", "trainings")
+    check(resample=resample)
+    correlate = correlations_over_classes if resample == "both" else correlations
     trainings = trained(table_of(arguments), folder, jobs)
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in arguments["datasets"]}
     for training in tracked(trainings, len(trainings), progress, "model"):
@@ -60,8 +68,10 @@ def run(arguments: Mapping[str, Any], folder: Path, jobs: int, progress: Report)
         found[training.row].append({"seed": training.seed, "accuracy": accuracy, **columns})
     return {
         "quantities": list(QUANTITIES),
-        "datasets": {name: {"seeds": seeds, "correlations": correlations(seeds)} for name, seeds in found.items()},
+        "datasets": {name: {"seeds": seeds, "correlations": correlate(seeds)} for name, seeds in found.items()},
         "trainings": [training.origin for training in trainings],
+        "resample": resample,
+        "covers": COVERS[resample],
     }
 
 
@@ -116,9 +126,34 @@ def correlations(seeds: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]
     result = {}
     for name in QUANTITIES:
         rows = [_correlate(seed, name) for seed in seeds]
-        classes = [int(np.isfinite(finite(seed[name])).sum()) for seed in seeds]
-        result[name] = {**{key: _over_seeds([row[key] for row in rows]) for key in _CORRELATIONS}, "classes": classes}
+        averaged = {key: _over_seeds([row[key] for row in rows]) for key in _CORRELATIONS}
+        result[name] = {**averaged, "classes": _classes_with(seeds, name)}
     return result
+
+
+def correlations_over_classes(seeds: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Do what :func:`correlations` does, with intervals that cover classes as well as trainings."""
+    accuracy, counts = (stacked([seed[key] for seed in seeds]) for key in ("accuracy", "n"))
+    draws, log_counts = TwoWayDraws(*accuracy.shape), np.log(counts)
+
+    def of(name: str) -> dict[str, Any]:
+        values = stacked([seed[name] for seed in seeds])
+        # The same classes for all three of a partial correlation: those that have a value.
+        tested, classes = np.where(np.isnan(values), math.nan, accuracy), _classes_with(seeds, name)
+        direct = {kind: draws.correlations(values, tested, kind) for kind in ("pearson", "spearman")}
+        drawn = {**direct, "with_n": draws.correlations(values, counts, "spearman")}
+        for kind, given in (("pearson", log_counts), ("spearman", counts)) if name not in _OF_COUNT else ():
+            ours, theirs = (draws.correlations(one, given, kind) for one in (values, tested))
+            drawn[f"partial_{kind}"] = partial(direct[kind], ours, theirs)
+        found = {key: draws.mean(rows, num_classes=min(classes))._asdict() for key, rows in drawn.items()}
+        whole = {key: one if one["n"] == len(seeds) else None for key, one in found.items()}
+        return {**dict.fromkeys(_CORRELATIONS), **whole, "classes": classes}
+
+    return {name: of(name) for name in QUANTITIES}
+
+
+def _classes_with(seeds: Sequence[Mapping[str, Any]], name: str) -> list[int]:
+    return [int(np.isfinite(finite(seed[name])).sum()) for seed in seeds]
 
 
 def _correlate(seed: Mapping[str, Any], name: str) -> dict[str, float | None]:
@@ -135,9 +170,8 @@ def _correlate(seed: Mapping[str, Any], name: str) -> dict[str, float | None]:
 
 
 def _over_seeds(values: Sequence[float | None]) -> dict[str, Any] | None:
-    """Average; None unless every seed has a value."""
-    known = [value for value in values if value is not None]
-    return mean_interval(known)._asdict() if len(known) == len(values) else None
+    """Average on Fisher's scale, so that intervals end at 1 and -1; None unless every seed has a value."""
+    return None if None in values else mean_correlation(values)
 
 
 def markdown(result: Mapping[str, Any]) -> str:
@@ -159,8 +193,8 @@ def markdown(result: Mapping[str, Any]) -> str:
 def _shown(interval: Mapping[str, Any] | None) -> str:
     if interval is None:
         return "–"
-    reach = interval["half_width"]
-    return f"{interval['mean']:+.2f}" + ("" if reach is None else f" ± {reach:.2f}")
+    low, high = interval["low"], interval["high"]
+    return f"{interval['mean']:+.2f}" + ("" if low is None else f" [{low:+.2f}, {high:+.2f}]")
 
 
 def draw(result: Mapping[str, Any]) -> Figure:
@@ -179,7 +213,7 @@ def draw(result: Mapping[str, Any]) -> Figure:
 def _panel(ax: Axes, correlations: Mapping[str, Any], names: list[str]) -> None:
     for key, (label, colour, marker, shift) in _SERIES.items():
         means, reach = means_and_reaches(correlations[name][key] for name in names)
-        # A correlation ends at 1, Student's interval of a few seeds need not.
+        # A correlation ends at 1; Student's interval of a few seeds, which former results have, need not.
         reach = np.fmin(reach, [1.0 + means, 1.0 - means])
         style: dict[str, Any] = {"fmt": marker, "color": colour, "markersize": 4.5, "elinewidth": 1.0, "capsize": 2}
         ax.errorbar(means, np.arange(len(names)) + shift, xerr=reach, label=label, **style)

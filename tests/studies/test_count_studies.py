@@ -98,6 +98,17 @@ def test_controlling_the_count_takes_away_a_correlation_that_was_the_count() -> 
         assert abs(found[name]["spearman"]["mean"]) < 0.6
     assert found["n"]["partial_spearman"] is None
     assert found["S'"]["classes"] == [10, 10, 10]
+    wide = count_control.correlations_over_classes(seeds)
+    for name in count_control.QUANTITIES:
+        assert wide[name]["classes"] == found[name]["classes"]
+        for key in ("pearson", "spearman", "partial_pearson", "partial_spearman", "with_n"):
+            narrow, other = found[name][key], wide[name][key]
+            assert (narrow is None) == (other is None)
+            if narrow is not None:
+                assert other["mean"] == pytest.approx(narrow["mean"], abs=0.02), (name, key)
+                assert -1 <= narrow["low"] <= narrow["high"] <= 1
+                assert other["low"] is None or -1 <= other["low"] <= other["mean"] <= other["high"] <= 1
+    assert wide["S'"]["pearson"]["high"] - wide["S'"]["pearson"]["low"] > 0.02
 
 
 def test_few_images_leave_gaps_that_are_counted() -> None:
@@ -114,7 +125,7 @@ def test_figures_are_drawn_from_plain_data_with_gaps() -> None:
     names = list(count_control.QUANTITIES)
     result = {"quantities": names, "datasets": {"A": {"seeds": [{}], "correlations": dict.fromkeys(names, entry)}}}
     assert as_pixels(count_control.draw(result)).std() > 5
-    assert "+0.50 ± 0.20" in count_control.markdown(result)
+    assert "+0.50 [+0.30, +0.70]" in count_control.markdown(result)
     cells = [{"mean": 3.0, "deviation": 1.0, "known": 2}, {"mean": None, "deviation": None, "known": 0}]
     entry = {"bits": 4.0, "estimators": dict.fromkeys(count_estimators.TITLES, cells)}
     result = {"sizes": [5, 50], "repeats": 3, "populations": {"one": entry, "two": entry}}
