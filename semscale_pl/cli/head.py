@@ -36,7 +36,12 @@ def run(cfg: DictConfig) -> None:
 
 
 def _chosen(stage: SecondStage) -> str:
-    values = ", ".join(f"{name} {value}" for name, value in stage.chosen.items())
+    values = ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in stage.chosen.items()
+    )
+    if stage.name in ("gaussian", "fused"):
+        judged = "" if stage.validated is None else f"; balanced accuracy {stage.validated:.4f} on the validation part"
+        return f"{values}: as given, by default, or by leave-one-out on the training features{judged}."
     if stage.validated is None:
         return f"{values}: as given or by default, as there is no validation part."
     return f"{values}: balanced accuracy {stage.validated:.4f} on the validation part, the best of {len(stage.tried)}."
