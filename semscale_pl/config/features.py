@@ -57,7 +57,7 @@ def _check_files(dataset: DictConfig) -> None:
             f"Expected dataset.store=FOLDER, or dataset.train=FILE with dataset.test=FILE, but got {what}. Pass one."
         )
     if store is not None:
-        named = [key for key in (*_FILES, *_TEST[1:], "class_names") if dataset.get(key) is not None]
+        named = [key for key in (*_FILES, "split_key", "class_names") if dataset.get(key) is not None]
         if named:
             raise WrongCallError(f"Expected `dataset.{named[0]}` only without a store, but got both. Leave it out.")
         folder = found_store(str(store))
@@ -67,9 +67,10 @@ def _check_files(dataset: DictConfig) -> None:
                 f"{str(store)!r}. Make it with semscale embed."
             )
         try:
-            read_manifest(folder)  # an unfinished one says how to go on
+            parts = list(read_manifest(folder)["parts"])  # an unfinished one says how to go on
         except StoreError as error:
             raise WrongCallError(f"dataset.store: {error}") from error
+        _check_parts(parts, str(store), dataset.get("train_fraction"))
         return
     given = [key for key in _TEST if dataset.get(key) is not None]
     if len(given) != 1:
@@ -90,6 +91,26 @@ def _check_files(dataset: DictConfig) -> None:
     names = dataset.get("class_names")
     if isinstance(names, str) and not Path(names).is_file():
         raise WrongCallError(f"Expected `dataset.class_names` to be a file, but there is none at {names!r}.")
+
+
+def _check_parts(parts: list[str], store: str, train_fraction: float | None) -> None:
+    """Refuse a store that lacks samples to train or to test on, or that has the latter twice."""
+    missing = next((part for part in ("train", "test") if part not in parts), None)
+    if missing == "train" or (missing == "test" and train_fraction is None):
+        way = (
+            "Set dataset.train_fraction=0.8, which keeps the rest for the test, or embed"
+            if "train" in parts
+            else "Embed"
+        )
+        raise WrongCallError(
+            f"Expected a part {missing!r} of the store {store!r}, but it has {', '.join(parts)} alone. {way} that part "
+            f"into it as well (semscale embed parts={missing})."
+        )
+    if missing is None and train_fraction is not None:
+        raise WrongCallError(
+            "Expected `dataset.train_fraction` only with a store that has no part for the test, but "
+            f"{store!r} has one. Leave it out."
+        )
 
 
 def _check_changes(cfg: DictConfig) -> None:

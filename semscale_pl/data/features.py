@@ -150,10 +150,19 @@ class FeatureStore:
         folder: of the store.
         in_memory: "auto", True or False, see :class:`FeatureDataModule`.
         views: whether the features of augmented copies are read.
+        train_fraction: share of each class of its training part that is trained on, the rest being the test split,
+            where it has none; all is read into memory then.
+
+    Raises:
+        DataError: it has a part for the test as well.
     """
 
-    def __init__(self, folder: str, in_memory: Any = "auto", views: bool = True) -> None:
-        self.folder, self.in_memory, self.views = folder, in_memory, views
+    def __init__(
+        self, folder: str, in_memory: Any = "auto", views: bool = True, train_fraction: float | None = None
+    ) -> None:
+        check("FeatureDataModule", train_fraction=train_fraction)
+        self.folder, self.views, self.train_fraction = folder, views, train_fraction
+        self.in_memory = in_memory if train_fraction is None else True
         self._opened: EmbeddingStore | None = None
         self._sets: dict[str, VectorSet] = {}
 
@@ -162,7 +171,16 @@ class FeatureStore:
         self._store()
 
     def load(self, split: str, root: Path, seed: int) -> ImageSet | None:
-        """Return the part of that name, None where the store has none."""
+        """Return the part of that name, or its share of the training part, cut by `seed`; None where there is none."""
+        if self.train_fraction is not None and split in ("train", "test"):
+            if "test" in self._store().parts:
+                raise DataError("Expected no `train_fraction` with a store that has a part for the test. Leave it out.")
+            whole = self._part("train")
+            assert whole is not None
+            return _rows_of(whole, stratified_split(whole.labels, self.train_fraction, seed)[split == "test"])
+        return self._part(split)
+
+    def _part(self, split: str) -> VectorSet | None:
         store = self._store()
         if split not in store.parts:
             return None
@@ -191,7 +209,8 @@ class FeatureDataModule(ImbalancedDataModule):
         store: folder of an embedding store; or
         train: file of the training features, with
         test: file of the test features, or
-        train_fraction: share of each class of the training file that is trained on, the rest being the test split.
+        train_fraction: share of each class of the training file, or of a store without a part for the test, that is
+            trained on, the rest being the test split.
         val: file of validation features.
         train_labels, val_labels, test_labels: files of the labels, where they are not in the same ones.
         label_column, label_key, feature_columns, feature_key, class_names: what to take from the files, see
@@ -245,7 +264,7 @@ class FeatureDataModule(ImbalancedDataModule):
                 "augmented copies: semscale embed augment_copies=K."
             )
         if store is not None:
-            source: Any = FeatureStore(store, in_memory, views)
+            source: Any = FeatureStore(store, in_memory, views, train_fraction)
         else:
             files = {"train": train, "val": val, "test": test}
             labels = {"train": train_labels, "val": val_labels, "test": test_labels}
@@ -389,4 +408,5 @@ def _stays(size: int, in_memory: Any) -> bool:
 
 def _rows_of(whole: VectorSet, rows: Tensor) -> VectorSet:
     assert isinstance(whole.images, Tensor)
-    return VectorSet(whole.images[rows], whole.labels[rows], whole.class_names)
+    views = tuple(view[rows] for view in whole.views)  # type: ignore[misc]
+    return VectorSet(whole.images[rows], whole.labels[rows], whole.class_names, views=views)

@@ -196,6 +196,40 @@ def test_one_file_is_split_by_class(tmp_path: Path) -> None:
     assert data.class_counts.tolist() == [107, 109, 106, 110, 109, 109, 109, 107, 104, 108]
 
 
+def test_a_store_without_a_test_part_is_split_by_class(tmp_path: Path) -> None:
+    labels = np.repeat(np.arange(3), 20)
+    rows = np.arange(60, dtype=np.float32)[:, None]
+    write_store(tmp_path / "store", {"train": StorePart.of(rows, labels, views=(-rows,))}, ["a", "b", "c"])
+    data = ready(store=str(tmp_path / "store"), train_fraction=0.75, batch_size=8)
+    train, test = data.train_dataset, data.test_dataset
+    assert [len(train), len(test)] == [45, 15]
+    assert np.bincount(test.labels.numpy()).tolist() == [5, 5, 5]
+    kept, held_out = ({int(part[row][0].abs()) for row in range(len(part))} for part in (data.eval_train_dataset, test))
+    assert sorted(kept | held_out) == list(range(60))
+    assert all(labels[int(test[row][0])] == test.labels[row] for row in range(len(test)))
+    drawn = {float(train[row, epoch][0]) for row in range(45) for epoch in range(8)}
+    assert {abs(value) for value in drawn} <= kept
+    assert min(drawn) < 0 < max(drawn)
+
+
+PARTS = [
+    (["train"], [], "Set dataset.train_fraction=0.8, which keeps the rest for the test, or embed that part"),
+    (["test"], [], "Expected a part 'train' of the store 'store', but it has test alone. Embed that part"),
+    (["train", "test"], ["dataset.train_fraction=0.8"], "only with a store that has no part for the test"),
+]
+
+
+@pytest.mark.parametrize(("parts", "overrides", "said"), PARTS)
+def test_a_store_that_lacks_a_part_says_what_to_do(
+    parts: list[str], overrides: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    part = StorePart.of(np.eye(4, dtype=np.float32), np.arange(4) % 2)
+    write_store("store", dict.fromkeys(parts, part), ["a", "b"])
+    with pytest.raises(WrongCallError, match=re.escape(said)):
+        check_train(composed_from("train", ["dataset=features", "dataset.store=store", *overrides]))
+
+
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_finite_features_whose_sum_overflows_are_taken(in_memory: bool, tmp_path: Path) -> None:
     large = X.copy()
