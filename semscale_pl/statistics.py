@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from semscale_pl.options import check
 
@@ -53,11 +53,17 @@ class Correlation(NamedTuple):
     n: int
 
 
-def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+def mean_interval(values: Sequence[float], level: float = 0.95, bounds: tuple[float, float] | None = None) -> Interval:
     """Return the mean of independent values, such as one a seed, with its Student interval.
 
+    Args:
+        values: at least one.
+        level: of the interval.
+        bounds: of what no mean can leave, such as an accuracy in percent 0 and 100. Where Student's interval would, it
+            is taken on the logit scale (delta method) and stays within; ``half_width`` remains Student's.
+
     Raises:
-        ValueError: no values, values that are not finite, or a level outside (0, 1).
+        ValueError: no values, values that are not finite or out of bounds, or a level outside (0, 1).
 
     Example:
         >>> interval = mean_interval([1.0, 2.0, 3.0])
@@ -70,7 +76,10 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     if count < 2:
         return Interval(mean, None, None, None, count)
     half_width = float(stats.t.ppf(0.5 + level / 2.0, count - 1) * array.std(ddof=1) / math.sqrt(count))
-    return Interval(mean, half_width, mean - half_width, mean + half_width, count)
+    low, high = mean - half_width, mean + half_width
+    if bounds is not None and (low < bounds[0] or high > bounds[1]):
+        low, high = _within(mean, half_width, bounds)
+    return Interval(mean, half_width, low, high, count)
 
 
 def paired_difference(values: Sequence[float], baseline: Sequence[float], level: float = 0.95) -> PairedDifference:
@@ -252,6 +261,19 @@ def wilson_interval(successes: int, total: int, level: float = 0.95) -> tuple[fl
         )
     low, high = stats.binomtest(successes, total).proportion_ci(level, method="wilson")
     return float(low), float(high)
+
+
+def _within(mean: float, half_width: float, bounds: tuple[float, float]) -> tuple[float, float]:
+    """Return the interval of a mean inside bounds, symmetric on the logit scale."""
+    least, size = bounds[0], bounds[1] - bounds[0]
+    share = (mean - least) / size
+    if not -1e-12 <= share <= 1.0 + 1e-12:
+        raise ValueError(f"Expected values within {bounds[0]:g} and {bounds[1]:g}, but got the mean {mean:g}.")
+    if not 0.0 < share < 1.0:
+        return mean, mean
+    place, reach = math.log(share / (1.0 - share)), half_width / size / (share * (1.0 - share))
+    low, high = special.expit([place - reach, place + reach])
+    return least + size * float(low), least + size * float(high)
 
 
 def _power(effect: float, pairs: int, level: float) -> float:

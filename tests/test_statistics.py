@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from semscale_pl.statistics import (
+    bonferroni,
     holm,
     mean_interval,
     paired_difference,
@@ -44,6 +45,47 @@ def test_mean_interval_is_students(n: int, level: float) -> None:
 
 def test_one_value_has_a_mean_and_no_interval() -> None:
     assert mean_interval([3.5]) == (3.5, None, None, None, 1)
+
+
+def test_a_mean_near_a_bound_has_an_interval_within_it() -> None:
+    values = [0.0, 0.0, 0.0, 0.5, 0.0]
+    free, bound = mean_interval(values), mean_interval(values, bounds=(0.0, 100.0))
+    assert free.low < 0 < bound.low < bound.mean < bound.high < 100
+    assert (bound.mean, bound.half_width) == (free.mean, free.half_width)
+    share, error = 0.001, stats.sem(values) / 100
+    logit = np.log(share / (1 - share)) + np.array([-1, 1]) * stats.t.ppf(0.975, 4) * error / (share * (1 - share))
+    assert [bound.low, bound.high] == pytest.approx(list(100 / (1 + np.exp(-logit))), rel=1e-9)
+    mirrored = mean_interval([100 - value for value in values], bounds=(0.0, 100.0))
+    assert [mirrored.low, mirrored.high] == pytest.approx([100 - bound.high, 100 - bound.low], rel=1e-9)
+    inside = [40.0, 50.0, 55.0]
+    assert mean_interval(inside, bounds=(0.0, 100.0)) == mean_interval(inside)
+    assert mean_interval([0.0, 0.0], bounds=(0.0, 1.0))[2:4] == (0.0, 0.0)
+    with pytest.raises(ValueError, match="within 0 and 1, but got the mean"):
+        mean_interval([1.0, 2.0], bounds=(0.0, 1.0))
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.5, 20.0), (2.0, 40.0), (8.0, 2.0)])
+def test_bounded_intervals_cover_as_students_do(a: float, b: float) -> None:
+    """Shares from a beta distribution: of five values, near a bound, where Student's interval leaves the bounds."""
+    random, repeats, truth = np.random.default_rng(0), 1000, a / (a + b)
+    covered = {None: 0, (0.0, 1.0): 0}
+    for values in random.beta(a, b, (repeats, 5)).tolist():
+        for bounds in covered:
+            found = mean_interval(values, bounds=bounds)
+            covered[bounds] += found.low <= truth <= found.high
+    assert covered[0.0, 1.0] >= covered[None] - 0.01 * repeats
+    assert covered[0.0, 1.0] >= 0.84 * repeats
+
+
+def test_bonferronis_p_is_that_of_the_interval_of_its_level() -> None:
+    p_values = [stats.ttest_1samp(sample(6, seed), 0.4 * seed).pvalue for seed in range(4)]
+    for p, adjusted, seed in zip(p_values, bonferroni(p_values), range(4), strict=True):
+        found = mean_interval((sample(6, seed) - 0.4 * seed).tolist(), 1 - 0.05 / 4)
+        assert adjusted == pytest.approx(min(1.0, 4 * p))
+        assert (adjusted < 0.05) == (not found.low <= 0 <= found.high)
+    assert all(one >= other for one, other in zip(bonferroni(p_values), holm(p_values), strict=True))
+    with pytest.raises(ValueError, match="Expected `p_values` in"):
+        bonferroni([1.2])
 
 
 @pytest.mark.parametrize("values", [[], [1.0, math.nan], [math.inf], [[1.0, 2.0]]])

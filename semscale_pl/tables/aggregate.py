@@ -214,7 +214,7 @@ def _entries_of(table: Table, finished: Finished, measure: Measure) -> list[Entr
         baseline = values_of(table, finished, table.baseline, column.name, measure)
         for row in table.rows:
             values = values_of(table, finished, row.name, column.name, measure)
-            interval = mean_interval(list(values.values())) if values else None
+            interval = mean_interval(list(values.values()), bounds=measure.bounds) if values else None
             compared = measure.paired and row.name != table.baseline
             found = difference(row.name, table.baseline, column.name, values, baseline) if compared else None
             differences.append(found)

@@ -248,7 +248,8 @@ def _comparison(entries: Sequence[EntryRow], baseline: str, title: str, **classe
     rows = sorted((e for e in entries if e["mean"] is not None), key=lambda entry: entry["row"] != baseline)
     unit = (rows[0].get("unit") or "").strip()
     metric = f"{rows[0]['measure']} ({unit})" if unit else rows[0]["measure"]
-    methods = [{"method": row["row"], "mean": row["mean"], "half_width": row.get("half_width")} for row in rows]
+    kept = ("mean", "half_width", "low", "high")
+    methods = [{"method": row["row"], **{key: row.get(key) for key in kept}} for row in rows]
     return method_comparison(methods, metric=metric, title=title, **classes)
 
 

@@ -51,6 +51,8 @@ class EntryRow(PairedRow):
     n: int
     mean: float | None
     half_width: float | None
+    low: float | None
+    high: float | None
     paper_low: float | None
     paper_high: float | None
     ours_minus_paper: float | None
@@ -239,6 +241,8 @@ def _flat(entry: Entry) -> EntryRow:
         "n": len(entry.values),
         "mean": interval.mean if interval else None,
         "half_width": interval.half_width if interval else None,
+        "low": interval.low if interval else None,
+        "high": interval.high if interval else None,
         "paper_low": paper.low if paper else None,
         "paper_high": paper.high if paper else None,
         "ours_minus_paper": paper.difference(interval.mean) if interval and paper else None,

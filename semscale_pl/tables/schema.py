@@ -18,6 +18,19 @@ from semscale_pl.tables.grids import Axes, Setting, Tuning, parse_axes, parse_tu
 TRAIN = "semscale_pl.training.run:train"
 LAST, SELECTED = "results.last.", "results.selected."
 PICTURES = ("confusion",)
+# Shares of a record, which lie between 0 and 1.
+_SHARES = (
+    "balanced_accuracy",
+    "top1",
+    "top5",
+    "many",
+    "medium",
+    "few",
+    "head",
+    "middle",
+    "tail",
+    "worst_class_accuracy",
+)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -82,6 +95,14 @@ class Measure:
     higher_is_better: bool = True
     derived: str = ""
     arguments: tuple[tuple[str, str | float], ...] = ()
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Return what a mean of this quantity cannot leave, as it is scaled; None where that is unknown."""
+        name = self.key.rpartition(".")[2] if self.key.startswith("results.") else self.derived
+        if name in (*_SHARES, "accuracy_of_third"):
+            return min(0.0, self.scale), max(0.0, self.scale)
+        return (-abs(self.scale), abs(self.scale)) if name == "correlation_with_S" else None
 
 
 @dataclass(frozen=True)

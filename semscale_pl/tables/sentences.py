@@ -30,6 +30,10 @@ def conditions(summary: Summary) -> list[str]:
     if len(table.seeds) == 1:
         how = f"One seed{profile}, so without an interval. Differences to {table.baseline} are of the same seed."
     settings = f"Settings of all cells: `{' '.join(table.base)}`." if table.base else ""
+    if any(is_uneven(entry.interval) for entry in summary.entries):
+        how += (
+            " Where a share is so near its bounds that this interval would leave them, [low, high] on the logit scale."
+        )
     texts = (how, _epoch(summary), _paper(summary), settings, *summary.unmatched, *verdict(summary))
     tuned = tuning.sentences(table, summary.choices, summary.held_out)
     return [text for text in (*texts, *tuned, *summary.remarks, table.note) if text]
@@ -57,11 +61,27 @@ def verdict(summary: Summary) -> list[str]:
 
 
 def interval_text(interval: Interval | None, measure: Measure) -> str:
-    """Return a mean with the half width of its interval, such as ``38.3 ± 0.8``."""
+    """Return a mean with the half width of its interval, such as ``38.3 ± 0.8``.
+
+    Where a bound of the quantity bends the interval, its ends stand there, such as ``0.1 [0.0, 2.0]``.
+    """
     if interval is None:
         return ABSENT
-    digits, (mean, half_width) = measure.digits, interval[:2]
-    return f"{mean:.{digits}f}" if half_width is None else f"{mean:.{digits}f} ± {half_width:.{digits}f}"
+    digits, (mean, half_width, low, high, _) = measure.digits, interval
+    if half_width is None or low is None or high is None:
+        return f"{mean:.{digits}f}"
+    if is_uneven(interval):
+        return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{mean:.{digits}f} ± {half_width:.{digits}f}"
+
+
+def is_uneven(interval: Interval | None) -> bool:
+    """Tell whether an interval lies unevenly about its mean, as one does that a bound has bent."""
+    if interval is None or interval.half_width is None or interval.low is None or interval.high is None:
+        return False
+    wider = max(interval.high - interval.mean, interval.mean - interval.low)
+    narrower = min(interval.high - interval.mean, interval.mean - interval.low)
+    return wider - narrower > 1e-9 * max(1.0, abs(interval.mean))
 
 
 def difference_text(paired: PairedDifference, measure: Measure) -> str:

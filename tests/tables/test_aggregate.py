@@ -144,6 +144,25 @@ def test_what_rows_differ_in_unnamed_is_said_below_the_table(content: dict[str, 
     assert all(sentence in markdown(found) for sentence in found.unmatched)
 
 
+def test_shares_near_their_bounds_have_intervals_within_them(content: dict[str, Any]) -> None:
+    measures = [
+        {"name": "tail", "key": "results.last.tail", "scale": 100, "digits": 1, "paired": True},
+        {"name": "bias", "key": "results.last.bias", "digits": 1},
+    ]
+    table = parse_table({**content, "measures": measures, "seeds": [0, 1, 2]})
+    assert [measure.bounds for measure in table.measures if measure.name in ("tail", "bias")] == [(0.0, 100.0), None]
+    values = {"A": [0.0, 0.02, 0.0], "B": [0.4, 0.5, 0.45]}
+    records = [(c, {"results": {"last": {"tail": values[c.row][c.seed], "bias": 1.0}}}) for c in table.cells()]
+    summary = summarize(table, records)
+    text = markdown(summary)
+    assert "| A | 0.7 [0.0, " in text
+    assert "| B | 45.0 ± 12.4 |" in text
+    assert "[low, high] on the logit scale" in text
+    entry = next(one for one in as_json(summary, {})["entries"] if (one["row"], one["measure"]) == ("A", "tail"))
+    assert 0 < entry["low"] < entry["mean"] < entry["high"] < 100
+    assert entry["half_width"] > entry["mean"]
+
+
 def two_families(content: dict[str, Any]) -> Any:
     """Return the summary of three rows over four seeds with a primary comparison, and its values."""
     rows = [{"name": name} for name in "ABC"]
