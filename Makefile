@@ -16,10 +16,17 @@ CHECKED_TESTS ?= tests/cuda
 CHECKED_TABLE ?= experiments/calibration.yaml profile=paper
 CHECKED_NETWORKS ?= $(if $(filter cuda,$(DEVICE)),resnet32 resnet50,resnet32)
 HERE := PYTHONPATH=$(CURDIR):$(CURDIR)/tests:$$PYTHONPATH $(PYTHON) -m
+# Of test-extras: what pyproject.toml offers beside the development extra, the trainers of others, and the tests of these.
+EXTRAS := open_clip,finetune,hf,hdf5,sweepers
+STOCK := transformers accelerate
+OF_EXTRAS ?= tests/models/test_open_clip_backbone.py tests/models/test_adapters.py tests/training/test_adapters.py \
+  tests/data/test_saved_datasets.py tests/data/test_packed.py tests/data/test_data_configs.py tests/test_configs.py \
+  tests/features/test_formats.py tests/features/test_shards.py tests/training/test_sweep.py tests/cli/test_embed.py \
+  tests/measuring/test_class_weights.py
 TABLES := table1 table2 table3 calibration subsets ablations appendix-d7 appendix-h2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint types bench bench-measure embeddings gpu-check clean $(TABLES:%=reproduce-%)
+.PHONY: help setup demo test test-all test-extras lint types bench bench-measure embeddings gpu-check clean $(TABLES:%=reproduce-%)
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-22s %s\n' "$$name" "$$text"; done
@@ -39,6 +46,10 @@ test: $(INSTALLED) ## the test suite without its long tests
 
 test-all: $(INSTALLED) ## the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m ""
+
+test-extras: $(INSTALLED) ## install the optional packages too, and run the tests that are skipped without them
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev,$(EXTRAS)]' $(STOCK)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m "" -rs $(OF_EXTRAS)
 
 lint: $(INSTALLED) ## style, format and types
 	$(BIN)/ruff check .

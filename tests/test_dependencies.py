@@ -52,3 +52,22 @@ def test_every_import_is_a_dependency(distributions: set[str]) -> None:
 def test_the_versions_of_every_dependency_are_pinned() -> None:
     pinned = {line.partition("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines()}
     assert _names(PROJECT["dependencies"]) <= pinned
+
+
+def test_the_target_of_optional_packages_names_every_extra_and_every_test_that_is_skipped_without_one() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    extras = re.search(r"^EXTRAS := (\S+)$", makefile, re.MULTILINE)
+    files = re.search(r"^OF_EXTRAS \?= (.+)$", makefile, re.MULTILINE)
+    assert extras is not None
+    assert files is not None
+    installed = {"dev"} | {name for entry in PROJECT["optional-dependencies"]["dev"] for name in _extras_in(entry)}
+    assert set(extras[1].split(",")) | installed >= set(PROJECT["optional-dependencies"])
+    skipping = re.compile(r"importorskip\(\s*\"(?!hatchling)|find_spec\(\"(?!hydra_plugins\"\))[\w.]+\"\) is None")
+    found = {str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py")
+             if skipping.search(path.read_text(encoding="utf-8"))}  # fmt: skip
+    assert found - {"tests/config/test_moved.py", "tests/test_dependencies.py"} == set(files[1].split())
+
+
+def _extras_in(requirement: str) -> list[str]:
+    inside = re.fullmatch(r"semscale-pl\[(.+)\]", requirement)
+    return [] if inside is None else inside[1].split(",")

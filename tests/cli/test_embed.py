@@ -253,7 +253,7 @@ def test_tokens_are_averaged_without_those_of_class_and_registers(layer: str, pr
 
 
 def test_the_tokens_of_clip_are_averaged_without_that_of_the_class() -> None:
-    transformer = pytest.importorskip("open_clip.transformer", reason="open_clip is not installed")
+    transformer = pytest.importorskip("open_clip.transformer", reason="pip install 'semscale-pl[open_clip]'")
     tower = transformer.VisionTransformer(
         image_size=16, patch_size=8, width=12, layers=1, heads=2, mlp_ratio=1.0, output_dim=5
     ).eval()

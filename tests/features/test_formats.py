@@ -114,7 +114,7 @@ def _hdf5_in_chunks(folder: Path, features: np.ndarray) -> Path:
 
 
 def _written_hdf5(folder: Path, features: np.ndarray, **how: Any) -> Path:
-    h5py = pytest.importorskip("h5py")
+    h5py = pytest.importorskip("h5py", reason="pip install 'semscale-pl[hdf5]'")
     with h5py.File(folder / "f.h5", "w") as file:
         file.create_dataset("all/features", data=features, **how)
         file["all/labels"] = LABELS.tolist()

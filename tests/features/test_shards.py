@@ -139,7 +139,7 @@ def test_classes_of_hugging_face_in_arrow() -> None:
 
 
 def test_groups_of_hdf5_and_names_in_attributes() -> None:
-    h5py = pytest.importorskip("h5py")
+    h5py = pytest.importorskip("h5py", reason="pip install 'semscale-pl[hdf5]'")
     with h5py.File("f.h5", "w") as file:
         for group, rows in (("train", slice(0, 40)), ("test", slice(40, 60))):
             file[f"{group}/features"], file[f"{group}/labels"] = X[rows], Y[rows]
@@ -163,7 +163,7 @@ def tensors(**changed: Any) -> Make:
 
 def hdf5(write: Callable[[Any], object]) -> Make:
     def make() -> None:
-        h5py = pytest.importorskip("h5py")
+        h5py = pytest.importorskip("h5py", reason="pip install 'semscale-pl[hdf5]'")
         with h5py.File("f.h5", "w") as file:
             write(file)
 

@@ -33,7 +33,7 @@ def test_a_missing_package_is_a_line_that_names_the_extra(monkeypatch: pytest.Mo
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Any]:
     """A model's configuration, its weights, and the model as open_clip builds it."""
-    open_clip = pytest.importorskip("open_clip")
+    open_clip = pytest.importorskip("open_clip", reason="pip install 'semscale-pl[open_clip]'")
     folder = tmp_path_factory.mktemp("clip")
     (folder / "tiny.json").write_text(json.dumps(TINY))
     open_clip.add_model_config(folder / "tiny.json")
