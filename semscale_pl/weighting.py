@@ -50,6 +50,10 @@ class StepTerms:
     sample_weights: Tensor | None = None
 
 
+# Of the plain baseline.
+NO_TERMS = StepTerms()
+
+
 @dataclass(frozen=True)
 class WeightingReport:
     """What a re-weighting reports of its present state to a recorder.
@@ -76,7 +80,7 @@ class Weighting(Protocol):
 
 def terms_of(weighting: Weighting | None, inputs: StepInputs) -> StepTerms:
     """Ask the slot for its terms; an empty slot is the plain baseline."""
-    return StepTerms() if weighting is None else weighting(inputs)
+    return NO_TERMS if weighting is None else weighting(inputs)
 
 
 def adjusted_logits(logits: Tensor, terms: StepTerms) -> Tensor:
@@ -137,7 +141,7 @@ def mixed_mean(
 
 def _weighted(per_sample: Tensor, labels: Tensor, terms: StepTerms | None) -> Tensor:
     if terms is not None and terms.class_weights is not None:
-        per_sample = per_sample * terms.class_weights.to(per_sample)[labels]
+        per_sample = per_sample * terms.class_weights.to(per_sample).index_select(0, labels)
     if terms is not None and terms.sample_weights is not None:
         per_sample = per_sample * terms.sample_weights.to(per_sample)
     return per_sample

@@ -164,9 +164,8 @@ class GlobalBatchSampler(Sampler[list[tuple[int, int]]]):
     def tensors(self) -> Iterator[Tensor]:
         """Yield the positions (B,) of this rank's share of each batch."""
         check_batch_size(self.batch_size)
-        order = self.sampler.order()
-        for number in range(len(self)):
-            yield rank_chunk(order[number * self.batch_size : (number + 1) * self.batch_size])
+        parts = self.sampler.order().split(self.batch_size)[: len(self)]
+        yield from parts if world_size() == 1 else map(rank_chunk, parts)
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.sampler), self.batch_size)

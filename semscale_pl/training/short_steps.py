@@ -7,6 +7,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -16,7 +17,9 @@ from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 try:
+    from pytorch_lightning.loops.fetchers import _PrefetchDataFetcher
     from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+    from pytorch_lightning.utilities.combined_loader import _MaxSizeCycle
 except ImportError:  # another version, whose own steps are taken
     _TrainingEpochLoop = object  # type: ignore[assignment, misc]
 
@@ -55,20 +58,27 @@ class ShortSteps(_TrainingEpochLoop):
     def __init__(self, of: _TrainingEpochLoop) -> None:
         super().__init__(of.trainer, of.min_steps, of.max_steps)
         self._hooks: dict[str, list[Callable[..., Any]]] | None = None
+        self._sums: dict[str, EpochSum] = {}
 
     def advance(self, data_fetcher: Any) -> None:
-        """Run one batch."""
+        """Run one batch, or all those that are short in a row."""
         if not self._is_short(data_fetcher):
+            self._add_sums()
             super().advance(data_fetcher)
             return
-        batch, _, _ = next(data_fetcher)
-        self._step(self._moved(batch))
+        self._step(self._moved(self._next(data_fetcher)))
+        while not self.trainer.should_stop and self._is_short(data_fetcher):
+            self._count_step()
+            self._step(self._moved(self._next(data_fetcher)))
 
     def on_advance_end(self, data_fetcher: Any) -> None:
         """Do what follows a step; in the middle of an epoch no more than to count it and to hear a signal."""
         if self._hooks is None or self._is_outer(data_fetcher):
             super().on_advance_end(data_fetcher)
             return
+        self._count_step()
+
+    def _count_step(self) -> None:
         self._batches_that_stepped += 1
         if self.trainer.received_sigterm:
             raise SIGTERMException
@@ -81,6 +91,7 @@ class ShortSteps(_TrainingEpochLoop):
         ready = self.batch_progress.current.ready
         if ready == 0 or self.restarting:
             self._hooks = _hooks(self.trainer) if self._may_be_short() else None
+            self._sums = {}
             return False
         return self._hooks is not None and data_fetcher.length is not None and ready + 1 < data_fetcher.length
 
@@ -93,6 +104,7 @@ class ShortSteps(_TrainingEpochLoop):
             and type(trainer.precision_plugin) in (Precision, DoublePrecision)
             and type(trainer.profiler) is PassThroughProfiler
             and module.automatic_optimization
+            and self.max_steps in (-1, None)
             and trainer.accumulate_grad_batches == 1
             and not trainer.gradient_clip_val
             and len(optimizers) == 1
@@ -102,6 +114,18 @@ class ShortSteps(_TrainingEpochLoop):
             and trainer.num_training_batches == len(trainer.train_dataloader)
             and not self.automatic_optimization._skip_backward
         )
+
+    def _next(self, data_fetcher: Any) -> Any:
+        """Fetch a batch, of a single loader without the four iterators that pass it on."""
+        cycle = getattr(data_fetcher.combined_loader, "_iterator", None)
+        plain = type(data_fetcher) is _PrefetchDataFetcher and not data_fetcher.batches
+        if not plain or type(cycle) is not _MaxSizeCycle or len(cycle.iterators) != 1:
+            batch, _, _ = next(data_fetcher)
+            return batch
+        batch = next(cycle.iterators[0])
+        cycle._idx += 1
+        data_fetcher.fetched += 1
+        return batch
 
     def _moved(self, batch: Any) -> Any:
         trainer = self.trainer
@@ -129,7 +153,9 @@ class ShortSteps(_TrainingEpochLoop):
         for hook in hooks["on_before_zero_grad"]:
             hook(optimizer)
         counts.zero_grad.increment_started()
-        optimizer.zero_grad()
+        for group in optimizer.param_groups:  # the optimizer's own way takes longer than to free the gradients
+            for parameter in group["params"]:
+                parameter.grad = None
         counts.zero_grad.increment_completed()
         for hook in hooks["on_before_backward"]:
             hook(loss)
@@ -149,8 +175,11 @@ class ShortSteps(_TrainingEpochLoop):
     def _trained(self, module: pl.LightningModule, batch: Any, batch_idx: int) -> dict[str, Any]:
         own = module.__dict__  # a module's way of setting attributes takes longer
         own["_current_fx_name"], own["log"] = "training_step", self._logged
+        plugin = self.trainer.precision_plugin
         try:
-            with self.trainer.precision_plugin.train_step_context():
+            if type(plugin) is Precision:  # whose context is empty
+                return module.training_step(batch, batch_idx)  # type: ignore[return-value]
+            with plugin.train_step_context():
                 return module.training_step(batch, batch_idx)  # type: ignore[return-value]
         finally:
             del own["log"]  # the class's own again
@@ -158,12 +187,49 @@ class ShortSteps(_TrainingEpochLoop):
 
     def _logged(self, name: str, value: Any, *, batch_size: int | None = None, **options: Any) -> None:
         """Add a value to its mean over the epoch, which the first step has set up and the last one brings to an end."""
-        entry = self._results.get(f"training_step.{name}")
-        if entry is None or entry.has_reset or not _is_epoch_mean(entry, value) or batch_size is None:
+        total = self._sums.get(name)
+        if total is None and batch_size is not None:
+            entry = self._results.get(f"training_step.{name}")
+            if entry is not None and not entry.has_reset and _is_epoch_mean(entry, value):
+                total = self._sums[name] = EpochSum(entry)
+        if total is None or batch_size is None:
             pl.LightningModule.log(self.trainer.lightning_module, name, value, batch_size=batch_size, **options)
-            return
-        entry.value = entry.value + value.detach() * batch_size
-        entry.cumulated_batch_size = entry.cumulated_batch_size + batch_size
+        else:
+            total.add(value.detach(), batch_size)
+
+    def _add_sums(self) -> None:
+        """Give Lightning the sums of the short steps."""
+        for total in self._sums.values():
+            total.close()
+        self._sums = {}
+
+
+class EpochSum:
+    """The sum of a logged value over short steps: what Lightning's metric would have added up, bitwise.
+
+    Args:
+        entry: that metric. On the CPU it is written to by :meth:`close` alone: until then the sum is a plain number,
+            which takes a tenth of the time.
+    """
+
+    def __init__(self, entry: Any) -> None:
+        self._entry, self._rows = entry, 0
+        self._sum = entry.value.numpy()[()] if entry.value.device.type == "cpu" else None
+
+    def add(self, value: torch.Tensor, batch_size: int) -> None:
+        """Add the mean of so many rows."""
+        if self._sum is None:
+            self._entry.value = self._entry.value + value * batch_size
+        else:
+            one = value.numpy()[()]
+            self._sum = self._sum + one * type(one)(batch_size)
+        self._rows += batch_size
+
+    def close(self) -> None:
+        """Bring the metric up to date."""
+        if self._sum is not None:
+            self._entry.value = torch.from_numpy(np.asarray(self._sum))
+        self._entry.cumulated_batch_size = self._entry.cumulated_batch_size + self._rows
 
 
 def with_short_steps(trainer: pl.Trainer) -> None:

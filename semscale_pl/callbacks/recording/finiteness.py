@@ -45,7 +45,8 @@ class FinitenessWatch(pl.Callback):
     def __init__(self, on_nonfinite: str = "raise") -> None:
         check(on_nonfinite=on_nonfinite)
         self.skips, self.skipped = on_nonfinite == "skip", 0
-        self._place: Place = (1, 1, 1)
+        self._epoch, self._step = 1, 1
+        self._steps: Any = 1
         self._pending: deque[tuple[Tensor, Any, Place]] = deque()
         self._statistics: list[tuple[Tensor, Tensor]] = []
         self._passed_over = False
@@ -67,13 +68,13 @@ class FinitenessWatch(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count the steps of an epoch anew."""
         self._kept_of_epoch = 0
+        self._epoch, self._steps = trainer.current_epoch + 1, trainer.num_training_batches
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Keep what a forward pass changes."""
-        self._place = (trainer.current_epoch + 1, batch_idx + 1, trainer.num_training_batches)
-        self._passed_over = False
+        self._step, self._passed_over = batch_idx + 1, False
         if self.skips:
             self._statistics = [(buffer, buffer.clone()) for buffer in pl_module.buffers()]
 
@@ -94,11 +95,12 @@ class FinitenessWatch(pl.Callback):
             self._kept_of_epoch += not self._passed_over
             return
         if loss.device.type == "cpu" and world_size() == 1:
-            self._refuse(math.isfinite(loss.item()), self._place)
+            if not math.isfinite(loss.item()):
+                self._refuse(False, self._place())
             return
         finite = _all_finite([loss.detach()])
         if finite.device.type != "cuda":
-            self._refuse(finite, self._place)
+            self._refuse(finite, self._place())
             return
         # The answer is read one step later, when it has long come: a GPU never waits for the host to look at it. Every
         # rank reads that of the same step.
@@ -106,7 +108,7 @@ class FinitenessWatch(pl.Callback):
         answer.copy_(finite, non_blocking=True)
         event = torch.cuda.Event()
         event.record()
-        self._pending.append((answer, event, self._place))
+        self._pending.append((answer, event, self._place()))
         if len(self._pending) > 1:
             self._settle()
 
@@ -150,6 +152,9 @@ class FinitenessWatch(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
         self.skipped = int(state_dict["skipped"])
+
+    def _place(self) -> Place:
+        return self._epoch, self._step, self._steps
 
     def _settle(self) -> None:
         answer, event, place = self._pending.popleft()

@@ -21,6 +21,9 @@ from semscale_pl.distributed import world_size
 from semscale_pl.options import check
 from semscale_pl.weighting import WeightingReport
 
+# Batches whose answers are kept until they are counted together.
+_COUNTED_AT_ONCE = 64
+
 
 class RunRecorder(pl.Callback):
     """Append each epoch's per-class values to ``scales.csv`` and send them to the loggers.
@@ -51,6 +54,7 @@ class RunRecorder(pl.Callback):
         self.class_names = None if class_names is None else [str(name) for name in class_names]
         self.table = ScaleTable(self.dirpath / NAME)
         self._hits: Tensor | None = None
+        self._answers: list[tuple[np.ndarray, np.ndarray]] = []  # of batches that are not counted yet
         self._validated = False
         self._last_epoch: int | None = None
         self._undrawn: tuple[ClassPanel, int] | None = None
@@ -73,7 +77,7 @@ class RunRecorder(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to count anew."""
-        self._hits, self._validated = None, False
+        self._hits, self._validated, self._answers = None, False, []
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -84,7 +88,12 @@ class RunRecorder(pl.Callback):
         logits, labels = outputs["logits"].detach(), outputs["labels"]
         if self._hits is None:
             self._hits = torch.zeros(2, logits.shape[1], dtype=torch.int64, device=logits.device)
-        _count(self._hits, logits, labels)
+        if not _readable(logits):
+            _count(self._hits, logits, labels)
+            return
+        self._answers.append((logits.numpy().argmax(1), labels.numpy()))  # in a fifth of torch's time
+        if len(self._answers) == _COUNTED_AT_ONCE:
+            self._count_answers()
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remember that this epoch has validation results."""
@@ -113,6 +122,15 @@ class RunRecorder(pl.Callback):
         if trainer.is_global_zero:
             send_history(trainer.loggers, self.table, trainer.current_epoch - 1, trainer.global_step)
 
+    def _count_answers(self) -> None:
+        """Add the right answers and the rows of each class in the batches that are not counted yet."""
+        answers, self._answers = self._answers, []
+        if self._hits is None or not answers:
+            return
+        given, labels = (np.concatenate(parts) for parts in zip(*answers, strict=True))
+        for row, classes in zip(self._hits.numpy(), (labels[given == labels], labels), strict=True):
+            row += np.bincount(classes, minlength=len(row))
+
     def _draw(self, trainer: pl.Trainer) -> None:
         if self._undrawn is None:
             return
@@ -121,6 +139,7 @@ class RunRecorder(pl.Callback):
 
     def _all_hits(self, pl_module: pl.LightningModule) -> Tensor | None:
         """Add up the counts of all ranks; None where no step of any gave some."""
+        self._count_answers()
         if world_size() == 1:
             return self._hits
         # A rank without counts joins in: the number of classes, 0 where it is unknown, is that of the others.
@@ -166,12 +185,6 @@ class RunRecorder(pl.Callback):
 
 def _count(hits: Tensor, logits: Tensor, labels: Tensor) -> None:
     """Add a batch's right answers and rows of each class to `hits` (2, C)."""
-    if _readable(logits):
-        counts, there = hits.numpy(), labels.numpy()  # finds the largest logits in a fifth of torch's time
-        right = there[logits.numpy().argmax(1) == there]
-        for row, classes in enumerate((right, there)):
-            counts[row] += np.bincount(classes, minlength=counts.shape[1])
-        return
     right_here = (logits.argmax(dim=1) == labels).long()
     for row, amount in enumerate((right_here, torch.ones_like(right_here))):  # no bincount: it waits for the GPU
         hits[row].scatter_add_(0, labels, amount)

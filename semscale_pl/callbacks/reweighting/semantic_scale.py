@@ -286,13 +286,6 @@ class ScalePriorReweighting(SemanticScaleReweighting):
     Reference: Ma et al. (ICLR 2023), section 4; Menon et al. (ICLR 2021), section 4, for adjusted logits.
     """
 
-    def __call__(self, inputs: StepInputs) -> StepTerms:
-        """Return this step's log prior; none before ``start_epoch``."""
-        terms = super().__call__(inputs)
-        if terms.class_weights is None or self.weights is None:
-            return terms
-        return StepTerms(log_prior=self._log_prior(self.weights))
-
     def report(self) -> WeightingReport:
         """Return S', W, S and the log prior in force, and how many classes the floor and the cap touched."""
         base = super().report()
@@ -300,6 +293,10 @@ class ScalePriorReweighting(SemanticScaleReweighting):
         if self.weights is not None:
             values["log_prior"] = self._log_prior(self.weights)
         return WeightingReport(values, base.scalars)
+
+    def _make_terms(self) -> StepTerms:
+        assert self.weights is not None
+        return StepTerms(log_prior=self._log_prior(self.weights))
 
     def _log_prior(self, weights: Tensor) -> Tensor:
         return -self.strength * weights.log()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from semscale_pl.imbalance import normalize_weights, weigh_scales
 from semscale_pl.options import check
-from semscale_pl.weighting import StepInputs, StepTerms, WeightingReport
+from semscale_pl.weighting import NO_TERMS, StepInputs, StepTerms, WeightingReport
 
 
 class SlotReweighting(pl.Callback):
@@ -38,6 +38,7 @@ class SlotReweighting(pl.Callback):
         self._share = start_epoch if 0.0 < start_epoch < 1.0 else None
         self.weights: Tensor | None = None
         self._module: pl.LightningModule | None = None
+        self._made: tuple[Tensor | None, float, StepTerms] | None = None
         self._epoch = 0
         self._asked = False
         self._last_epoch: int | None = None
@@ -120,8 +121,8 @@ class SlotReweighting(pl.Callback):
         if not self._averaging():
             self._observe(inputs)
         if self.strength == 0.0 or self.weights is None:
-            return StepTerms()
-        return StepTerms(class_weights=self._in_force())
+            return NO_TERMS
+        return self._terms()
 
     def report(self) -> WeightingReport:
         """Return the weights in force and the stage."""
@@ -137,6 +138,16 @@ class SlotReweighting(pl.Callback):
     def _normalized(self, raw: Tensor, frequencies: Tensor) -> Tensor:
         weights = normalize_weights(raw, frequencies.to(raw), self.normalization)
         return weights if self._module is None else weights.to(self._module.device)
+
+    def _terms(self) -> StepTerms:
+        """Return the terms of the weights, made anew only where these or their strength are others."""
+        weights, strength = self.weights, self.strength
+        if self._made is None or self._made[0] is not weights or self._made[1] != strength:
+            self._made = (weights, strength, self._make_terms())
+        return self._made[2]
+
+    def _make_terms(self) -> StepTerms:
+        return StepTerms(class_weights=self._in_force())
 
     def _in_force(self) -> Tensor:
         assert self.weights is not None
