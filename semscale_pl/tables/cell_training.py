@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 import os
@@ -29,6 +30,9 @@ CHECKPOINT = Path("checkpoints") / "last.ckpt"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 ONE_THREAD = dict.fromkeys(THREAD_VARIABLES, "1")
 _LONGEST_TAG = 64  # W&B refuses longer ones
+# Where they are, their name and overrides but the seed, to the configs that this process has composed.
+_VARIANTS: dict[tuple[str, ...], Any] = {}
+_MOST_VARIANTS = 64
 
 
 @dataclass(frozen=True)
@@ -146,11 +150,9 @@ def compose_run(task: Task) -> Any:
     Where the folder has a whole checkpoint, the config names it as the one to resume from: the folder's name stands for
     configuration, code and versions, so it is that of this very cell.
     """
-    from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    with initialize_config_dir(version_base="1.3", config_dir=task.config_dir):
-        config = with_kept_input(compose(task.config_name, overrides=list(task.overrides)), task.overrides)
+    config = _composed(task)
     folder = Path(task.folder) / ".hydra"
     folder.mkdir(exist_ok=True)
     OmegaConf.save(config, folder / "config.yaml")
@@ -158,6 +160,26 @@ def compose_run(task: Task) -> Any:
     checkpoint = Path(task.folder) / CHECKPOINT
     if "ckpt_path" in config and zipfile.is_zipfile(checkpoint):
         config.ckpt_path = str(checkpoint)
+    return config
+
+
+def _composed(task: Task) -> Any:
+    """Compose a cell's config, which takes longer than 20 steps of a head: once for all seeds of a row and column."""
+    from hydra import compose, initialize_config_dir
+
+    *variant, last = task.overrides
+    name, _, seed = last.partition("=")
+    key = (task.config_dir, task.config_name, *variant)
+    if name != "seed" or key not in _VARIANTS:
+        with initialize_config_dir(version_base="1.3", config_dir=task.config_dir):
+            config = with_kept_input(compose(task.config_name, overrides=list(task.overrides)), task.overrides)
+        if name != "seed":
+            return config
+        if len(_VARIANTS) >= _MOST_VARIANTS:
+            _VARIANTS.clear()
+        _VARIANTS[key] = config
+    config = copy.deepcopy(_VARIANTS[key])
+    config.seed = int(seed)
     return config
 
 
