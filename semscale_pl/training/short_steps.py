@@ -63,13 +63,13 @@ class ShortSteps(_TrainingEpochLoop):
     def advance(self, data_fetcher: Any) -> None:
         """Run one batch, or all those that are short in a row."""
         if not self._is_short(data_fetcher):
-            self._add_sums()
             super().advance(data_fetcher)
             return
         self._step(self._moved(self._next(data_fetcher)))
         while not self.trainer.should_stop and self._is_short(data_fetcher):
             self._count_step()
             self._step(self._moved(self._next(data_fetcher)))
+        self._add_sums()  # the next step is Lightning's, or there is none
 
     def on_advance_end(self, data_fetcher: Any) -> None:
         """Do what follows a step; in the middle of an epoch no more than to count it and to hear a signal."""
@@ -222,7 +222,8 @@ class EpochSum:
             self._entry.value = self._entry.value + value * batch_size
         else:
             one = value.numpy()[()]
-            self._sum = self._sum + one * type(one)(batch_size)
+            with np.errstate(over="ignore", invalid="ignore"):  # as torch, which warns of neither
+                self._sum = self._sum + one * type(one)(batch_size)
         self._rows += batch_size
 
     def close(self) -> None:
