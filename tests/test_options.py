@@ -66,7 +66,7 @@ def parameters_of(kind: Any) -> dict[str, inspect.Parameter]:
     found: dict[str, inspect.Parameter] = {}
     for owner in getattr(kind, "__mro__", (kind,)):
         own = inspect.signature(owner).parameters
-        named = {name: one for name, one in own.items() if one.kind is not one.VAR_KEYWORD}
+        named = {name: one for name, one in own.items() if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
         found |= {name: one for name, one in named.items() if name not in found}
         if len(named) == len(own):
             break

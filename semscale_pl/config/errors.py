@@ -214,7 +214,8 @@ def _mistyped_key(error: BaseException, config_name: str) -> str | None:
         return f"`{key}` exists already. Set it without the `+`."
     known = _known_keys(config_name)
     if config_name == "train":
-        below = _below(key)
+        below, group = _below(key), key.partition(".")[0]
+        known += [f"{group}.{own}" for keys in _keys_of_options(group).values() for own in sorted(keys)]
         return f"Unknown key `{key}`.{_elsewhere(key) or ('' if below else closest_key(key, known))}{below}"
     return f"Unknown key `{key}`.{closest_key(key, known)} See `semscale {config_name} --help`."
 

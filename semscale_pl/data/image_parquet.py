@@ -15,7 +15,7 @@ from pyarrow import compute, parquet
 
 from semscale_pl.data.checking import say_once
 from semscale_pl.data.packed import PackedFile, state_of_files
-from semscale_pl.data.packed_source import PackedSource, Part, Patterns, found_files
+from semscale_pl.data.packed_source import PackedSource, Part, Patterns, check_columns, found_files
 from semscale_pl.data.source import DataError
 from semscale_pl.features.arrow_tables import names_in_description
 from semscale_pl.terminal import printable
@@ -36,26 +36,16 @@ class ImageParquet(PackedSource):
     features, the metadata `huggingface`, gives them.
 
     Args:
-        train: file, folder of shards, or glob, see :func:`~semscale_pl.data.packed_source.found_files`; or several.
-        val: likewise, used where it exists; None for no such split.
-        test: likewise.
+        splits: `train`, `test` and `val`, see :class:`~semscale_pl.data.packed_source.PackedSource`.
         image_column: name of the column of images.
         label_column: name of the column of labels, words or numbers.
-        train_fraction, class_names: see :class:`~semscale_pl.data.packed_source.PackedSource`.
+        settings: the other arguments of :class:`~semscale_pl.data.packed_source.PackedSource`.
     """
 
     def __init__(
-        self,
-        train: Patterns,
-        test: Patterns = None,
-        val: Patterns = None,
-        *,
-        image_column: str = "image",
-        label_column: str = "label",
-        train_fraction: float | None = None,
-        class_names: Sequence[str] | None = None,
+        self, *splits: Patterns, image_column: str = "image", label_column: str = "label", **settings: Any
     ) -> None:
-        super().__init__({"train": train, "val": val, "test": test}, train_fraction, class_names)
+        super().__init__(*splits, **settings)
         self.image_column, self.label_column = str(image_column), str(label_column)
 
     def open(self, split: str, root: Path) -> Part:
@@ -184,13 +174,7 @@ def _names(file: Path, table: _Table) -> list[str]:
 
 def _column(schema: Any, image_column: str, label_column: str, file: Path) -> str:
     """Return the column with the images' bytes, dotted within a struct."""
-    lacking = [name for name in (image_column, label_column) if name not in schema.names]
-    if lacking:
-        there = ", ".join(map(printable, schema.names))
-        raise DataError(
-            f"Expected a column `{lacking[0]}` in {printable(str(file))}, but got {there}. Name others: "
-            "dataset.source.image_column and dataset.source.label_column."
-        )
+    check_columns(schema.names, image_column, label_column, file)
     kind = schema.field(image_column).type
     within = kind.field("bytes").type if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else None
     if not _is_binary(kind if within is None else within):

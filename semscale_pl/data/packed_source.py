@@ -48,13 +48,15 @@ class Part:
 
 
 class PackedSource(ABC):
-    """Images in larger files, split by these or by us.
+    """Images in larger files, split by these or by us; a source adds what names images and labels in its files.
 
     Labels are positions of `class_names` or of the names that the files have themselves, or these names; where there
     are none, the classes are the labels that occur in any split, sorted.
 
     Args:
-        splits: "train", "val" and "test" to what holds them, below the root or absolute; None for no such split.
+        train: what holds the training images, see :func:`found_files` unless the source says otherwise.
+        test: likewise; None for no such split.
+        val: likewise, used where it exists.
         train_fraction: share of each class of the training images that is trained on, where the rest is to be the test
             split; None takes the splits as they are.
         class_names: in their order; None takes those of the files, or of a file `classes.txt` (a name a line) or
@@ -67,12 +69,15 @@ class PackedSource(ABC):
 
     def __init__(
         self,
-        splits: Mapping[str, Patterns],
+        train: Patterns,
+        test: Patterns = None,
+        val: Patterns = None,
+        *,
         train_fraction: float | None = None,
         class_names: Sequence[str] | None = None,
     ) -> None:
         check(type(self).__name__, train_fraction=train_fraction)
-        self.splits = {"train": splits["train"]} if train_fraction is not None else dict(splits)
+        self.splits = {"train": train} if train_fraction is not None else {"train": train, "val": val, "test": test}
         self.train_fraction = train_fraction
         self.class_names = None if class_names is None else [composed(str(name).strip()) for name in class_names]
         self._opened: dict[tuple[str, Path], Part | None] = {}
@@ -188,6 +193,16 @@ def found_files(patterns: Patterns, root: Path, suffix: str, split: str) -> list
             f"their folder, or dataset.source.{split} to their names{more}"
         )
     return sorted(found)
+
+
+def check_columns(there: Sequence[str], image_column: str, label_column: str, place: Path) -> None:
+    """Raise DataError where a table lacks the column of images or that of labels."""
+    lacking = [name for name in (image_column, label_column) if name not in there]
+    if lacking:
+        raise DataError(
+            f"Expected a column `{lacking[0]}` in {printable(str(place))}, but got {', '.join(map(printable, there))}. "
+            "Name others: dataset.source.image_column and dataset.source.label_column."
+        )
 
 
 def expanded(pattern: str) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semscale_pl.data.packed import PackedFile, state_of_files
-from semscale_pl.data.packed_source import SPLIT_IT, PackedSource, Part
+from semscale_pl.data.packed_source import SPLIT_IT, PackedSource, Part, check_columns
 from semscale_pl.data.source import DataError, DatasetNotFound
 from semscale_pl.extras import require
 from semscale_pl.terminal import printable
@@ -27,7 +27,7 @@ class SavedDatasets(PackedSource):
         test: likewise of the test split.
         image_column: of images (a feature `Image`), or of the bytes of image files.
         label_column: of words or numbers.
-        train_fraction, class_names: see :class:`~semscale_pl.data.packed_source.PackedSource`.
+        settings: the other arguments of :class:`~semscale_pl.data.packed_source.PackedSource`.
 
     Raises:
         ValueError: the package `datasets` is not installed.
@@ -42,10 +42,9 @@ class SavedDatasets(PackedSource):
         *,
         image_column: str = "image",
         label_column: str = "label",
-        train_fraction: float | None = None,
-        class_names: Sequence[str] | None = None,
+        **settings: Any,
     ) -> None:
-        super().__init__({"train": train, "val": val, "test": test}, train_fraction, class_names)
+        super().__init__(train, test, val, **settings)
         require("datasets", "dataset=hf")
         self.path, self.image_column, self.label_column = path, str(image_column), str(label_column)
 
@@ -150,12 +149,7 @@ def _opened(folder: str | Path) -> Any:
 def _check_columns(dataset: Any, image_column: str, label_column: str, place: Path) -> None:
     import datasets
 
-    lacking = [name for name in (image_column, label_column) if name not in dataset.features]
-    if lacking:
-        raise DataError(
-            f"Expected a column `{lacking[0]}` in {printable(str(place))}, but got {', '.join(dataset.features)}. Name "
-            "others: dataset.source.image_column and dataset.source.label_column."
-        )
+    check_columns(list(dataset.features), image_column, label_column, place)
     feature = dataset.features[image_column]
     is_bytes = isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary")
     if not isinstance(feature, datasets.Image) and not is_bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,29 +29,23 @@ class TarShards(PackedSource):
     are read once, and an image is a piece of its shard from then on. The package webdataset is not needed.
 
     Args:
-        train: shards by file, folder, glob or braces, see :func:`~semscale_pl.data.packed_source.found_files`.
-        val: likewise, used where it exists; None for no such split.
-        test: likewise.
+        splits: `train`, `test` and `val`, see :class:`~semscale_pl.data.packed_source.PackedSource`.
         image_key: what follows the name's first dot of the image, such as "jpg"; None takes the one image of a sample.
         label_key: likewise of the label: a text file with a word or number, or JSON ("json", "meta.json"); None takes
             "cls", "json" or "txt", of which the first sample has the first.
         label_field: of a JSON label.
-        train_fraction, class_names: see :class:`~semscale_pl.data.packed_source.PackedSource`.
+        settings: the other arguments of :class:`~semscale_pl.data.packed_source.PackedSource`.
     """
 
     def __init__(
         self,
-        train: Patterns,
-        test: Patterns = None,
-        val: Patterns = None,
-        *,
+        *splits: Patterns,
         image_key: str | None = None,
         label_key: str | None = None,
         label_field: str = "label",
-        train_fraction: float | None = None,
-        class_names: Sequence[str] | None = None,
+        **settings: Any,
     ) -> None:
-        super().__init__({"train": train, "val": val, "test": test}, train_fraction, class_names)
+        super().__init__(*splits, **settings)
         self.image_key, self.label_key, self.label_field = image_key, label_key, str(label_field)
 
     def open(self, split: str, root: Path) -> Part:

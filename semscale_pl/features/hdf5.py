@@ -93,13 +93,16 @@ class Hdf5Arrays:
 def hdf5_parts(path: Path, asked: Asked | None = None) -> Found:
     """Open a file of HDF5: its features, and its labels if there are any.
 
-    Features within a group, ``feature_key=train/features``, come with what lies beside them.
+    Features within a group, ``feature_key=train/features``, come with what lies beside them, and so do those of a group
+    that is named itself, ``feature_key=train``.
 
     Raises:
         ValueError: h5py is not installed, it is no such file, or it lacks the features.
     """
     require("h5py", path.name)
     asked = asked or Asked()
+    if asked.key and _is_group(path, asked.key):
+        return array_parts(Hdf5Arrays(path, asked.key), replace(asked, key=None))
     group, _, key = (asked.key or "").strip("/").rpartition("/")
     others = {value.strip("/").rpartition("/")[0] for value in (asked.label, asked.split) if value}
     if not group or not _has(path, group, key) or others - {"", group}:
@@ -115,6 +118,11 @@ def _last(key: str | None) -> str | None:
 def _has(path: Path, group: str, key: str) -> bool:
     with _opened(path) as file:
         return f"{group}/{key}" in file
+
+
+def _is_group(path: Path, key: str) -> bool:
+    with _opened(path) as file:
+        return hasattr(file.get(key), "keys")
 
 
 def _is_dataset(item: Any) -> bool:

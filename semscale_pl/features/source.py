@@ -185,15 +185,15 @@ def check_matrix(shape: tuple[int, ...], dtype: np.dtype, name: str) -> None:
     Example:
         >>> check_matrix((3,), np.dtype(np.float32), "a.npy")
         Traceback (most recent call last):
-        ValueError: Expected the features of a.npy to be (samples, features), but got shape (3,). Flatten each sample...
+        ValueError: Expected the features of a.npy to be (samples, features), but got shape (3,). Save a matrix, a...
     """
     if dtype.kind not in "fiub":
         kind = "Python objects" if dtype.kind == "O" else str(dtype)
         raise ValueError(f"Expected the features of {name} to be numbers, but got {kind}. Save them as a float array.")
     if len(shape) != 2:
+        cure = "Flatten each sample to one row" if len(shape) > 2 else "Save a matrix, a row a sample"
         raise ValueError(
-            f"Expected the features of {name} to be (samples, features), but got shape {tuple(shape)}. "
-            "Flatten each sample to one row."
+            f"Expected the features of {name} to be (samples, features), but got shape {tuple(shape)}. {cure}."
         )
     if 0 in shape:
         raise ValueError(f"Expected at least one sample and one feature in {name}, but got shape {tuple(shape)}.")

@@ -146,10 +146,11 @@ def test_groups_of_hdf5_and_names_in_attributes() -> None:
             file[f"{group}/labels"].attrs["class_names"] = WORDS.tolist()
     with pytest.raises(ValueError, match="feature_key=test/features"):
         open_features("f.h5")
-    source = open_features("f.h5", feature_key="test/features")
-    np.testing.assert_array_equal(all_rows(source), X[40:])
-    assert source.class_names == ("cat", "dog", "emu")
-    assert source.labels.tolist() == Y[40:].tolist()
+    for key in ("test/features", "test"):
+        source = open_features("f.h5", feature_key=key)
+        np.testing.assert_array_equal(all_rows(source), X[40:])
+        assert source.class_names == ("cat", "dog", "emu")
+        assert source.labels.tolist() == Y[40:].tolist()
 
 
 def cut(name: str, by: int = 100) -> None:
