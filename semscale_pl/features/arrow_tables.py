@@ -136,9 +136,8 @@ def names_in_description(metadata: Any, label_column: str) -> list[str] | None:
 
 def _whole(table: Table, column: str, what: str) -> np.ndarray:
     """Read a column of one value a sample."""
-    batches = list(table.batches([column], 2**16))
     kind = table.schema.field(column).type
-    values = pa.chunked_array([batch.column(0) for batch in batches], kind)
+    values = pa.chunked_array([batch.column(0) for batch in table.batches([column], 2**16)], kind)
     if values.null_count:
         raise ValueError(
             f"Expected {what} for every sample, but {values.null_count:,} of `{column}` are missing. Fill "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,17 +21,17 @@ _MAGIC, _OLD_MAGIC = b"ARROW1", b"FEA1"
 class ArrowTable:
     """A file of Arrow as a :class:`~semscale_pl.features.arrow_tables.Table`; its groups are its record batches.
 
-    What is stored uncompressed stays in the file; of a compressed record batch the wanted columns are
-    decoded as a whole.
+    What is stored uncompressed stays in the file; a compressed record batch is decoded as a whole.
 
     Raises:
         ValueError: it is no such file, or damaged.
     """
 
     def __init__(self, path: Path) -> None:
-        self.name, self._path = path.name, path
+        self.name = path.name
         with path.open("rb") as file:
             start = file.read(len(_MAGIC))
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         if start.startswith(_OLD_MAGIC):
             raise ValueError(
                 f"Expected {path.name} to be Feather of version 2, but it is of version 1. Read it with an older "
@@ -41,7 +42,7 @@ class ArrowTable:
             self.schema = reader.schema
         if not self.schema.names:
             raise ValueError(f"Expected columns in {path.name}, but it has none. Save it again.")
-        sizes = [batch.num_rows for batch in self._read(self.schema.names[:1])]  # of one: decoding takes time
+        sizes = [batch.num_rows for batch in self._read(self.schema.names[:1])]
         self.starts = np.cumsum([0, *sizes])
 
     def batches(self, columns: Sequence[str], height: int, group: int | None = None) -> Iterator[Any]:
@@ -49,12 +50,13 @@ class ArrowTable:
         for batch in self._read(columns, group):
             for start in range(0, batch.num_rows, height):
                 yield batch.slice(start, height)
+                self._release()
 
     def bounds(self, column: str) -> None:
         """Tell that the file does not say between which numbers a column is."""
 
     def _read(self, columns: Sequence[str], group: int | None = None) -> Iterator[Any]:
-        with self._opened(columns) as reader:
+        with self._opened() as reader:
             if self._is_file and group is not None:
                 batches: Any = [reader.get_batch(group)]
             elif self._is_file:
@@ -63,19 +65,23 @@ class ArrowTable:
                 batches = (batch for number, batch in enumerate(reader) if group in (None, number))
             for batch in batches:
                 batch.validate(full=True)  # offsets of a damaged file would point beside its bytes
-                yield batch
+                # pyarrow's own choice of columns would copy even what is not compressed.
+                yield batch.select(list(columns))
+                self._release()
                 if group is not None:
                     return
 
+    def _release(self) -> None:
+        """Let go of the pages, which would count as memory of this process; they stay in the system's cache."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+
     @contextmanager
-    def _opened(self, columns: Sequence[str] = ()) -> Iterator[Any]:
-        wanted = [self.schema.get_field_index(column) for column in columns]
-        options = ipc.IpcReadOptions(included_fields=sorted(wanted)) if wanted else ipc.IpcReadOptions()
+    def _opened(self) -> Iterator[Any]:
         try:
-            with pa.memory_map(str(self._path)) as source:
-                opened = ipc.open_file if self._is_file else ipc.open_stream
-                with opened(source, options=options) as reader:
-                    yield reader
+            opened = ipc.open_file if self._is_file else ipc.open_stream
+            with opened(pa.BufferReader(pa.py_buffer(self._map))) as reader:
+                yield reader
         except (pa.ArrowException, OSError) as error:
             raise ValueError(
                 f"Expected {self.name} to be a file of Arrow, but it is damaged, cut off or of another format. Copy or "
