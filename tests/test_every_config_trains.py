@@ -20,7 +20,11 @@ from semscale_pl.training import building
 DIGIT_GROUPS = ("loss", "reweighting", "sampler", "mixing", "optimizer", "scheduler", "classifier")
 NEEDS = {
     ("backbone", "timm"): ["backbone.name=resnet10t"],
-    ("loss", "ldam"): ["classifier=cosine"],
+    **{
+        ("loss", name): ["classifier=cosine"]
+        for name in ("ldam", "norm_softmax", "circle", "proxy_nca", "proxy_anchor", "arcface", "cosface")
+    },
+    ("loss", "soft_triple"): ["classifier=centres"],
     ("reweighting", "cdb"): ["dataset.validation_per_class=1"],
 }
 # A network of one's own, which tests/training/test_own_architecture.py trains.

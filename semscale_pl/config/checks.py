@@ -40,6 +40,13 @@ _INSTEAD = {
     "GaussianClassifier": "classifier=linear and add recipe=gaussian",
     "ZeroShotClassifier": "classifier=cosine classifier.init=text",
 }
+# Losses that scale cosines themselves, by what the configuration calls them.
+_OF_COSINES = {
+    "LDAM": "ldam", "NormSoftmax": "norm_softmax", "SoftTriple": "soft_triple", "Circle": "circle",
+    "ProxyNCA": "proxy_nca", "ProxyAnchor": "proxy_anchor", "ArcFace": "arcface", "CosFace": "cosface",
+}  # fmt: skip
+# Re-weightings that add to the logits instead.
+_OF_LOGITS = {"ScalePriorReweighting": "semantic_scale_prior", "ScoreReweighting": "mean_score"}
 # Keys of a training run that are not groups.
 _PLAIN_KEYS = (
     "seed", "subset_seed", "imbalance_factor", "lr_reference_batch", "tta", "compile", "tf32", "on_nonfinite",
@@ -97,7 +104,7 @@ def check_values(cfg: DictConfig, command: str = "train") -> None:
 
 def check_combinations(cfg: DictConfig) -> None:
     """Raise WrongCallError for options of a training run that cannot work with each other, naming what would."""
-    _check_ldam(cfg)
+    _check_similarities(cfg)
     _check_trains_nothing(cfg)
     if may_have_validation(cfg):
         return
@@ -127,6 +134,12 @@ def check_recipe(cfg: DictConfig) -> None:
         raise WrongCallError(
             f"Expected a classifier that was trained for {asked}, but classifier={_FITTED[head]} trains nothing. "
             "Use recipe=ncm or gaussian, or train with classifier=linear."
+        )
+    if head == "CentreClassifier" and (kind in (*_SAID, "LogitAdjustment") or "fused" in also):
+        asked = _SAID.get(kind, "recipe=logit_adjustment" if kind == "LogitAdjustment" else "also=[fused]")
+        raise WrongCallError(
+            f"Expected a head of one vector a class for {asked}, but classifier=centres has several. Use recipe=ncm "
+            "or gaussian, or train with classifier=cosine."
         )
     if kind == "TauNormalization" and head == "CosineClassifier":
         raise WrongCallError(
@@ -241,23 +254,43 @@ def _source_may(source: Any) -> bool:
     return official is not None and OmegaConf.select(source, official) is not None
 
 
-def _check_ldam(cfg: DictConfig) -> None:
-    if _class_name(cfg, "loss") != "LDAM":
+def _check_similarities(cfg: DictConfig) -> None:
+    """Refuse a head whose logits are no cosines, and what adds to the logits, for a loss that scales cosines itself."""
+    kind, head, scale = (
+        _class_name(cfg, "loss"),
+        _class_name(cfg, "classifier"),
+        OmegaConf.select(cfg, "classifier.scale"),
+    )
+    if kind not in _OF_COSINES:
         return
-    head, scale = _class_name(cfg, "classifier"), OmegaConf.select(cfg, "classifier.scale")
-    if "cosine" not in head.lower():
+    loss = f"loss={_OF_COSINES[kind]}"
+    usual = "centres" if kind == "SoftTriple" else "cosine"
+    fits = "cosine" in head.lower() or (head == "CentreClassifier" and kind != "LDAM")
+    if not fits:
         raise WrongCallError(
-            f"Expected classifier=cosine with loss=ldam, whose margins are meant for cosines, but got {head}. "
-            "Add classifier=cosine."
+            f"Expected classifier={usual} with {loss}, whose margins are meant for cosines, but got {head}. "
+            f"Add classifier={usual}."
         )
     if OmegaConf.select(cfg, "classifier.learn_scale"):
         raise WrongCallError(
-            "Expected `classifier.learn_scale` to be false with loss=ldam, whose scale is fixed, but got true."
+            f"Expected `classifier.learn_scale` to be false with {loss}, whose scale is fixed, but got true."
         )
     if scale not in (None, 1):
+        own = "loss.temperature" if kind == "NormSoftmax" else "loss.scale"
         raise WrongCallError(
-            f"Expected `classifier.scale` to be 1 with loss=ldam, which takes its margins off the cosines and scales "
-            f"them itself, but got {scale}. Set loss.scale instead."
+            f"Expected `classifier.scale` to be 1 with {loss}, which takes its margins off the cosines and scales "
+            f"them itself, but got {scale}. Set {own} instead."
+        )
+    adds = _OF_LOGITS.get(_class_name(cfg, "reweighting"))
+    if adds is not None and kind != "LDAM":
+        raise WrongCallError(
+            f"Expected a re-weighting that weights losses with {loss}, but {adds} adds to logits, which are cosines "
+            "here. Use reweighting=semantic_scale."
+        )
+    if kind == "ProxyAnchor" and _class_name(cfg, "mixing") != "None":
+        raise WrongCallError(
+            f"Expected mixing=none with {loss}, which has no place for images of two classes, but got another. Leave "
+            "mixing out."
         )
 
 

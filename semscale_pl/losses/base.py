@@ -100,3 +100,27 @@ class PerSampleLoss(nn.Module):
             if buffer is None and stored is not None:
                 self._buffers[name] = torch.empty_like(stored)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+class BatchLoss(PerSampleLoss):
+    """A loss of a whole batch, whose elements are not samples; its elements' class weights enter in `batch_loss`.
+
+    A subclass writes `batch_loss`; it takes no weights of single samples and no mixed images.
+    """
+
+    def batch_loss(self, logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+        """Return the loss of the batches of all ranks together.
+
+        Args:
+            logits: (B, C).
+            labels: (B,) integers in [0, C).
+            class_weights: (C,); None weighs all classes alike.
+
+        Returns:
+            () loss in nats, equal on all ranks, with a gradient whose mean over the ranks is that of one process.
+        """
+        raise TypeError(f"Expected a subclass of `BatchLoss` with its own `batch_loss`, but got {type(self).__name__}.")
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of the batch for each of its samples (B,): their mean is the loss."""
+        return self.batch_loss(logits, labels).expand(len(labels))

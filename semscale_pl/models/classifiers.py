@@ -12,6 +12,8 @@ from semscale_pl.options import check
 
 # Of CLIP (Radford et al. 2021), for the class names of `init=text`.
 TEMPLATE = "a photo of a {}."
+# Vectors of at most this length have no direction.
+_SHORTEST = 1e-12
 
 
 class Affine(NamedTuple):
@@ -23,6 +25,15 @@ class Affine(NamedTuple):
     weight: Tensor
     bias: Tensor | None
     normalize: bool
+
+
+def unit_length(x: Tensor) -> Tensor:
+    """Scale vectors (..., D) to unit length; a zero vector stays zero and hands its gradient on as it is.
+
+    `torch.nn.functional.normalize` multiplies the gradient of a zero vector by 1e12.
+    """
+    norms = x.norm(dim=-1, keepdim=True)
+    return x / torch.where(norms > _SHORTEST, norms, 1.0)
 
 
 class Means(Protocol):
@@ -123,7 +134,7 @@ class LinearClassifier(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Return the backbone's output (B, D), as it is or at unit length; a zero row stays zero."""
-        return F.normalize(x, dim=1) if self.normalize else x
+        return unit_length(x) if self.normalize else x
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features (B, D) to logits (B, C)."""
@@ -210,7 +221,7 @@ class CosineClassifier(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Scale the backbone's output (B, D) to unit length, row by row; a zero row stays zero."""
-        return F.normalize(x, dim=1)
+        return unit_length(x)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map unit vectors (B, D), the output of ``features``, to logits (B, C) in [-scale, scale]."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from semscale_pl.distributed import gather_rows, global_row_count, world_size
-from semscale_pl.losses.base import PerSampleLoss
+from semscale_pl.losses.base import BatchLoss, PerSampleLoss
 from semscale_pl.metrics.report import ClassificationReport, Report
 from semscale_pl.models.finetuning import FineTuning
 from semscale_pl.models.views import Views
@@ -233,6 +233,8 @@ class ImbalancedClassifier(pl.LightningModule):
         return StepInputs(*seen, mixed.labels, mixed.lam, mixed.indices, images), logits
 
     def _reduce(self, logits: Tensor, inputs: StepInputs, terms: StepTerms, num_rows: int) -> Tensor:
+        if isinstance(self.loss, BatchLoss):
+            return _reduce_batch(self.loss, logits, inputs, terms)
         first = self.loss(logits, inputs.labels)
         if inputs.mixed_labels is None:
             return weighted_mean(first, inputs.labels, terms, num_rows)
@@ -268,3 +270,18 @@ class ImbalancedClassifier(pl.LightningModule):
     @staticmethod
     def _ranks() -> bool:
         return world_size() > 1
+
+
+def _reduce_batch(loss: BatchLoss, logits: Tensor, inputs: StepInputs, terms: StepTerms) -> Tensor:
+    """Return the loss of a batch whose elements are not samples.
+
+    Raises:
+        ValueError: images were mixed, or the samples have weights of their own.
+    """
+    unfit = "mixed images" if inputs.mixed_labels is not None else "weights of samples"
+    if inputs.mixed_labels is not None or terms.sample_weights is not None:
+        raise ValueError(
+            f"Expected weights of classes alone for {type(loss).__name__}, whose elements are not samples, but got "
+            f"{unfit}. Leave them out, or use another loss."
+        )
+    return loss.batch_loss(logits, inputs.labels, terms.class_weights)

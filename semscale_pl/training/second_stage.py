@@ -19,6 +19,7 @@ from semscale_pl.distributed import alone, from_first_rank, gather_rows, rank
 from semscale_pl.files import replacing
 from semscale_pl.heads import Finished, Fused, Gaussian, Recipe, Samples, Trained
 from semscale_pl.losses import LDAM, CrossEntropy, LogitAdjusted
+from semscale_pl.losses.metric_learning import SimilarityLoss
 from semscale_pl.metrics.report import Report
 from semscale_pl.models.classifiers import Affine, LinearClassifier
 from semscale_pl.modules.classifier import ImbalancedClassifier
@@ -184,7 +185,7 @@ def save_finished(module: ImbalancedClassifier, config: dict[str, Any], affine: 
 def _head_of(module: ImbalancedClassifier) -> nn.Module:
     """Return the head whose softmax is the model's, in float32: margins of a loss have its scale."""
     head: Any = copy.deepcopy(module.classifier).cpu().float()
-    if isinstance(module.loss, LDAM):
+    if isinstance(module.loss, (LDAM, SimilarityLoss)) and hasattr(head, "scale"):
         head.scale *= module.loss.scale
     return head  # type: ignore[no-any-return]
 

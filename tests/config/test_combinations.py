@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from semscale_pl.config.checks import check_combinations, may_have_validation
+from semscale_pl.config.checks import check_combinations, check_recipe, may_have_validation
 from semscale_pl.config.composing import config_dir
 from semscale_pl.config.errors import WrongCallError
 
@@ -69,6 +71,35 @@ def test_a_run_without_callbacks_passes() -> None:
 def test_a_refusal_names_the_head_it_got() -> None:
     with pytest.raises(WrongCallError, match="got LinearClassifier"):
         check_combinations(composed("loss=ldam"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["loss=soft_triple"], "classifier=centres with loss=soft_triple.*LinearClassifier.*Add classifier=centres"),
+        (["loss=norm_softmax"], "classifier=cosine with loss=norm_softmax.*Add classifier=cosine"),
+        (["loss=norm_softmax", "classifier=cosine", "classifier.scale=20"], "got 20. Set loss.temperature"),
+        (["loss=circle", "classifier=cosine", "reweighting=semantic_scale_prior"], "adds to logits, which are cosines"),
+        (["loss=proxy_anchor", "classifier=cosine", "mixing=mixup"], "mixing=none with loss=proxy_anchor"),
+        (["loss=ldam", "classifier=centres"], "Add classifier=cosine"),
+    ],
+    ids=str,
+)
+def test_losses_of_similarities_need_cosines(overrides: list[str], message: str) -> None:
+    with pytest.raises(WrongCallError, match=message):
+        check_combinations(composed(*overrides))
+
+
+@pytest.mark.parametrize("head", ["centres", "cosine"])
+@pytest.mark.parametrize("loss", ["soft_triple", "circle", "proxy_anchor"])
+def test_losses_of_similarities_go_with_proxies_and_centres(loss: str, head: str) -> None:
+    check_combinations(composed(f"loss={loss}", f"classifier={head}", "reweighting=semantic_scale"))
+
+
+@pytest.mark.parametrize("recipe", ["recipe=crt", "recipe=logit_adjustment", "also=[fused]"])
+def test_several_centres_a_class_are_no_affine_head(recipe: str) -> None:
+    with pytest.raises(WrongCallError, match=f"one vector a class for {re.escape(recipe)}"):
+        check_recipe(composed("loss=soft_triple", "classifier=centres", recipe))
 
 
 def test_ldam_scales_the_cosines_itself() -> None:

@@ -23,6 +23,13 @@ EXPECTED = {
     "logit_adjustment": "LogitAdjusted",
     "seesaw": "Seesaw",
     "equalization": "Equalization",
+    "norm_softmax": "NormSoftmax",
+    "soft_triple": "SoftTriple",
+    "circle": "Circle",
+    "proxy_nca": "ProxyNCA",
+    "proxy_anchor": "ProxyAnchor",
+    "arcface": "ArcFace",
+    "cosface": "CosFace",
 }
 
 
