@@ -139,18 +139,35 @@ def settings_of(tuning: Tuning, own: Axes = ()) -> tuple[Setting, ...]:
 def edges_of(setting: Setting, axes: Axes) -> list[str]:
     """Return the keys of a setting, each with its value and the range, whose number is the grid's least or largest.
 
+    Of two numbers either is, which says nothing: see :func:`without_inside`.
+
     Example:
         >>> edges_of((("lr", "0.4"), ("wd", "2")), (("lr", ("0.1", "0.2", "0.4")), ("wd", ("1", "2", "3"))))
         ['lr=0.4 (of 0.1 to 0.4)']
     """
     found = []
     for key, text in setting:
-        numbers = [read_number(value) for value in dict(axes)[key]]
-        if len(numbers) > 1 and all(isinstance(number, float) for number in numbers):
-            low, high = min(numbers), max(numbers)
-            if read_number(text) in (low, high):
-                found.append(f"{key}={text} (of {low:g} to {high:g})")
+        numbers = _numbers(dict(axes)[key])
+        if len(numbers) > 2 and read_number(text) in (min(numbers), max(numbers)):
+            found.append(f"{key}={text} (of {min(numbers):g} to {max(numbers):g})")
     return found
+
+
+def without_inside(axes: Axes) -> list[str]:
+    """Return the keys that have two numbers, so that either is an edge.
+
+    Example:
+        >>> without_inside((("lr", ("0.1", "0.2")), ("wd", ("1", "2", "3")), ("kind", ("a", "b"))))
+        ['lr']
+    """
+    return [key for key, values in axes if len(_numbers(values)) == 2]
+
+
+def _numbers(values: Sequence[str]) -> list[float]:
+    """Return values as numbers; none where one of them is a word."""
+    numbers = [read_number(value) for value in values]
+    found = [number for number in numbers if isinstance(number, float)]
+    return found if len(found) == len(numbers) else []
 
 
 def axes_of(tuning: Tuning, own: Axes) -> Axes:

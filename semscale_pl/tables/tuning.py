@@ -10,7 +10,7 @@ from typing import Any
 from semscale_pl.files import write_text
 from semscale_pl.tables.cache import CellRun
 from semscale_pl.tables.derived import value_at
-from semscale_pl.tables.grids import PER_COLUMN, Axes, Setting, axes_of, edges_of, settings_of
+from semscale_pl.tables.grids import PER_COLUMN, Axes, Setting, axes_of, edges_of, settings_of, without_inside
 from semscale_pl.tables.schema import Cell, Chosen, Table, Variant
 
 FIGURE = "results.validation.balanced_accuracy"
@@ -144,7 +144,9 @@ def sentences(table: Table, choices: Sequence[Choice], held_out: bool = False) -
         f"cells of the table ran on other seeds and {images}. Grid of every row: "
         f"{_axes_text(table.tune.grid)}.{f' Keys of their own, within as many trials: {own}.' if own else ''}"
     )
-    return [how, *(text for choice in choices for text in _remarks(choice, table.tune.trials))]
+    narrow = {key: None for row in table.rows for key in without_inside(axes_of(table.tune, row.tune))}
+    told = [f"Of two values either is an edge of the grid: {', '.join(narrow)}."] if narrow else []
+    return [how, *told, *(text for choice in choices for text in _remarks(choice, table.tune.trials))]
 
 
 def header(choices: Sequence[Choice]) -> list[str]:

@@ -123,6 +123,10 @@ def test_the_edge_of_the_grid_is_named(tuned: dict[str, Any], tmp_path: Path) ->
     tuned["tune"]["grid"] = {"rate": [3, 4, 5]}
     result = run_table(parse_table(tuned), tmp_path)
     assert "A: chosen on the grid's edge: rate=3 (of 3 to 5)." in engine.conditions(result.summary)
+    tuned["tune"]["grid"] = {"rate": [3, 4]}
+    said = " ".join(engine.conditions(run_table(parse_table(tuned), tmp_path).summary))
+    assert "Of two values either is an edge of the grid: rate." in said
+    assert "chosen on the grid's edge" not in said
 
 
 def test_a_setting_that_diverges_is_out_and_not_tried_again(
