@@ -1,10 +1,20 @@
-"""Metrics for imbalanced classification, each a torchmetrics.Metric of its own."""
+"""Metrics for imbalanced classification and for embeddings, each a torchmetrics.Metric of its own."""
 
 from __future__ import annotations
 
 from semscale_pl.metrics.accuracy import GroupAccuracy, ModelBias
 from semscale_pl.metrics.average_precision import AveragePrecision
 from semscale_pl.metrics.calibration import CalibrationError
+from semscale_pl.metrics.clustering import ClusteringReport
 from semscale_pl.metrics.report import ClassificationReport
+from semscale_pl.metrics.retrieval import RetrievalReport
 
-__all__ = ["AveragePrecision", "CalibrationError", "ClassificationReport", "GroupAccuracy", "ModelBias"]
+__all__ = [
+    "AveragePrecision",
+    "CalibrationError",
+    "ClassificationReport",
+    "ClusteringReport",
+    "GroupAccuracy",
+    "ModelBias",
+    "RetrievalReport",
+]

@@ -1,4 +1,4 @@
-"""The report over two and three real gloo ranks equals one process, also where ranks hold unequal rows or none."""
+"""The reports over two and three real gloo ranks equal one process, also where ranks hold unequal rows or none."""
 
 from __future__ import annotations
 
@@ -23,6 +23,28 @@ def rows() -> tuple[Tensor, Tensor]:
     return logits, torch.randint(NUM_CLASSES, (60,), generator=generator)
 
 
+def searches(mine: Tensor, group: Any = None) -> list[Any]:
+    """Return what neighbours and clusters say of some rows, once with the first half of all of them as the gallery."""
+    from semscale_pl.metrics import ClusteringReport, RetrievalReport
+
+    (logits, labels), found = rows(), []
+    separate = RetrievalReport((1, 4), process_group=group)
+    for metric in (
+        RetrievalReport(process_group=group),
+        ClusteringReport(restarts=2, process_group=group),
+        separate,
+    ):
+        for part in mine.split(7) if len(mine) else ():
+            if metric is separate:
+                half = part[part < 30]
+                metric.add_gallery(logits[half], labels[half] % 3)
+                metric.update(logits[part[part >= 30]], labels[part[part >= 30]] % 3)
+            else:
+                metric.update(logits[part], labels[part] % 3)
+        found.append(metric.compute())
+    return found
+
+
 def run_rank(rank: int, folder: str) -> None:
     """Compute the report of each cut on one of three ranks, of which the first two take some, and write it down."""
     # The package goes first: it makes torchvision importable beside a CPU-only torch.
@@ -33,7 +55,7 @@ def run_rank(rank: int, folder: str) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=3)
     groups = {2: torch.distributed.new_group([0, 1]), 3: torch.distributed.group.WORLD}
     logits, labels = rows()
-    found = []
+    found, searched = [], []
     for limit, scores.IN_MEMORY in ((1000, 2**20), (1, 1000)):
         report.LARGE = limit
         for cut in CUTS:
@@ -46,7 +68,10 @@ def run_rank(rank: int, folder: str) -> None:
             found.append([limit, metric.compute()])
             # What was exchanged is forgotten: the rank goes on with its own rows.
             assert metric.average_precision.true_scores == [] or len(metric.average_precision.labels[0]) <= 7
-    Path(folder, f"rank{rank}.json").write_text(json.dumps(found, allow_nan=False))
+    for cut in CUTS:
+        if rank < len(cut):
+            searched.append(searches(torch.arange(60).split(list(cut))[rank], groups[len(cut)]))
+    Path(folder, f"rank{rank}.json").write_text(json.dumps([found, searched], allow_nan=False))
     torch.distributed.destroy_process_group()
 
 
@@ -72,8 +97,10 @@ def test_two_and_three_ranks_equal_one_process(tmp_path: Path, monkeypatch: pyte
         process.kill()
     assert not late
     assert [process.exitcode for process in processes] == [0, 0, 0]
+    alone = json.loads(json.dumps(searches(torch.arange(60))))
     for rank in range(3):
-        found = json.loads((tmp_path / f"rank{rank}.json").read_text())
+        found, searched = json.loads((tmp_path / f"rank{rank}.json").read_text())
+        assert searched == [alone] * sum(rank < len(cut) for cut in CUTS)
         assert len(found) == 2 * sum(rank < len(cut) for cut in CUTS)
         for limit, result in found:
             reference = expected(limit, monkeypatch)
