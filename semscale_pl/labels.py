@@ -117,6 +117,41 @@ def class_positions(labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
     return numbers
 
 
+def positions_either_way(labels: np.ndarray, names: Sequence[str], what: str) -> np.ndarray:
+    """Return the classes that labels mean where nothing says whether they are names or count these from 0.
+
+    Args:
+        labels: (N,) of :func:`label_array`.
+        names: of C classes.
+        what: the labels are, for the message.
+
+    Returns:
+        (N,) int64 in [0, C); -1 for what is no class.
+
+    Raises:
+        ValueError: the names are numbers themselves, and the labels are other classes as names than as positions.
+
+    Example:
+        >>> positions_either_way(np.array([1, 3]), ["1", "2", "3"], "labels").tolist()
+        [0, 2]
+    """
+    words, places = np.unique(labels, return_inverse=True)
+    texts = [str(word) for word in words.tolist()]
+    positions = {name: position for position, name in enumerate(names)}
+    if not are_numbers(texts) or not set(texts) <= set(positions):
+        return class_positions(labels.astype(np.int64) if are_numbers(texts) else labels, names)
+    named = np.array([positions[text] for text in texts], dtype=np.int64)
+    counted = np.array([int(text) for text in texts], dtype=np.int64)
+    if counted.max(initial=0) < len(names) and (named != counted).any():
+        one = texts[int(np.flatnonzero(named != counted)[0])]
+        raise ValueError(
+            f"Expected `{what}` to be names of classes or to count them from 0, but {one!r} may be the class of that "
+            f"name or the one at that place, {names[int(one)]!r}. Leave class_names out where the labels are the "
+            "names, or give names that are no numbers."
+        )
+    return named[places]
+
+
 def class_names_in(file: Path) -> list[str]:
     """Read the names of classes, in their order: a `.txt` file with a name a line, or a `.json` file with a list.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semscale_pl.cli.command import Call, Command, Setting, existing_folder, new_folder, read_list, read_text
+from semscale_pl.config.checkpoints import last_checkpoint
 from semscale_pl.config.command_line import setting, to_type
 from semscale_pl.config.composing import config_groups
 from semscale_pl.config.errors import OK
@@ -24,17 +25,6 @@ _CUTS = (
     *("imbalance", "imbalance_factor"),
     *("dataset.validation_per_class", "dataset.validation_fraction", "dataset.validation_from"),
 )
-
-
-def _checkpoint(key: str, text: str) -> Path:
-    """Read the path of a checkpoint, or of the folder of a run, whose last one is taken."""
-    path = Path(text)
-    file = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
-    if not file.is_file():
-        raise ValueError(f"Expected `{key}` to be a checkpoint or a run folder, but there is none at {str(file)!r}.")
-    return file
-
-
 COMMAND = Command(
     name="embed",
     usage=[
@@ -51,7 +41,7 @@ COMMAND = Command(
             ("backbone=NAME", "of `semscale train`, with pretrained=true: published weights"),
             Setting("pretrained", "published weights of a backbone", False),
             Setting("ckpt", "of `semscale train`, or its run folder: the features that enter the classifier", None,
-                    "FILE", _checkpoint),
+                    "FILE", last_checkpoint),
             Setting("layer", "take the output of this module, averaged over places or patch tokens", None, "NAME",
                     read_text),
             Setting("parts", "of the dataset; all that there are unless given", (), "train,val,test",
@@ -204,12 +194,14 @@ def _say(store: EmbeddingStore) -> int:
         f"{part} {len(store.part(part)):,}" + (f" and {count} copies" if (count := len(store.part(part).views)) else "")
         for part in store.parts
     )
-    head = to_type("train", ["dataset=features", setting("dataset.store", str(store.folder))])
+    share = [] if "test" in store.parts else ["dataset.train_fraction=0.8"]
+    head = to_type("train", ["dataset=features", setting("dataset.store", str(store.folder)), *share])
     sys.stdout.write(
         f"{parts} of {len(store.class_names)} classes; {store.num_features:,} features in {store.manifest['dtype']}, "
         f"{size / 2**20:,.1f} MiB\nStore {store.folder}\n"
-        f"Train a head on it: {head}\n"
     )
+    if "train" in store.parts:
+        sys.stdout.write(f"Train a head on it: {head}\n")
     return OK
 
 

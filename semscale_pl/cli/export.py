@@ -6,7 +6,7 @@ import importlib.util
 
 from omegaconf import DictConfig, OmegaConf
 
-from semscale_pl.config.checks import check_file, check_values
+from semscale_pl.config.checks import check_checkpoint, check_values
 from semscale_pl.config.errors import FAILED, WrongCallError, answers_in_one_line
 from semscale_pl.training.launching import run_folder
 
@@ -18,11 +18,11 @@ PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torchscript": ()}
 def check(cfg: DictConfig) -> None:
     """Raise WrongCallError where an export cannot work, naming why."""
     if OmegaConf.is_missing(cfg, "ckpt"):
-        raise WrongCallError("Expected a checkpoint to export. Pass ckpt=RUN/checkpoints/last.ckpt")
+        raise WrongCallError("Expected a checkpoint to export. Pass ckpt=RUN, the folder of a run")
     if cfg.format not in FILES:
         raise WrongCallError(f"Expected `format` to be one of {', '.join(FILES)}, but got {cfg.format!r}.")
     check_values(cfg, "export")
-    check_file("ckpt", cfg.ckpt, needed=True)
+    check_checkpoint(cfg)
     missing = [name for name in PACKAGES[cfg.format] if importlib.util.find_spec(name) is None]
     if missing:
         raise WrongCallError(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from semscale_pl.config.checks import check_file, check_values
+from semscale_pl.config.checks import check_checkpoint, check_values
 from semscale_pl.config.errors import FAILED, WrongCallError, answers_in_one_line
 from semscale_pl.data.chosen import chosen_images
 from semscale_pl.data.decoding import dark_line
@@ -27,14 +27,14 @@ _OF_FEATURES = ("part", "feature_columns", "feature_key", "label_column", "label
 def check(cfg: DictConfig) -> None:
     """Raise WrongCallError where a prediction cannot work, naming why."""
     if OmegaConf.is_missing(cfg, "ckpt"):
-        raise WrongCallError("Expected a checkpoint to predict with. Pass ckpt=RUN/checkpoints/last.ckpt")
+        raise WrongCallError("Expected a checkpoint to predict with. Pass ckpt=RUN, the folder of a run")
     if OmegaConf.is_missing(cfg, "images") and cfg.features is None:
         raise WrongCallError(
             "Expected images. Pass images=FOLDER, images=FILE or images=[FILE,FILE]; or features=FILE to a model of "
             "features"
         )
     check_values(cfg, "predict")
-    check_file("ckpt", cfg.ckpt, needed=True)
+    check_checkpoint(cfg)
     if cfg.features is not None:
         _check_features(cfg)
         return

@@ -7,19 +7,20 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semscale_pl.cli.command import FILE_SETTINGS, Call, Command, Setting, existing_file, existing_folder
+from semscale_pl.cli.command import FILE_SETTINGS, Call, Command, Setting, existing_folder
+from semscale_pl.config.checkpoints import last_checkpoint
 from semscale_pl.config.composing import config_groups
 
 if TYPE_CHECKING:
     from semscale_pl.training.image_features import ImageFeatures
 
-_CKPT = "of `semscale train`: take the features that enter its classifier"
+_CKPT = "of `semscale train`, or its run folder: the features that enter its classifier"
 _ROTATION = "turn image files as their EXIF tag asks for; as in training with ckpt=, else those of images=FOLDER"
 IMAGE_SETTINGS: tuple[Setting | tuple[str, str], ...] = (
     ("dataset=NAME", "the training images, with any other override of `semscale train`"),
     Setting("images", "one folder of images for each class, or these below train/", None, "FOLDER", existing_folder),
     Setting("image_size", "side of the resized images where pixels are taken", 16),
-    Setting("ckpt", _CKPT, None, "FILE", existing_file),
+    Setting("ckpt", _CKPT, None, "FILE", last_checkpoint),
     ("backbone=NAME", "of `semscale train`, with pretrained=true: published weights"),
     Setting("pretrained", "published weights of a backbone", False),
     Setting("on_bad_image", "images that cannot be decoded: refuse to go on, or skip them", "refuse"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from semscale_pl.config.checkpoints import finished_checkpoint, last_checkpoint
 from semscale_pl.config.composing import composed_from, config_groups
 from semscale_pl.config.errors import WrongCallError, did_you_mean
 from semscale_pl.config.features import check_features, has_features, may_have_validation_features
@@ -83,9 +84,9 @@ def check_train(cfg: DictConfig) -> None:
 def check_evaluate(cfg: DictConfig) -> None:
     """Raise WrongCallError where an evaluation cannot work, naming why."""
     if OmegaConf.is_missing(cfg, "ckpt"):
-        raise WrongCallError("Expected a checkpoint to evaluate. Pass ckpt=RUN/checkpoints/last.ckpt")
+        raise WrongCallError("Expected a checkpoint to evaluate. Pass ckpt=RUN, the folder of a run")
     check_values(cfg, "evaluate")
-    check_file("ckpt", cfg.ckpt, needed=True)
+    check_checkpoint(cfg)
 
 
 def check_values(cfg: DictConfig, command: str = "train") -> None:
@@ -174,13 +175,13 @@ def check_tuned_recipe(cfg: DictConfig) -> None:
 def check_head(cfg: DictConfig) -> None:
     """Raise WrongCallError where `semscale head` cannot work, naming why."""
     if OmegaConf.is_missing(cfg, "ckpt"):
-        raise WrongCallError("Expected a checkpoint to give another head. Pass ckpt=RUN/checkpoints/last.ckpt")
+        raise WrongCallError("Expected a checkpoint to give another head. Pass ckpt=RUN, the folder of a run")
     check_values(cfg, "head")
     if _class_name(cfg, "recipe") == "None":
         raise WrongCallError(
             "Expected a recipe, but got recipe=none. Use crt, lws, tau_norm, ncm, logit_adjustment, gaussian or fused."
         )
-    check_file("ckpt", cfg.ckpt, needed=True)
+    check_checkpoint(cfg, last_checkpoint)
 
 
 def check_views(cfg: DictConfig) -> None:
@@ -197,11 +198,12 @@ def check_views(cfg: DictConfig) -> None:
         )
 
 
-def check_file(key: str, path: Any, needed: bool = False) -> None:
-    """Raise WrongCallError where a key names a file that is not there, or none where one is needed."""
-    is_missing = needed if path is None else not Path(str(path)).is_file()
-    if is_missing:
-        raise WrongCallError(f"Expected `{key}` to be a checkpoint file, but there is none at {path!r}.")
+def check_checkpoint(cfg: DictConfig, meant: Callable[[str, str], Path] = finished_checkpoint) -> None:
+    """Put the checkpoint that is meant in the place of a run's folder; WrongCallError where there is none."""
+    try:
+        cfg.ckpt = str(meant("ckpt", str(cfg.ckpt)))
+    except ValueError as error:
+        raise WrongCallError(str(error)) from error
 
 
 def check_backbone(cfg: DictConfig) -> None:
@@ -369,7 +371,10 @@ def _check_imbalance(cfg: DictConfig) -> None:
 
 
 def _check_resumable(path: Any) -> None:
-    check_file("ckpt_path", path)
+    if path is not None and not Path(str(path)).is_file():
+        inside = Path(str(path)) / "checkpoints" / "last.ckpt"
+        cure = f"Pass {inside}" if inside.is_file() else "Name the last.ckpt of a run"
+        raise WrongCallError(f"Expected `ckpt_path` to be a checkpoint file, but there is none at {path!r}. {cure}.")
     if path is not None and Path(str(path)).name == "recipe.ckpt":
         raise WrongCallError(
             f"Expected `ckpt_path` to be a checkpoint of a training such as last.ckpt, but {path} has a finished head, "

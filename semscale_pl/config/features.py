@@ -15,6 +15,8 @@ _DATAMODULE = "semscale_pl.data.features.FeatureDataModule"
 # Backbones of this package that take vectors.
 _OF_VECTORS = ("semscale_pl.models.vectors.Identity", "semscale_pl.models.vectors.MLP")
 _FILES = ("train", "val", "test", "train_labels", "val_labels", "test_labels")
+# How files are read.
+_OF_FILES = ("split_key", "class_names", "label_column", "label_key", "feature_columns", "feature_key")
 # What says how the test samples are told from the training samples.
 _TEST = ("test", "train_fraction", "split_key")
 
@@ -57,7 +59,7 @@ def _check_files(dataset: DictConfig) -> None:
             f"Expected dataset.store=FOLDER, or dataset.train=FILE with dataset.test=FILE, but got {what}. Pass one."
         )
     if store is not None:
-        named = [key for key in (*_FILES, "split_key", "class_names") if dataset.get(key) is not None]
+        named = [key for key in (*_FILES, *_OF_FILES) if dataset.get(key) not in (None, [])]
         if named:
             raise WrongCallError(f"Expected `dataset.{named[0]}` only without a store, but got both. Leave it out.")
         folder = found_store(str(store))
@@ -83,6 +85,14 @@ def _check_files(dataset: DictConfig) -> None:
         raise WrongCallError("Expected no `dataset.val` with `dataset.split_key`, which says it. Leave it out.")
     for key in _FILES:
         if dataset.get(key) is not None:
+            features = key.removesuffix("_labels")
+            if dataset.get(features) is None:
+                raise WrongCallError(
+                    f"Expected `dataset.{key}` beside dataset.{features}=FILE, whose labels it has, but got it alone. "
+                    "Leave it out."
+                )
+            if is_store(found_store(str(dataset[features]))):
+                continue  # opened as a part of a store, which has labels of its own
             formats = LABEL_FORMATS if key.endswith("_labels") else FORMATS
             try:
                 found_files(str(dataset[key]), f"dataset.{key}", formats)

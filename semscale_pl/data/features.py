@@ -22,7 +22,7 @@ from semscale_pl.features.feature_files import LABEL_FORMATS, found_files
 from semscale_pl.features.opening import open_features
 from semscale_pl.features.shards import NoSuchPartError, is_mapped, names_shown
 from semscale_pl.features.source import FeatureSource
-from semscale_pl.features.store import EmbeddingStore
+from semscale_pl.features.store import EmbeddingStore, found_store, is_store
 from semscale_pl.options import check
 from semscale_pl.terminal import printable
 
@@ -40,7 +40,8 @@ class FeatureFiles:
     The classes are those of the training file; the other files name them alike, and may lack some.
 
     Args:
-        files: split ("train", "val", "test") to its file; None for no such split.
+        files: split ("train", "val", "test") to its file, or to an embedding store, of which that part is taken; None
+            for no such split.
         labels: split to the file with its labels, where they are not in the same one.
         train_fraction: share of each class of the training file that is trained on, the rest being the test split.
         in_memory: "auto", True or False, see :class:`FeatureDataModule`.
@@ -79,7 +80,7 @@ class FeatureFiles:
         """Look whether the files are there."""
         for split, file in self.files.items():
             try:
-                if file is not None:
+                if file is not None and not is_store(found_store(file)):
                     found_files(file, f"dataset.{split}")
                 if self.labels.get(split) is not None:
                     found_files(str(self.labels[split]), f"dataset.{split}_labels", LABEL_FORMATS)
@@ -128,11 +129,14 @@ class FeatureFiles:
                 return None
             raise DataError(f"dataset.train: {_with_own_keys(str(error), 'train')}") from error
         may_stay = self.train_fraction is None
-        return VectorSet(_vectors(source, self.in_memory, may_stay), labels, names)
+        vectors = _vectors(source, self.in_memory, may_stay)
+        return VectorSet(vectors, labels, names, file=f"the features of {printable(source.name)}")
 
     def _source(self, split: str, class_names: str | Sequence[str] | None) -> FeatureSource:
         own = "train" if self.split_key is not None else split
         part = {"split_key": self.split_key, "part": split} if self.split_key is not None else {}
+        if is_store(found_store(str(self.files[own]))):
+            part["part"] = split
         try:
             return open_features(
                 str(self.files[own]), self.labels.get(own), class_names=class_names, **part, **self.reading
@@ -378,7 +382,7 @@ def _vectors(source: FeatureSource, in_memory: Any, may_stay: bool) -> Any:
     """Read the features of a file into memory, or map them where they are many and may stay in their file."""
     size, matrix = 4 * source.num_rows * source.num_features, source.matrix
     if may_stay and is_mapped(matrix) and _stays(size, in_memory):
-        check_rows_finite(matrix)
+        check_rows_finite(matrix, f"the features of {printable(source.name)}")
         return matrix
     if size > _MOST_BYTES and in_memory is not True:
         raise DataError(

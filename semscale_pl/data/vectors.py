@@ -32,10 +32,12 @@ class VectorSet(ImageSet):
     Attributes:
         images: (N, D) float in memory, or rows mapped from a file.
         views: the same samples in other versions, such as the features of augmented copies; each of the same shape.
+        file: which the vectors are from, for messages.
     """
 
     images: Any
     views: tuple[Any, ...] = ()
+    file: str = "the features"
 
     @property
     def num_features(self) -> int:
@@ -56,7 +58,7 @@ class VectorSet(ImageSet):
                     f"{tuple(version.shape)}. Embed the images again."
                 )
             if isinstance(version, Tensor):
-                _check_finite(version, 0)
+                _check_finite(version, 0, self.file)
 
 
 class SinglePrecision:
@@ -165,23 +167,24 @@ def read_whole(vectors: MappedRows) -> Tensor:
     return result
 
 
-def check_rows_finite(vectors: Any) -> None:
+def check_rows_finite(vectors: Any, file: str) -> None:
     """Read a mapped matrix once, a piece at a time, and raise DataError for the first row that is not finite."""
     for start in range(0, vectors.shape[0], _ROWS_AT_ONCE):
-        _check_finite(taken(vectors, torch.arange(start, min(start + _ROWS_AT_ONCE, vectors.shape[0]))), start)
+        rows = torch.arange(start, min(start + _ROWS_AT_ONCE, vectors.shape[0]))
+        _check_finite(taken(vectors, rows), start, file)
 
 
 def _all_rows(vectors: Any, rows: Tensor) -> Tensor:
     return torch.cat([taken(vectors, piece) for piece in rows.split(_ROWS_AT_ONCE)])
 
 
-def _check_finite(vectors: Tensor, first_row: int) -> None:
+def _check_finite(vectors: Tensor, first_row: int, file: str) -> None:
     # NaN and infinity stay in a sum, which takes a tenth of the time; the sum of finite numbers may overflow, too.
     if vectors.sum(dtype=torch.promote_types(vectors.dtype, torch.float32)).isfinite():
         return
     bad = (~vectors.isfinite()).any(1).nonzero().flatten()
     if len(bad):
         raise DataError(
-            f"Expected `features` to be finite, but got NaN or infinity in {len(bad):,} samples, first number "
+            f"Expected {file} to be finite, but got NaN or infinity in {len(bad):,} samples, the first is number "
             f"{first_row + int(bad[0]):,}. Repair or remove them."
         )

@@ -24,6 +24,7 @@ from semscale_pl.labels import (
     encode_labels,
     label_array,
     numbers_or_words,
+    positions_either_way,
 )
 
 __all__ = ["FORMATS", "open_features", "open_rows"]
@@ -193,13 +194,17 @@ def _classes(
     """Number labels by the names that were given or that the file has; otherwise in sorted order."""
     labels = found.labels
     assert labels is not None
-    if isinstance(labels, np.ndarray) and labels.dtype.kind == "U":
-        labels = numbers_or_words(labels)
     names = _names(class_names, found.class_names, what)
     if names is None:
-        return encode_labels(labels, what)
+        is_text = isinstance(labels, np.ndarray) and labels.dtype.kind == "U"
+        return encode_labels(numbers_or_words(labels) if is_text else labels, what)  # type: ignore[arg-type]
     values = label_array(labels, what)
-    numbers = class_positions(np.char.strip(values) if values.dtype.kind == "U" else values, names)
+    if values.dtype.kind == "U":
+        numbers = positions_either_way(np.char.strip(values), names, what)
+    elif class_names is None:
+        numbers = class_positions(values, names)  # a file that names its classes itself counts them
+    else:
+        numbers = positions_either_way(values, names, what)
     wrong = np.flatnonzero(numbers < 0)
     if len(wrong):
         raise ValueError(

@@ -141,9 +141,15 @@ def chosen_part(found: Found, part: str, split_key: str, file: str) -> Found:
         file: its name, for messages.
 
     Raises:
+        ValueError: the column has not one value for each row.
         NoSuchPartError: no row is of that part.
     """
     assert found.splits is not None
+    if found.splits.shape != (found.rows.shape[0],):
+        raise ValueError(
+            f"Expected a part for each of the {found.rows.shape[0]:,} rows in `{split_key}` of {file}, but got shape "
+            f"{found.splits.shape}. Save one value a row."
+        )
     spelled = np.char.lower(np.char.strip(found.splits))
     places = np.flatnonzero(np.isin(spelled, PART_NAMES.get(part, (part.lower(),))))
     if not len(places):

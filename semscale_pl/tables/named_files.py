@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semscale_pl.features.feature_files import found_files
-from semscale_pl.features.store import StoreError, found_store, read_manifest
+from semscale_pl.features.store import StoreError, found_store, is_store, read_manifest
 
 STORE = "dataset.store"
 # Keys of files whose content decides a result. The folders of image datasets are not among them: their counts are known
@@ -44,6 +44,8 @@ def _value(config: Mapping[str, Any], key: str) -> Any:
 
 
 def _of_file(path: str) -> str:
+    if is_store(found_store(path)):
+        return _of_store(path)
     try:
         files = [Path(path)] if Path(path).is_file() else found_files(path)
     except ValueError:

@@ -202,7 +202,7 @@ REFUSED = [
     ),
     (("merge=.", "dtype=float16"), "Expected merge=FOLDER alone"),
     (("merge=.",), "Expected a store with shards in ., but it is none"),
-    (("dataset=digits", "ckpt=nowhere"), "Expected `ckpt` to be a checkpoint or a run folder"),
+    (("dataset=digits", "ckpt=nowhere"), "Expected `ckpt` to be a checkpoint or the folder of a run"),
 ]
 
 

@@ -73,6 +73,14 @@ def test_the_run_keeps_its_own_record(run_dir: Path, tmp_path: Path) -> None:
     assert added == {"evaluation.json", "classes.csv", "confusions.csv"}
 
 
+def test_the_folder_of_a_run_is_its_checkpoint(run_dir: Path) -> None:
+    by_file, *_ = evaluated(run_dir)
+    assert main(["evaluate", f"ckpt={run_dir}", "out=out2"]) == 0
+    by_folder = json.loads(Path("out2/evaluation.json").read_text())
+    assert by_folder == by_file
+    assert Path("out/classes.csv").read_text() == Path("out2/classes.csv").read_text()
+
+
 def test_each_split_is_evaluated(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = {split: evaluated(run_dir, f"split={split}")[0] for split in ("train", "val")}
     assert found["train"]["results"]["per_class"]["num_samples"] == found["train"]["results"]["class_counts"]

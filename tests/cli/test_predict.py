@@ -272,7 +272,7 @@ def test_a_gpu_that_is_not_there(
 CALLS = {
     "predict": "Pass ckpt=",
     "predict ckpt=x.ckpt": "Pass images=",
-    "predict ckpt=nowhere.ckpt images=full": "`ckpt` to be a checkpoint file",
+    "predict ckpt=nowhere.ckpt images=full": "`ckpt` to be a checkpoint or the folder",
     "predict ckpt=x.ckpt images=nowhere": "`images` to name files or folders, but there is none at 'nowhere'",
     "predict ckpt=x.ckpt images=[full/0.png,gone.png]": "there is none at 'gone.png'",
     "predict ckpt=x.ckpt images=[]": "found none in an empty list",
@@ -285,7 +285,7 @@ CALLS = {
     "predict ckpt=x.ckpt images=full accelerator=tpu": "`accelerator` to be one of auto, cpu, gpu",
     "predict ckpt=x.ckpt image=full": "Did you mean `images`",
     "export": "Pass ckpt=",
-    "export ckpt=nowhere.ckpt": "`ckpt` to be a checkpoint file",
+    "export ckpt=nowhere.ckpt": "`ckpt` to be a checkpoint or the folder",
     "export ckpt=x.ckpt format=onyx": "`format` to be one of onnx, torchscript",
     "export ckpt=x.ckpt image_size=0": "`image_size`",
     "export ckpt=x.ckpt format=torchscript image_size=big": "`image_size`",

@@ -22,6 +22,7 @@ from semscale_pl.data.features import FeatureDataModule, _with_own_keys
 from semscale_pl.data.source import DataError
 from semscale_pl.data.vision import Digits
 from semscale_pl.features.store import StorePart, write_store
+from semscale_pl.tables.named_files import contents
 
 DIGITS = load_digits()
 X, Y = (DIGITS.data / 16).astype(np.float32), DIGITS.target
@@ -185,7 +186,7 @@ def test_a_feature_that_is_not_finite_is_refused(files: dict[str, str], in_memor
     broken = X[:1000].copy()
     broken[700, 3] = np.nan
     np.savez(tmp_path / "broken.npz", features=broken, labels=Y[:1000])
-    with pytest.raises(DataError, match=r"finite.*1 samples, first number 700"):
+    with pytest.raises(DataError, match=r"broken\.npz to be finite.*1 samples, the first is number 700"):
         ready(train=str(tmp_path / "broken.npz"), test=files["test"], in_memory=in_memory)
 
 
@@ -210,6 +211,36 @@ def test_a_store_without_a_test_part_is_split_by_class(tmp_path: Path) -> None:
     drawn = {float(train[row, epoch][0]) for row in range(45) for epoch in range(8)}
     assert {abs(value) for value in drawn} <= kept
     assert min(drawn) < 0 < max(drawn)
+
+
+def test_parts_of_stores_stand_where_files_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [str(number) for number in range(10)]
+    # As many test samples, whose positions are the same file once more.
+    parts = {"train": StorePart.of(X[:500], Y[:500]), "test": StorePart.of(X[500:1000], Y[500:1000])}
+    write_store("store", parts, names)
+    np.savez("test.npz", features=X[1000:], labels=Y[1000:])
+    check_train(composed_from("train", ["dataset=features", "dataset.train=store", "dataset.test=store"]))
+    for test, rows in (("store", X[500:1000]), ("test.npz", X[1000:])):
+        data = ready(train="store", test=test)
+        np.testing.assert_array_equal(data.train_dataset.images, X[:500])
+        np.testing.assert_array_equal(data.test_dataset.images, rows)
+    named = contents({"dataset": {"train": "store", "test": "test.npz", "store": None}})
+    assert named["dataset.train"] == contents({"dataset": {"store": "store"}})["dataset.store"] != named["dataset.test"]
+    write_store("short", {"train": parts["train"]}, names)
+    with pytest.raises(DataError, match=r"the store short to have 'test', but it has train"):
+        ready(train="store", test="short")
+
+
+@pytest.mark.parametrize(
+    "key", ["label_column=a", "label_key=a", "feature_key=a", "feature_columns=[a]", "split_key=a"]
+)
+def test_what_a_store_does_not_ask_for_is_refused(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    part = StorePart.of(X[:20], Y[:20])
+    write_store("store", {"train": part, "test": part}, [str(number) for number in range(10)])
+    with pytest.raises(WrongCallError, match=f"Expected `dataset.{key.partition('=')[0]}` only without a store"):
+        check_train(composed_from("train", ["dataset=features", "dataset.store=store", f"dataset.{key}"]))
 
 
 PARTS = [
@@ -249,6 +280,7 @@ def test_finite_features_whose_sum_overflows_are_taken(in_memory: bool, tmp_path
         (["GOOD", "dataset.class_names=c.txt"], "`dataset.class_names` to be a file, but there is none at 'c.txt'"),
         (["dataset.train=no*.npz", "dataset.test=FILE"], "`dataset.train` to name files, but none fits 'no*.npz'"),
         (["GOOD", "dataset.train_labels=FILE"], "`dataset.train_labels` to end in .npy, .pt, .csv"),
+        (["GOOD", "dataset.val_labels=FILE"], "Expected `dataset.val_labels` beside dataset.val=FILE"),
         (["dataset.store=nowhere"], "folder of an embedding store"),
         (["dataset.store=nowhere", "dataset.train=FILE"], "both a store and files"),
         (["GOOD", "backbone=small_cnn"], "backbone=identity or backbone=mlp"),

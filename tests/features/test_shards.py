@@ -130,6 +130,19 @@ def test_names_of_classes_from_a_file_the_call_or_the_file_itself() -> None:
     assert open_features("w.csv", class_names=["emu", "dog", "cat"]).labels[:3].tolist() == [2, 1, 0]
 
 
+def test_labels_that_are_numbers_are_read_in_the_one_way_that_fits() -> None:
+    names = ["1", "2", "3"]
+    for labels, words in ((Y, WORDS.searchsorted(WORDS)), (Y + 1, np.arange(3))):
+        npz("f.npz", labels=labels)
+        frame().assign(label=labels).to_csv("f.csv", index=False)
+        for file in ("f.npz", "f.csv"):
+            source = open_features(file, class_names=names)
+            assert source.class_names == ("1", "2", "3")
+            np.testing.assert_array_equal(source.labels, words[Y])
+    npz("own.npz", labels=Y % 2 + 1, class_names=np.array(names))  # which the file counts, whatever they are called
+    np.testing.assert_array_equal(open_features("own.npz").labels, Y % 2 + 1)
+
+
 def test_classes_of_hugging_face_in_arrow() -> None:
     feature = {"_type": "ClassLabel", "names": ["emu", "dog", "cat"]}
     metadata = {"huggingface": json.dumps({"info": {"features": {"label": feature}}})}
@@ -228,6 +241,10 @@ FAULTS: dict[str, tuple[Make, str, tuple[str, ...]]] = {
     "a column of parts that is not there": (
         lambda: npz("f.npz"), "f.npz split_key=fold part=test", ("`fold` in f.npz", "split_key=NAME")
     ),
+    "a column of parts that is too short": (
+        lambda: npz("f.npz", labels=Y[:40], fold=SPLIT[:40]), "f.npz split_key=fold part=train",
+        ("each of the 60 rows", "got shape (40,)"),
+    ),
     "no row of a part": (
         lambda: frame(fold="train").to_csv("f.csv", index=False), "f.csv split_key=fold part=val",
         ("rows of 'val' in `fold`", "train (60 rows)"),
@@ -240,6 +257,9 @@ FAULTS: dict[str, tuple[Make, str, tuple[str, ...]]] = {
     ),
     "names that are no labels": (
         lambda: frame().to_csv("f.csv", index=False), "f.csv class_names=cat,cow", ("got 'dog' in row 1",)
+    ),
+    "names that are numbers and may be places": (
+        lambda: npz("f.npz", labels=Y % 2 + 1), "f.npz class_names=1,2,3", ("'1' may be the class", "'2'. Leave"),
     ),
     "a name twice": (lambda: npz("f.npz"), "f.npz class_names=cat,cat,dog", ("'cat' comes twice",)),
     "an empty name": (

@@ -119,7 +119,7 @@ def test_features_are_verified_as_data(folder: Path, capsys: pytest.CaptureFixtu
     np.savez(folder / "spoilt", features=np.where(np.arange(300)[:, None] == 7, np.inf, X[:300]), labels=Y[:300])
     spoilt = f"dataset.train={folder / 'spoilt.npz'}"
     assert main(["data", "verify", *given(folder)[::2], spoilt]) == 1
-    assert "first number 7" in " ".join(capsys.readouterr().out.split())
+    assert "the first is number 7" in " ".join(capsys.readouterr().out.split())
 
 
 def test_measuring_names_the_way_for_features(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
