@@ -271,24 +271,23 @@ def fit_scales_to_counts(scales: Tensor, counts: Tensor, floor: float = 0.05) ->
     return CountFit(fitted, y - fitted, slope, (present & (relative < floor)).sum())
 
 
-def permuted_among(values: Tensor, present: Tensor, order: Tensor) -> Tensor:
-    """Hand values (C,) on among the present classes, in the order in which these stand in a permutation.
+def passed_around(values: Tensor, present: Tensor, order: Tensor) -> Tensor:
+    """Give each present class the value of the next one that is present in a ring, so that none keeps its own.
 
     Args:
-        present: (C,) bool; other classes get NaN.
-        order: (C,) permutation of the classes.
-
-    Returns:
-        (C,): the first present class has the value of the first present one in ``order``, and so on.
+        values: (C,).
+        present: (C,) bool; other classes get NaN. A single one keeps its value.
+        order: (C,) permutation: the ring in which the classes stand.
 
     Example:
-        >>> permuted_among(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([True, False, True]), torch.tensor([2, 1, 0]))
-        tensor([3., nan, 1.])
+        >>> passed_around(torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.arange(4) != 1, torch.tensor([3, 1, 0, 2]))
+        tensor([3., nan, 4., 1.])
     """
     # Sorting keeps the shapes: to pick the present ones by a mask would wait for the device.
-    giving = order[torch.argsort((~present[order]).long(), stable=True)]
-    taking = torch.argsort((~present).long(), stable=True)
-    handed = torch.empty_like(values).index_copy_(0, taking, values[giving])
+    ring = order[torch.argsort((~present[order]).long(), stable=True)]
+    following = torch.arange(1, len(ring) + 1, device=ring.device)
+    following = torch.where(following < present.sum(), following, 0)
+    handed = torch.empty_like(values).index_copy_(0, ring, values[ring[following]])
     return torch.where(present, handed, math.nan)
 
 

@@ -15,7 +15,7 @@ from semscale_pl.imbalance import (
     CountFit,
     fit_scales_to_counts,
     log_spread,
-    permuted_among,
+    passed_around,
     power_weights,
     weigh_scales,
 )
@@ -39,7 +39,7 @@ class CountMatchedReweighting(SemanticScaleReweighting):
     rows in the pool where the datamodule does not know it. Where all n are equal, all weights are.
 
     Attributes:
-        substitute: (C,) what stands in the place of S, up to a factor; None before there are weights.
+        substitute: (C,) what stands in the place of S, in its unit; None before there are weights.
     """
 
     substitute: Tensor | None = None
@@ -57,7 +57,9 @@ class CountMatchedReweighting(SemanticScaleReweighting):
     def _weigh(self, scales: Tensor, frequencies: Tensor) -> None:
         drawn = torch.where(frequencies > 0, scales, torch.nan)
         fit = fit_scales_to_counts(drawn, _counts(self, scales), self.floor)
-        self.substitute = self._substituted(fit).exp()
+        # The fit is of S over its maximum; in the unit of S, weights without normalization are as large as DSB's.
+        largest = drawn.double().nan_to_num(0.0).max()
+        self.substitute = self._substituted(fit).exp() * torch.where(largest > 0, largest, 1.0)
         settings = (self.normalization, self.power, _NO_FLOOR, self.max_ratio)
         self.weights, _, self._num_capped = weigh_scales(self.substitute, frequencies.to(scales), *settings)
         self._num_floored = fit.num_floored
@@ -71,11 +73,11 @@ class ShuffledResidualReweighting(CountMatchedReweighting):
     """Weight each class by a scale that depends on n as S does and has S's residuals, but those of other classes.
 
     To the fitted values of :class:`CountMatchedReweighting` come the residuals of that fit, handed on from class to
-    class by one permutation that the seed draws and that stays the same through the run (of absent classes there are
-    none to hand on). The spread about the fit is that of S; which class has which residual means nothing.
+    class around a ring that the seed draws and that stays the same through the run: no class keeps its own (absent
+    classes are passed over). The spread about the fit is that of S; which class has which residual means nothing.
 
     Args:
-        seed: of the permutation.
+        seed: of the ring.
         options: of :class:`SemanticScaleReweighting`.
 
     Raises:
@@ -94,7 +96,7 @@ class ShuffledResidualReweighting(CountMatchedReweighting):
             generator = torch.Generator().manual_seed(derive_seed(self.seed, num_classes))
             self._order = torch.randperm(num_classes, generator=generator)
         self._order = self._order.to(device)
-        return fit.fitted + permuted_among(fit.residuals, ~fit.residuals.isnan(), self._order)
+        return fit.fitted + passed_around(fit.residuals, ~fit.residuals.isnan(), self._order)
 
 
 class FrozenScaleReweighting(SemanticScaleReweighting):

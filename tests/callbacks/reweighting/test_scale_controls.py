@@ -21,7 +21,7 @@ from semscale_pl.callbacks.reweighting.scale_controls import (
 )
 from semscale_pl.callbacks.reweighting.semantic_scale import SemanticScaleReweighting
 from semscale_pl.data.samplers import ProgressiveSampling
-from semscale_pl.imbalance import fit_scales_to_counts, permuted_among
+from semscale_pl.imbalance import fit_scales_to_counts, passed_around
 from semscale_pl.weighting import StepTerms
 
 # 150 times as many of the most frequent class as of the last, which has one image and so no extent: the floor counts.
@@ -123,14 +123,27 @@ def test_the_fit_passes_over_absent_classes_and_is_flat_on_equal_counts() -> Non
     np.testing.assert_allclose(flat.fitted, np.log([1, 5 / 9, 2 / 9]).mean(), rtol=1e-6)
 
 
-def test_shuffled_residuals_are_those_of_the_fit_on_other_classes_by_one_permutation(
+def test_without_normalization_a_control_is_as_large_as_what_it_controls(
+    digits: Build, classifier: Build, trainer: Build
+) -> None:
+    callback, data = Matched(start_epoch=1, normalization="none"), digits(**LONG_TAIL)
+    trainer(callback, max_epochs=2).fit(classifier(), datamodule=data)
+    counts = data.class_counts.numpy().astype(float)
+    for step, scales in scales_of(callback.steps):
+        if step.epoch > 0:
+            fit, _ = fitted(scales, counts, 0.05)
+            np.testing.assert_allclose(step.terms.class_weights.numpy(), np.exp(-fit), rtol=1e-8)
+
+
+def test_shuffled_residuals_are_those_of_the_fit_on_other_classes_around_one_ring(
     digits: Build, classifier: Build, trainer: Build
 ) -> None:
     callback, data = Shuffled(start_epoch=1, seed=5, max_ratio=1e6), digits(**LONG_TAIL)
     trainer(callback, max_epochs=3).fit(classifier(), datamodule=data)
     counts = data.class_counts.numpy().astype(float)
     order = callback._order.numpy()
-    assert sorted(order) == list(range(10)) != list(order)
+    giving = dict(zip(order, np.roll(order, -1), strict=True))
+    assert sorted(giving) == list(range(10))
     for step, scales in scales_of(callback.steps):
         if step.epoch == 0:
             continue
@@ -138,19 +151,31 @@ def test_shuffled_residuals_are_those_of_the_fit_on_other_classes_by_one_permuta
         substitute = -np.log(step.terms.class_weights.numpy())
         handed = substitute - fit - (substitute - fit).mean()
         np.testing.assert_allclose(np.sort(handed), np.sort(residuals), atol=1e-8)
-        np.testing.assert_allclose(handed, residuals[order], atol=1e-8)
+        np.testing.assert_allclose(handed, residuals[[giving[label] for label in range(10)]], atol=1e-8)
 
 
-def test_a_permutation_passes_over_absent_classes_and_depends_on_the_seed() -> None:
+def test_a_ring_passes_over_absent_classes_and_depends_on_the_seed() -> None:
     order = torch.tensor([4, 2, 0, 1, 3])
     present = torch.tensor([True, False, True, True, True])
-    found = permuted_among(torch.tensor([10.0, 11.0, 12.0, 13.0, 14.0]), present, order)
-    assert found[present].tolist() == [14.0, 12.0, 10.0, 13.0]
+    found = passed_around(torch.tensor([10.0, 11.0, 12.0, 13.0, 14.0]), present, order)
+    assert found[present].tolist() == [13.0, 10.0, 14.0, 12.0]
     assert found[1].isnan()
     fit = fit_scales_to_counts(torch.rand(50, generator=torch.Generator().manual_seed(1)), torch.arange(1, 51))
     first, again, other = (ShuffledResidualReweighting(seed=seed)._substituted(fit) for seed in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("number", [2, 3, 7])
+def test_no_class_keeps_its_own_residual_whatever_the_seed(number: int) -> None:
+    generator = torch.Generator().manual_seed(number)
+    fit = fit_scales_to_counts(torch.rand(number, generator=generator), torch.randint(3, 90, (number,)))
+    for seed in range(30):
+        found = ShuffledResidualReweighting(seed=seed)._substituted(fit) - fit.fitted
+        torch.testing.assert_close(found.sort().values, fit.residuals.sort().values)
+        assert bool(((found - fit.residuals).abs() > 1e-12).all()) or number == 2
+        if number == 2:
+            torch.testing.assert_close(found, fit.residuals.flip(0))
 
 
 def test_frozen_scales_are_those_at_the_beginning_of_the_start_epoch(
