@@ -316,6 +316,7 @@ RULES: dict[str, Rule] = {
     "classifier.prior": _CLASS_PRIOR,
     "Gaussian.prior": _CLASS_PRIOR,
     "Fused.prior": _CLASS_PRIOR,
+    "fused_scores.weight": at_least(0),
     "discriminant.estimator": one_of("oas", "ledoit_wolf"),
     "discriminant.k": at_least(0),
     "discriminant.bandwidth": above(0, optional=True),

@@ -128,6 +128,7 @@ def check_combinations(cfg: DictConfig) -> None:
 
 def check_recipe(cfg: DictConfig) -> None:
     """Raise WrongCallError for a second stage that cannot follow a run's classifier and loss, naming what could."""
+    _check_open_settings(cfg)
     kind, head, loss = (_class_name(cfg, group) for group in ("recipe", "classifier", "loss"))
     also = list(OmegaConf.select(cfg, "also") or [])
     if head in _FITTED and (kind in _SAID or "fused" in also):
@@ -153,6 +154,31 @@ def check_recipe(cfg: DictConfig) -> None:
             f"Expected a loss without the prior, such as loss=ce, for recipe=logit_adjustment, but {loss} takes the "
             "prior off already: it would come off twice. Use recipe.prior=semantic_scale or recipe=none."
         )
+
+
+def check_prior(cfg: DictConfig, num_classes: int) -> None:
+    """Raise WrongCallError where the list of priors of a Gaussian head has not a number for each class."""
+    for group in ("classifier", "recipe"):
+        prior = OmegaConf.select(cfg, f"{group}.prior")
+        if OmegaConf.is_list(prior) and len(prior) != num_classes:
+            raise WrongCallError(
+                f"Expected `{group}.prior` to have a number for each of the {num_classes} classes, but got "
+                f"{len(prior)}. Give as many, or uniform or frequency."
+            )
+
+
+def _check_open_settings(cfg: DictConfig) -> None:
+    """Refuse to leave samples out of a Gaussian head whose covariance is not shrunk and may be singular then."""
+    for group in ("classifier", "recipe"):
+        node = cfg.get(group) or {}
+        if node.get("choose") != "leave_one_out" or node.get("shrinkage") != 0:
+            continue
+        missing = [name for name in ("k", "temperature") if node.get(name) is None]
+        if missing:
+            raise WrongCallError(
+                f"Expected `{group}.shrinkage` to be above 0 where leave-one-out chooses {' and '.join(missing)}, but "
+                f"got 0. Set a small one such as {group}.shrinkage=0.001, or {group}.choose=fixed."
+            )
 
 
 def check_tuned_recipe(cfg: DictConfig) -> None:

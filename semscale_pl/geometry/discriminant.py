@@ -124,8 +124,17 @@ class DiscriminantMoments(nn.Module):
         """Take rows out, which must have been added with the same values.
 
         Raises:
-            ValueError: a class has fewer rows than are to go; nothing is changed then.
+            ValueError: a class has fewer rows than are to go, or the rows spread more than all that were added; nothing
+                is changed then.
         """
+        self.check_removal(features, labels)
+        for rows, own in zip(features.split(_ROWS_AT_ONCE), labels.split(_ROWS_AT_ONCE), strict=True):
+            self._exchange(rows.double(), own, -1.0)
+        gone = (self.counts == 0) & (torch.bincount(labels, minlength=len(self.counts)) > 0)
+        self.weights[gone] = self.planned[gone]
+
+    def check_removal(self, features: Tensor, labels: Tensor) -> None:
+        """Raise ValueError where rows cannot be those that were added, as far as counts and spreads tell."""
         left = self.counts - torch.bincount(labels, minlength=len(self.counts))
         if bool((left < 0).any()):
             label = int((left < 0).nonzero()[0])
@@ -133,10 +142,18 @@ class DiscriminantMoments(nn.Module):
                 f"Expected to remove at most the {int(self.counts[label])} samples that class {label} has, but got "
                 f"{int(self.counts[label] - left[label])}. Remove samples that were added, once each."
             )
+        spreads, shifts = self.scatter.diagonal().clone(), torch.zeros_like(self.means)
         for rows, own in zip(features.split(_ROWS_AT_ONCE), labels.split(_ROWS_AT_ONCE), strict=True):
-            self._exchange(rows.double(), own, -1.0)
-        gone = (self.counts == 0) & (torch.bincount(labels, minlength=len(self.counts)) > 0)
-        self.weights[gone] = self.planned[gone]
+            centred = rows.double() - self.means[own]
+            spreads -= self.weights[own] @ centred.square()
+            shifts.index_add_(0, own, centred)
+        spreads -= self.weights @ (shifts.square() / left.clamp_min(1)[:, None])
+        # Spreads of what is left: below 0 by more than rounding, the rows were not among those that are summed up.
+        if bool((spreads < -1e-6 * self.scatter.diagonal().max().clamp_min(1e-300)).any()):
+            raise ValueError(
+                f"Expected to remove samples that were added, with the same values and labels, but these {len(labels)} "
+                "spread more than all that were. Remove the samples of an earlier fit or update."
+            )
 
     def extended(self, num_classes: int) -> DiscriminantMoments:
         """Return a copy with room for C classes, the new ones empty and last."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,15 +23,15 @@ WEIGHT_GRID = (0.25, 0.5, 1.0, 2.0, 4.0)
 def score_spread(scores: ArrayLike, labels: Any) -> float:
     """Return the root mean square over samples and classes of scores less each sample's mean over the classes.
 
-    Every class has the same voice, as samples of one count one over their number. Scores of -inf, those of classes that
-    a head has not seen, are left out.
+    Every class has the same voice, as samples of one count one over their number. Columns of -inf, those of classes
+    that a head has not seen, are left out.
 
     Args:
         scores: (N, C) logits or log-probabilities of the training samples.
         labels: (N,), of any kind.
 
     Raises:
-        ValueError: shapes that do not fit, or no sample.
+        ValueError: shapes that do not fit, no sample, or scores that are neither finite nor -inf for a whole class.
     """
     values = as_tensor(scores, "scores").double()
     _, own, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
@@ -39,7 +40,7 @@ def score_spread(scores: ArrayLike, labels: Any) -> float:
             f"Expected `scores` (N, C) and `labels` (N,) of the same samples, but got {tuple(values.shape)} and "
             f"{np.shape(labels)}."
         )
-    values = values[:, values.isfinite().all(dim=0)]
+    values = values[:, _known(values, "scores")]
     squares = (values - values.mean(dim=1, keepdim=True)).square().mean(dim=1)
     shares = torch.from_numpy(1.0 / (counts[own] * len(counts))).to(squares)
     return float((squares * shares).sum()) ** 0.5
@@ -54,12 +55,17 @@ def fused_scores(logits: ArrayLike, gaussian: ArrayLike, spreads: tuple[float, f
 
     Args:
         logits: (N, C) of the trained classifier, such as a torchvision model's or a LightningModule's.
-        gaussian: (N, C), such as ``GaussianHead.predict_log_proba`` gives.
-        spreads: :func:`score_spread` of both on the training samples.
+        gaussian: (N, C), such as ``GaussianHead.predict_log_proba`` gives, with the classes in the order of the logits:
+            the head's are in that of ``classes_``, where classes that came by ``update`` are last.
+        spreads: :func:`score_spread` of both on the training samples, of the classes that both know.
         weight: of the Gaussian head; 0 leaves the trained classifier's decisions, the larger the more are the head's.
 
     Returns:
-        (N, C) float64, logits of probabilities; -inf for classes that a score is -inf for.
+        (N, C) float64, logits of probabilities; -inf for classes that a head has -inf for.
+
+    Raises:
+        ValueError: shapes that do not fit, a weight or spreads out of range, or scores that are neither finite nor -inf
+            for a whole class.
 
     Example:
         >>> import semscale_pl as ss
@@ -71,14 +77,18 @@ def fused_scores(logits: ArrayLike, gaussian: ArrayLike, spreads: tuple[float, f
         >>> ss.fused_scores(logits, own, spreads).argmax(dim=1)
         tensor([0, 0, 1, 1, 2, 2])
     """
-    check("recipe", weight=weight)
+    check("fused_scores", weight=weight)
+    if len(spreads) != 2 or not all(math.isfinite(spread) and spread >= 0 for spread in spreads):
+        raise ValueError(
+            f"Expected `spreads` to be two numbers of at least 0, those of score_spread, but got {spreads!r}."
+        )
     one, other = as_tensor(logits, "logits").double(), as_tensor(gaussian, "gaussian").double()
     if one.shape != other.shape or one.ndim != 2:
         raise ValueError(
             f"Expected `logits` and `gaussian` of one shape (N, C), but got {tuple(one.shape)} and "
             f"{tuple(other.shape)}."
         )
-    known = one.isfinite().all(dim=0) & other.isfinite().all(dim=0)
+    known = _known(one, "logits") & _known(other, "gaussian")
     means = (values[:, known].mean(dim=1, keepdim=True) for values in (one, other))
     first, second = (values - mean for values, mean in zip((one, other), means, strict=True))
     return _sum(first, second.where(known, -torch.inf), spreads, weight)
@@ -167,6 +177,24 @@ class Fused(Gaussian):
 
         found = choose(trained, make, {"weight": self.weight_grid}, {"weight": self.weight}, {"weight": 1.0})
         return found._replace(chosen={**found.chosen, **fitted.chosen})
+
+
+def _known(scores: Tensor, name: str) -> Tensor:
+    """Return which classes (C,) a head knows: those that it gives (N, C) finite scores, not -inf.
+
+    Raises:
+        ValueError: a class has both, or NaN or +inf, for which it would be left out of all samples in silence.
+    """
+    known = scores.isfinite().all(dim=0)
+    strange = ~known & (scores != -torch.inf).any(dim=0)
+    if bool(strange.any()):
+        column = scores[:, strange][:, 0]
+        raise ValueError(
+            f"Expected `{name}` to be finite, or -inf for all samples of a class that a head does not know, but got "
+            f"{float(column[~column.isfinite()][0])} among those of class {int(strange.nonzero()[0])}. Give logits, "
+            "not the logarithms of probabilities that are 0, and samples whose features are finite."
+        )
+    return known
 
 
 def _evaluated(trained: Trained) -> Affine:

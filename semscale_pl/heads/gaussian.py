@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -122,12 +123,15 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
         if first and classes is None:
             raise ValueError("Expected `classes` in the first call of partial_fit, but got none. Give all labels.")
         features, labels = self._validated(X, y, reset=first)
+        known = np.unique(np.asarray(classes)) if first else self.classes_
+        numbers = _numbers(labels, known)
         if first:
-            self.classes_ = np.unique(np.asarray(classes))
+            self._check_prior(len(known))
+            self.classes_ = known
             size, width = len(self.classes_), features.shape[1]
             self._class_moments = ClassMoments(size, width) if self.voices == "equal" else None
             self.moments_, self._projected = DiscriminantMoments(size, width, self.voices), None
-        self._exchange(features, self._numbers(labels), "add")
+        self._exchange(features, numbers, "add")
         if first:
             self.settings_ = self._settings()
             self.tried_: list[dict[str, float]] = []
@@ -136,29 +140,43 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
         return self._solve()
 
     def update(self, X: Any, y: Any) -> GaussianHead:
-        """Add samples (B, D) with labels (B,), new classes among them; the settings stay as they are."""
+        """Add samples (B, D) with labels (B,), new classes among them; settings that were chosen stay as they are.
+
+        Raises:
+            ValueError: labels are of another kind than those of the head, numbers or text, or the prior is a list that
+                has no number for a new class; nothing is changed then.
+        """
         check_is_fitted(self)
         features, labels = self._validated(X, y, reset=False)
+        if _is_text(labels) != _is_text(self.classes_):
+            kinds = ("text", "numbers") if _is_text(self.classes_) else ("numbers", "text")
+            raise ValueError(
+                f"Expected labels that are {kinds[0]}, as those of the head, but got {kinds[1]}, such as "
+                f"{labels[0]!s}. Give labels of one kind."
+            )
         new = np.setdiff1d(np.unique(labels), self.classes_)
         if len(new):
+            self._check_prior(len(self.classes_) + len(new))
+            self.settings_ = replace(self.settings_, prior=self._settings().prior)
             self.classes_ = np.concatenate([self.classes_, new])
             self.moments_ = self.moments_.extended(len(self.classes_))
             if self._class_moments is not None:
                 self._class_moments = _extended(self._class_moments, len(self.classes_))
             if self._projected is not None:
                 self._projected = _extended(self._projected, len(self.classes_))
-        self._exchange(features, self._numbers(labels), "add")
+        self._exchange(features, _numbers(labels, self.classes_), "add")
         return self._solve()
 
     def remove(self, X: Any, y: Any) -> GaussianHead:
         """Take samples (B, D) with labels (B,) out that were fitted or added; a class without any is never predicted.
 
         Raises:
-            ValueError: a label is unknown, has fewer samples, or no sample would be left; nothing is changed then.
+            ValueError: a label is unknown, has fewer samples, no sample would be left, or the samples spread more than
+                all that were there; nothing is changed then.
         """
         check_is_fitted(self)
         features, labels = self._validated(X, y, reset=False)
-        numbers = self._numbers(labels)
+        numbers = _numbers(labels, self.classes_)
         left = self.moments_.counts - torch.bincount(numbers, minlength=len(self.classes_))
         if int(left.clamp_min(0).sum()) == 0:
             raise ValueError("Expected a sample to be left, but all were to be removed. Fit a new head instead.")
@@ -168,6 +186,7 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
                 f"Expected to remove at most the {int(self.moments_.counts[at])} samples of class "
                 f"{self.classes_[at]!s}, but got {int(self.moments_.counts[at] - left[at])}. Remove each once."
             )
+        self.moments_.check_removal(features, numbers)
         self._exchange(features, numbers, "remove")
         return self._solve()
 
@@ -205,15 +224,13 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
         check_classification_targets(labels)
         return torch.from_numpy(np.require(features, requirements=["C", "W"])), labels
 
-    def _numbers(self, labels: np.ndarray) -> Tensor:
-        numbers = {label: number for number, label in enumerate(self.classes_.tolist())}
-        unknown = [label for label in np.unique(labels).tolist() if label not in numbers]
-        if unknown:
+    def _check_prior(self, num_classes: int) -> None:
+        """Refuse a list of priors for another number of classes before anything is changed."""
+        if not isinstance(self.prior, str) and np.shape(self.prior) != (num_classes,):
             raise ValueError(
-                f"Expected labels among the {len(numbers)} classes of the head, but got {unknown[0]!r}. "
-                "New classes come by update."
+                f"Expected `prior` to have a number for each of the {num_classes} classes, new ones last, but got "
+                f"shape {np.shape(self.prior)}. Set it by set_params(prior=...) first."
             )
-        return torch.tensor([numbers[label] for label in labels.tolist()])
 
     def _settings(self, shrinkage: float | None = None) -> DiscriminantSettings:
         if shrinkage is None:
@@ -258,7 +275,26 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
 
 
 def _array(values: Any) -> Any:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+    if not isinstance(values, Tensor):
+        return values
+    values = values.detach().cpu()
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()  # numpy has no such type
+
+
+def _is_text(labels: np.ndarray) -> bool:
+    return isinstance(labels.tolist()[0], str)
+
+
+def _numbers(labels: np.ndarray, classes: np.ndarray) -> Tensor:
+    """Return the positions (B,) of labels among classes (C,)."""
+    numbers = {label: number for number, label in enumerate(classes.tolist())}
+    unknown = [label for label in np.unique(labels).tolist() if label not in numbers]
+    if unknown:
+        raise ValueError(
+            f"Expected labels among the {len(numbers)} classes of the head, but got {unknown[0]!r}. "
+            "New classes come by update."
+        )
+    return torch.tensor([numbers[label] for label in labels.tolist()])
 
 
 def _extended(moments: ClassMoments, num_classes: int) -> ClassMoments:

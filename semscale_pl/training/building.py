@@ -16,6 +16,7 @@ from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, Simpl
 from semscale_pl.callbacks.head_start import HeadStart
 from semscale_pl.callbacks.recording.finiteness import FinitenessWatch
 from semscale_pl.callbacks.recording.interruption import Interruption
+from semscale_pl.config.checks import check_prior
 from semscale_pl.config.errors import WrongCallError
 from semscale_pl.models.finetuning import FineTuning
 from semscale_pl.models.views import Views
@@ -49,7 +50,11 @@ def build_module(
 
     Args:
         backbone: of :func:`semscale_pl.training.model_input.pretrained_backbone`; None builds that of `cfg`.
+
+    Raises:
+        WrongCallError: a list of priors of a Gaussian head fits other classes, or see :func:`build_backbone`.
     """
+    check_prior(cfg, num_classes)
     backbone, finetuning = build_backbone(cfg, backbone)
     classifier = instantiate(cfg.classifier)(num_features=backbone.num_features, num_classes=num_classes)
     if trains_nothing(classifier):

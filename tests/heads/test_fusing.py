@@ -120,3 +120,12 @@ def test_scores_that_do_not_fit_are_refused() -> None:
         ss.fused_scores([[1.0, 2.0]], [[1.0, 2.0, 3.0]], (1.0, 1.0))
     with pytest.raises(ValueError, match=r"of the same samples, but got \(1, 2\) and \(2,\)"):
         ss.score_spread([[1.0, 2.0]], [0, 1])
+    logits, own = [[1.0, 2.0], [0.0, -np.inf]], [[0.0, 1.0], [1.0, 0.0]]
+    with pytest.raises(ValueError, match=r"Expected `logits` to be finite, .* but got -inf among those of class 1"):
+        ss.fused_scores(logits, own, (1.0, 1.0))
+    with pytest.raises(ValueError, match=r"Expected `scores` to be finite, .* but got nan among those of class 0"):
+        ss.score_spread([[1.0, 2.0], [np.nan, 0.0]], [0, 1])
+    with pytest.raises(ValueError, match=r"Expected `spreads` to be two numbers .* but got \(1.0, nan\)"):
+        ss.fused_scores(own, own, (1.0, float("nan")))
+    with pytest.raises(ValueError, match="Expected `weight` to be a number of at least 0, but got None"):
+        ss.fused_scores(own, own, (1.0, 1.0), None)  # type: ignore[arg-type]

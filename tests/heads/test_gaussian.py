@@ -160,6 +160,14 @@ def test_covariances_of_classes_change_the_scores_by_what_geometry_says() -> Non
         ss.GaussianHead(class_covariances=-1).fit(rows, labels)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_tensors_in_half_precision(dtype: torch.dtype) -> None:
+    rows, labels = drawn()
+    half = torch.from_numpy(rows).to(dtype)
+    fixed = ss.GaussianHead(0.4, 3.0, 1.0)
+    close(clone(fixed).fit(half, labels), clone(fixed).fit(half.double().numpy(), labels))
+
+
 def test_wrong_calls_are_refused_in_one_line_and_change_nothing() -> None:
     rows, labels = drawn()
     head = ss.GaussianHead(0.4, 3.0, 1.0).fit(rows, labels)
@@ -170,7 +178,20 @@ def test_wrong_calls_are_refused_in_one_line_and_change_nothing() -> None:
         head.remove(rows, labels)
     with pytest.raises(ValueError, match=r"among the 5 classes of the head, but got 'z'\. New classes come by update"):
         head.remove(rows[:1], ["z"])
+    with pytest.raises(ValueError, match="these 5 spread more than all that were"):
+        head.remove(rows[labels == "c"] + 30.0, labels[labels == "a"][:5])
+    with pytest.raises(ValueError, match="labels that are text, as those of the head, but got numbers, such as 3"):
+        head.update(rows[:1], [3])
+    given = ss.GaussianHead(0.4, 3.0, 1.0, prior=[0.2] * 5).fit(rows, labels)
+    with pytest.raises(ValueError, match="a number for each of the 6 classes, new ones last, but got shape"):
+        given.update(rows[:2], ["f", "f"])
+    assert given.moments_.counts.tolist() == list(COUNTS)
+    assert given.set_params(prior=[0.1] * 6).update(rows[:2], ["f", "f"]).coef_.shape == (6, 6)
     assert np.array_equal(head.coef_, before)
+    streamed = ss.GaussianHead(0.4, 3.0, 1.0)
+    with pytest.raises(ValueError, match="among the 4 classes of the head, but got 'e'"):
+        streamed.partial_fit(rows, labels, list("abcd"))
+    close(streamed.partial_fit(rows, labels, list("abcde")), head)
     with pytest.raises(ValueError, match="Expected `classes` in the first call of partial_fit"):
         ss.GaussianHead().partial_fit(rows, labels)
     with pytest.raises(ValueError, match="Expected `shrinkage` to be a number, oas or None for partial_fit"):

@@ -176,6 +176,15 @@ def test_what_cannot_follow_is_refused_in_one_line(run_dir: Path, capsys: pytest
         ): "Pass the last.ckpt of",
         ("head", ckpt, f"out={run_dir}"): "Name another folder by out=",
         ("train", f"ckpt_path={finished}"): "last.ckpt beside it",
+        ("head", ckpt, "recipe=fused", "recipe.prior=[1,2]", "out=second"): "for each of the 10 classes, but got 2",
+        (
+            "head",
+            ckpt,
+            "recipe=gaussian",
+            "recipe.shrinkage=0",
+            "out=second",
+        ): "`recipe.shrinkage` to be above 0 where leave-one-out chooses k and temperature",
+        ("train", "classifier=gaussian", "classifier.prior=[1,2]"): "`classifier.prior` to have a number for each",
     }
     for call, expected in calls.items():
         assert main([*call]) == 2, call
