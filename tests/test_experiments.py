@@ -33,11 +33,11 @@ REPRODUCED = {
     "appendix_d7": "ResNet-34, DSB-CE",
     "appendix_h2": "CDB, dynamic tau",
 }
-# Tables of heads on the features of a store.
-OF_STORES = ("heads", "cifar100_lt_features", "mnist_lt_features", "rsscn7_lt_features")
 PROFILES = ("paper", "reduced", "demo")
 FILES = {path.stem: path for path in sorted(experiments_dir().glob("*.yaml"))}
 TABLES = {name: path for name, path in FILES.items() if "rows" in yaml.safe_load(path.read_text())}
+# Tables of heads on the features of a store.
+OF_STORES = tuple(name for name, path in TABLES.items() if "dataset=features" in path.read_text())
 TIME = r"\b(\d+|a) (second|minute|hour|GPU-hour)s?\b"
 
 
