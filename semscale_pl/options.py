@@ -407,6 +407,8 @@ RULES: dict[str, Rule] = {
     "backbone_lr": above(0, optional=True),
     "layer_decay": within("(0, 1]"),
     "update_statistics": SWITCH,
+    "centre_lr": above(0, optional=True),
+    "frozen_norms": SWITCH,
     **dict.fromkeys(("AdaptFormer.train_last", "LoRA.train_last"), integer(1, optional=True)),
     "dim": integer(1),
     "AdaptFormer.scale": Rule(

@@ -17,7 +17,7 @@ from semscale_pl.config.composing import config_dir
 from semscale_pl.training import building
 
 # Options of these groups see grey digits of 8 x 8; backbones and augmentations see RGB of 32 x 32.
-DIGIT_GROUPS = ("loss", "reweighting", "sampler", "mixing", "optimizer", "scheduler", "classifier")
+DIGIT_GROUPS = ("loss", "reweighting", "sampler", "mixing", "optimizer", "scheduler", "classifier", "embedding")
 NEEDS = {
     ("backbone", "timm"): ["backbone.name=resnet10t"],
     **{
@@ -25,6 +25,7 @@ NEEDS = {
         for name in ("ldam", "norm_softmax", "circle", "proxy_nca", "proxy_anchor", "arcface", "cosface")
     },
     ("loss", "soft_triple"): ["classifier=centres"],
+    ("embedding", "linear"): ["classifier=centres", "loss=soft_triple", "reweighting=class_balanced"],
     ("reweighting", "cdb"): ["dataset.validation_per_class=1"],
 }
 # A network of one's own, which tests/training/test_own_architecture.py trains.

@@ -23,7 +23,7 @@ _ABSENT = object()
 _LEAST_FLOAT16 = 2.0**-24
 # Groups whose keys mean the same whatever class they build.
 _GROUPS = (
-    "dataset", "imbalance", "sampler", "mixing", "finetune", "loss", "classifier", "reweighting", "recipe",
+    "dataset", "imbalance", "sampler", "mixing", "finetune", "embedding", "loss", "classifier", "reweighting", "recipe",
     "optimizer", "scheduler", "trainer", "early_stopping",
 )  # fmt: skip
 # The value of another key, such as ${seed}; ${oc.env:SEED} is none.
@@ -328,7 +328,9 @@ def _check_trains_nothing(cfg: DictConfig) -> None:
     if head not in _INSTEAD:
         return
     name, instead = _FITTED[head], _INSTEAD[head]
-    for group, usual, kind in (("reweighting", "none", ""), ("mixing", "none", ""), ("loss", "ce", "CrossEntropy")):
+    unused = {"reweighting": "", "mixing": "", "embedding": "", "loss": "CrossEntropy"}
+    for group, kind in unused.items():
+        usual = "ce" if group == "loss" else "none"
         found = _class_name(cfg, group)
         if found not in ("None", kind):
             raise WrongCallError(

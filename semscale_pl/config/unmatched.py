@@ -10,8 +10,8 @@ from typing import Any
 _ALWAYS = ("reweighting.start_epoch", "reweighting.normalization", "reweighting.ramp_epochs")
 # Groups that are compared option by option.
 _GROUPS = (
-    "dataset", "sampler", "augmentation", "mixing", "backbone", "finetune", "classifier", "loss", "optimizer",
-    "scheduler",
+    "dataset", "sampler", "augmentation", "mixing", "backbone", "finetune", "embedding", "classifier", "loss",
+    "optimizer", "scheduler",
 )  # fmt: skip
 _TRAINER = (
     "max_epochs", "max_steps", "limit_train_batches", "precision", "accumulate_grad_batches", "gradient_clip_val",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from semscale_pl.models.classifiers import Affine, unit_length
+from semscale_pl.models.classifiers import Affine, cosines, unit_length
 from semscale_pl.options import check
 
 # Under the root of the centres' distances, so that two centres in one place have a gradient; of the authors' code.
@@ -71,9 +70,8 @@ class CentreClassifier(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map unit vectors (B, D), the output of ``features``, to similarities (B, C)."""
-        centres = unit_length(self.weight)
-        every = F.linear(features, centres.flatten(0, 1))
-        return relaxed_similarity(every.unflatten(1, centres.shape[:2]), self.gamma)
+        every = cosines(features, self.weight.flatten(0, 1))
+        return relaxed_similarity(every.unflatten(1, self.weight.shape[:2]), self.gamma)
 
     def penalty(self) -> Tensor | None:
         """Return tau times half the mean distance of two centres of a class, (); None without such pairs.

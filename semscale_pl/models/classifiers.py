@@ -36,6 +36,19 @@ def unit_length(x: Tensor) -> Tensor:
     return x / torch.where(norms > _SHORTEST, norms, 1.0)
 
 
+def cosines(features: Tensor, vectors: Tensor) -> Tensor:
+    """Return the products (B, C) of unit vectors (B, D) and the directions of vectors (C, D), in float32 at least.
+
+    Autocast would round them to 8 bits, which a loss multiplies by 20 to 80.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        return F.linear(_wide(features), unit_length(_wide(vectors)))
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 class Means(Protocol):
     """Class means as :class:`semscale_pl.models.class_means.ClassMeans` has them."""
 
@@ -225,7 +238,7 @@ class CosineClassifier(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map unit vectors (B, D), the output of ``features``, to logits (B, C) in [-scale, scale]."""
-        return self.factor * F.linear(features, F.normalize(self.weight, dim=1))
+        return self.factor * cosines(features, self.weight)
 
     def penalty(self) -> Tensor | None:
         """Return None: this head adds nothing to the loss."""

@@ -56,11 +56,12 @@ def build_module(
     """
     check_prior(cfg, num_classes)
     backbone, finetuning = build_backbone(cfg, backbone)
-    classifier = instantiate(cfg.classifier)(num_features=backbone.num_features, num_classes=num_classes)
+    kind, width = _kind(cfg, backbone.num_features)
+    classifier = instantiate(cfg.classifier)(num_features=width, num_classes=num_classes)
     if trains_nothing(classifier):
         finetuning = FineTuning(train_last=0)
         finetuning.prepare(backbone)
-    return ImbalancedClassifier(
+    return kind(
         backbone,
         classifier,
         instantiate(cfg.loss),
@@ -74,6 +75,15 @@ def build_module(
         views=build_views(cfg),
         config=plain_config(cfg),
     )
+
+
+def _kind(cfg: DictConfig, num_features: int) -> tuple[Callable[..., ImbalancedClassifier], int]:
+    """Return what joins a backbone of so many features and its head, and the width of the head's input."""
+    node = cfg.get("embedding")
+    if node is None or not node.get("_target_"):  # none, or a checkpoint from before there was a choice
+        return ImbalancedClassifier, num_features
+    rate = node.get("centre_lr")
+    return instantiate(node, centre_lr=None if rate is None else _scaled(rate, cfg)), int(node.dim)
 
 
 def trains_nothing(classifier: Any) -> bool:
