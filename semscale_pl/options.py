@@ -192,10 +192,7 @@ _TIME = re.compile(r"[0-9]+:[0-9]{2}:[0-9]{2}:[0-9]{2}")
 RULES: dict[str, Rule] = {
     "seed": integer(0, 2**32 - 1),
     "subset_seed": integer(0, 2**32 - 1, optional=True),
-    "compile": SWITCH,
-    "tf32": SWITCH,
-    "overwrite": SWITCH,
-    "train.test": SWITCH,
+    **dict.fromkeys(("compile", "tf32", "overwrite", "train.test"), SWITCH),
     "also": Rule(
         f"a list of some of {', '.join(ALSO)}",
         lambda value: is_sequence(value) and all(name in ALSO for name in value),
@@ -313,9 +310,7 @@ RULES: dict[str, Rule] = {
     "class_covariances": integer(0),
     "covariance_k": at_least(0),
     "choose": one_of("leave_one_out", "fixed"),
-    "classifier.prior": _CLASS_PRIOR,
-    "Gaussian.prior": _CLASS_PRIOR,
-    "Fused.prior": _CLASS_PRIOR,
+    **dict.fromkeys(("classifier.prior", "Gaussian.prior", "Fused.prior"), _CLASS_PRIOR),
     "fused_scores.weight": at_least(0),
     "discriminant.estimator": one_of("oas", "ledoit_wolf"),
     "discriminant.k": at_least(0),
@@ -466,10 +461,7 @@ RULES: dict[str, Rule] = {
     "publish": Rule(
         "true, false or finished", lambda value: isinstance(value, bool) or value == "finished", read=read_value
     ),
-    "decode": SWITCH,
-    "pretrained": SWITCH,
-    "report": SWITCH,
-    "figures": SWITCH,
+    **dict.fromkeys(("decode", "pretrained", "report", "figures"), SWITCH),
 }
 
 
