@@ -18,6 +18,7 @@ from semscale_pl.data.checking import (
     ImageCheck,
     broken_images,
     check_decodable,
+    check_files,
     check_same_classes,
     check_splits,
     is_first_rank,
@@ -28,6 +29,7 @@ from semscale_pl.data.checking import (
     used_files,
     what_is_untested,
 )
+from semscale_pl.data.class_split import check_class_split, split_classes
 from semscale_pl.data.files import upright
 from semscale_pl.data.in_memory import InMemory, check_can_be_kept, keep_in_memory
 from semscale_pl.data.indexed import IndexedDataset, collate
@@ -76,6 +78,10 @@ class ImbalancedDataModule(pl.LightningDataModule):
         validation_from: "subset" holds them out of the long-tailed subset, in which a rare class may have none to
             spare; "whole" out of all training samples before the subset is chosen among the others, so that every class
             is validated.
+        split: "samples": training and test have the same classes; "classes": the first half of the classes is trained
+            on, in the images of the source's training part, and the others are tested on, in those of its test part,
+            which may be the same. Test labels then go on from `num_classes`.
+        train_classes: of split "classes", the first so many instead of half.
         sampler: which classes an epoch shows how often; None is instance sampling.
         augmentation: random change of a decoded training image; None for none.
         batch_size: samples of a training batch of all ranks together, so that two ranks equal one process.
@@ -104,6 +110,8 @@ class ImbalancedDataModule(pl.LightningDataModule):
     test_dataset: IndexedDataset
     num_classes: int
     class_names: list[str]
+    # Of all labels in the test part: more than `class_names` where the split is by classes.
+    test_class_names: list[str]
     class_counts: Tensor
     train_size: int
     index_hash: str
@@ -131,6 +139,8 @@ class ImbalancedDataModule(pl.LightningDataModule):
         validation_per_class: int = 0,
         validation_fraction: float = 0.0,
         validation_from: str = "subset",
+        split: str = "samples",
+        train_classes: int | None = None,
         sampler: Sampling | None = None,
         augmentation: Augmentation | None = None,
         batch_size: int = 128,
@@ -157,6 +167,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
         check(validation_per_class=validation_per_class, validation_fraction=validation_fraction)
         check("dataset", validation_from=validation_from)
         check_validation(validation_from, imbalance)
+        check_class_split(split, train_classes)
         if validation_per_class and validation_fraction:
             raise ValueError(
                 "Expected one of `validation_per_class` and `validation_fraction` to be 0, but got "
@@ -174,7 +185,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
         self.imbalance_samples, self.imbalance_file = imbalance_samples, imbalance_file
         self.class_order, self.subset_rule = class_order, subset_rule
         self.validation_per_class, self.validation_fraction = validation_per_class, validation_fraction
-        self.validation_from = validation_from
+        self.validation_from, self.split, self.train_classes = validation_from, split, train_classes
         self.sampling = sampler if sampler is not None else InstanceSampling()
         self.augmentation = augmentation
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size or batch_size
@@ -215,21 +226,33 @@ class ImbalancedDataModule(pl.LightningDataModule):
                 "Correct dataset.num_classes."
             )
         test, official = self._load("test"), self._load_if_there("val")
-        check_splits({"train": train, "val": official, "test": test}, files=self.check_images != "none")
-        rows, held_out = self._choose_rows(train)
+        everything, test_rows = torch.arange(len(train.labels)), torch.arange(len(test.labels))
+        self.test_class_names = self.class_names
+        files = self.check_images != "none"
+        if self.split == "classes":
+            # A validation part of the source has classes of the test: only what is held out of training has none.
+            official = None
+            everything, test_rows, self.num_classes = split_classes(train, test, self.train_classes)
+            check_splits({"train": train}, files)
+            if files:
+                check_files(test)
+            self.class_names = train.class_names[: self.num_classes]
+        else:
+            check_splits({"train": train, "val": official, "test": test}, files)
+        rows, held_out = self._choose_rows(train, everything)
         self.train_dataset = self._dataset(train, rows, training=True)
         self.eval_train_dataset = self._dataset(train, rows)
         self.val_dataset = None if official is None else self._whole(official)
         if len(held_out):
             self.val_dataset = self._dataset(train, held_out)
-        self.test_dataset = self._whole(test)
+        self.test_dataset = self._dataset(test, test_rows)
         if self.in_memory is True:
             check_can_be_kept(self.train_dataset, self.val_dataset, self.test_dataset)
         if self.check_images == "decode":
             self._look_into_files()
         self.class_counts = torch.bincount(self.train_dataset.labels, minlength=self.num_classes)
         self.train_size, self.index_hash = len(self.train_dataset), index_hash(self.train_dataset.rows)
-        untested = what_is_untested(self.test_dataset.labels, self.class_names)
+        untested = "" if self.split == "classes" else what_is_untested(self.test_dataset.labels, self.class_names)
         say_once(passed_over_of([train, official, test]), untested)
         self._ready = True
 
@@ -341,9 +364,8 @@ class ImbalancedDataModule(pl.LightningDataModule):
             return images
         return replace(images, images=upright(images.images))
 
-    def _choose_rows(self, train: ImageSet) -> tuple[Tensor, Tensor]:
-        """Return the rows of the training and of the validation part."""
-        everything = torch.arange(len(train.labels))
+    def _choose_rows(self, train: ImageSet, everything: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the rows of the training and of the validation part, out of those of classes that are trained on."""
         if self.validation_from == "whole":
             others, held_out = self._carve(train.labels, everything)
             return self._subset(train.labels, others), held_out

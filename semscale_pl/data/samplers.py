@@ -101,6 +101,63 @@ class ProgressiveSampling:
         return _draw(labels, counts, self.class_frequencies(counts, epoch), _generator(seed, epoch))
 
 
+class PerClassSampling:
+    """Batches of M samples of each of B / M classes, which are drawn anew for every batch: q_c = 1 / C.
+
+    In a batch no class is drawn twice before each was drawn once, and the M samples differ where the class has as many.
+    A class's samples are all shown before one comes again, but for a rest of less than M.
+
+    Args:
+        samples: M.
+        batch_size: B, of all ranks together.
+
+    Raises:
+        ValueError: B is no multiple of M.
+
+    Reference: Zhai and Wu (BMVC 2019), section 3.3.
+    """
+
+    def __init__(self, samples: int, batch_size: int) -> None:
+        check("sampler", samples=samples, batch_size=batch_size)
+        if batch_size % samples:
+            raise ValueError(
+                f"Expected `batch_size` to be a multiple of `sampler.samples`, {samples}, but got {batch_size}. Set "
+                f"dataset.batch_size={max(1, batch_size // samples) * samples}, or another sampler.samples."
+            )
+        self.samples, self.batch_size = samples, batch_size
+
+    def class_frequencies(self, counts: Tensor, epoch: int = 0) -> Tensor:
+        """Return 1 / C for each class that has samples, (C,) float64."""
+        return PowerSampling(0.0).class_frequencies(counts)
+
+    def draw(self, labels: Tensor, counts: Tensor, epoch: int, seed: int) -> Tensor:
+        """Return N positions, M of a class after another; the last batch is cut where N ends."""
+        generator = _generator(seed, epoch)
+        present, groups = counts.nonzero().flatten(), self.batch_size // self.samples
+        rounds = -(-groups // len(present))
+        drawn = torch.cat(
+            [
+                torch.cat([present[torch.randperm(len(present), generator=generator)] for _ in range(rounds)])[:groups]
+                for _ in range(-(-len(labels) // self.batch_size))
+            ]
+        )
+        order = torch.empty(len(drawn), self.samples, dtype=torch.int64)
+        for label in present.tolist():
+            places = (drawn == label).nonzero().flatten()
+            order[places] = self._groups((labels == label).nonzero().flatten(), len(places), generator)
+        return order.flatten()[: len(labels)]
+
+    def _groups(self, members: Tensor, number: int, generator: torch.Generator) -> Tensor:
+        """Return so many groups (number, M) of a class's samples, pass after pass in another order."""
+        whole = max(1, len(members) // self.samples)
+        passes = []
+        for _ in range(-(-number // whole)):
+            shuffled = members[torch.randperm(len(members), generator=generator)]
+            repeated = shuffled.repeat(-(-self.samples // len(members)))
+            passes.append(repeated[: whole * self.samples].view(whole, self.samples))
+        return torch.cat(passes)[:number] if passes else members.new_empty(0, self.samples)
+
+
 class EpochSampler(Sampler[int]):
     """The order of one epoch, as a function of seed and epoch; Lightning sets the epoch through `set_epoch`.
 

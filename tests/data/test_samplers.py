@@ -15,6 +15,7 @@ from semscale_pl.data.samplers import (
     EvaluationBatchSampler,
     GlobalBatchSampler,
     InstanceSampling,
+    PerClassSampling,
     PowerSampling,
     ProgressiveSampling,
     Sampling,
@@ -47,7 +48,9 @@ def test_frequencies_and_draws(sampling: Sampling, epoch: int, expected: list[fl
     assert torch.all((share - frequencies).abs() <= 5 * (frequencies * (1 - frequencies) / 40_000).sqrt())
 
 
-@pytest.mark.parametrize("sampling", [InstanceSampling(), PowerSampling(0.0), ProgressiveSampling(5)])
+@pytest.mark.parametrize(
+    "sampling", [InstanceSampling(), PowerSampling(0.0), ProgressiveSampling(5), PerClassSampling(4, 8)]
+)
 def test_draws_depend_on_seed_and_epoch_alone(sampling: Sampling) -> None:
     before = torch.get_rng_state()
     draws = [sampling.draw(LABELS, COUNTS, epoch, seed).tolist() for epoch, seed in [(0, 0), (0, 0), (1, 0), (0, 1)]]
@@ -127,3 +130,37 @@ def test_keys_carry_the_epoch_and_drop_last_drops() -> None:
 
 def test_a_set_smaller_than_a_batch_is_evaluated() -> None:
     assert list(EvaluationBatchSampler(3, 8)) == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize(("samples", "batch", "per_batch"), [(4, 12, 4), (5, 10, 5), (2, 8, 4), (1, 3, 1)])
+def test_batches_hold_so_many_samples_of_each_drawn_class(samples: int, batch: int, per_batch: int) -> None:
+    sampling = PerClassSampling(samples, batch)
+    order = sampling.draw(LABELS, COUNTS, 2, 7)
+    assert len(order) == 1000
+    groups = LABELS[order][: 1000 // samples * samples].view(-1, samples)
+    assert bool((groups == groups[:, :1]).all())
+    for part in order.split(batch)[:-1]:
+        counts = torch.bincount(LABELS[part], minlength=4)
+        assert int(counts.max()) == per_batch
+        # Three classes have samples: of four groups one class has two.
+        assert int(counts[3]) == 0
+    for part in order.split(samples)[:-1]:
+        assert len(part.unique()) == samples
+    share = torch.bincount(LABELS[torch.cat([sampling.draw(LABELS, COUNTS, 0, s) for s in range(20)])], minlength=4)
+    assert torch.all((share / 20_000 - sampling.class_frequencies(COUNTS)).abs() < 0.02)
+
+
+def test_per_class_sampling_shows_all_of_a_class_before_one_comes_again_and_repeats_small_ones() -> None:
+    labels = torch.tensor([0] * 8 + [1] * 8 + [2] * 3)
+    counts = torch.tensor([8, 8, 3])
+    order = PerClassSampling(4, 12).draw(labels, counts, 0, 0)
+    assert order[labels[order] == 2].unique().tolist() == [16, 17, 18]
+    whole = torch.cat([PerClassSampling(4, 12).draw(labels, counts, 0, 3)[:12]])
+    assert torch.bincount(labels[whole]).tolist() == [4, 4, 4]
+    long = PerClassSampling(2, 2).draw(torch.zeros(40, dtype=torch.int64), torch.tensor([40]), 1, 1)
+    assert long.sort().values.tolist() == list(range(40))
+
+
+def test_a_batch_that_is_no_multiple_of_the_samples_of_a_class_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"multiple of `sampler.samples`, 3, but got 8. Set dataset.batch_size=6"):
+        PerClassSampling(3, 8)
