@@ -27,6 +27,8 @@ NEEDS = {
     ("backbone", "open_clip"): ["backbone.name=ViT-B-32"],
     ("loss", "ldam"): ["classifier=cosine"],
     ("reweighting", "cdb"): ["dataset.validation_per_class=1"],
+    ("dataset", "cub2011"): ["test=false", "dataset.validation_per_class=1"],
+    ("dataset", "cub2011_lt"): ["test=false", "dataset.validation_per_class=1"],
     ("callbacks", "early_stopping"): ["dataset.validation_per_class=1"],
     ("imbalance", "listed"): [f"imbalance.file={__file__}"],
 }

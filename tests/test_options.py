@@ -26,6 +26,8 @@ REQUIRED: dict[str, Any] = {
     "num_classes": 3,
     "power": 0.0,
     "num_epochs": 2,
+    "samples": 2,
+    "batch_size": 4,
     "dirpath": Path(),
     "seed": 0,
 }

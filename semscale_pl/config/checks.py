@@ -107,6 +107,11 @@ def check_combinations(cfg: DictConfig) -> None:
     """Raise WrongCallError for options of a training run that cannot work with each other, naming what would."""
     _check_similarities(cfg)
     _check_trains_nothing(cfg)
+    if OmegaConf.select(cfg, "dataset.split") == "classes" and OmegaConf.select(cfg, "test", default=True):
+        raise WrongCallError(
+            "Expected test=false with dataset.split=classes, as a classifier cannot name classes that it was not "
+            f"trained on, but got true. Set it. {HOLD_OUT}"
+        )
     if may_have_validation(cfg):
         return
     if not OmegaConf.select(cfg, "test", default=True):

@@ -109,3 +109,12 @@ def test_ldam_scales_the_cosines_itself() -> None:
         check_combinations(composed("loss=ldam", "classifier=cosine", "classifier.scale=16"))
     assert "\n" not in str(caught.value)
     check_combinations(composed("loss=ce", "classifier=cosine", "classifier.scale=16"))
+
+
+def test_a_classifier_is_not_tested_on_classes_that_it_was_not_trained_on() -> None:
+    with pytest.raises(WrongCallError, match=r"Expected test=false with dataset.split=classes"):
+        check_combinations(composed(["dataset=digits_lt", "dataset.split=classes"]))
+    check_combinations(composed(["dataset=digits_lt", "dataset.split=classes", "test=false", *VALIDATED]))
+
+
+VALIDATED = ["dataset.validation_per_class=1"]
