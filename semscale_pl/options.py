@@ -370,10 +370,8 @@ RULES: dict[str, Rule] = {
     "momentum": within("[0, 1)"),
     "initial_score": within("(0, 1]"),
     "bounded": SWITCH,
-    # Embeddings judged by their neighbours and clusters
     "ks": grid(integer(1)),
     "restarts": integer(1),
-    "max_iterations": integer(1),
     # A measurement and the advice on a collection
     "measure.num_features": integer(1, optional=True),
     "controlled": one_of(*CONTROLLED),

@@ -110,7 +110,7 @@ def check_combinations(cfg: DictConfig) -> None:
     if OmegaConf.select(cfg, "dataset.split") == "classes" and OmegaConf.select(cfg, "test", default=True):
         raise WrongCallError(
             "Expected test=false with dataset.split=classes, as a classifier cannot name classes that it was not "
-            f"trained on, but got true. Set it. {HOLD_OUT}"
+            f"trained on, but got true. Set it, with a validation part. {HOLD_OUT}"
         )
     if may_have_validation(cfg):
         return

@@ -43,7 +43,6 @@ class ClusteringReport(EmbeddingRows):
     Args:
         restarts: number of k-means.
         seed: of the first one.
-        max_iterations: of each one.
         progress: show on stderr how far a long computation is.
         class_names: names of the classes for messages.
 
@@ -58,14 +57,13 @@ class ClusteringReport(EmbeddingRows):
         restarts: int = 10,
         seed: int = 0,
         *,
-        max_iterations: int = 300,
         progress: bool = True,
         class_names: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(class_names, **kwargs)
-        check(restarts=restarts, seed=seed, max_iterations=max_iterations)
-        self.restarts, self.seed, self.max_iterations, self.progress = restarts, seed, max_iterations, progress
+        check(restarts=restarts, seed=seed)
+        self.restarts, self.seed, self.progress = restarts, seed, progress
 
     def compute(self) -> Clustering:
         """Return the results; every rank computes all of them."""
@@ -80,7 +78,7 @@ class ClusteringReport(EmbeddingRows):
         with Progress("k-means {}") as shown:
             for restart in range(self.restarts):
                 seed = (self.seed + restart) % 2**32
-                kmeans = KMeans(num_clusters, n_init=1, max_iter=self.max_iterations, random_state=seed).fit(rows)
+                kmeans = KMeans(num_clusters, n_init=1, random_state=seed).fit(rows)
                 inertias.append(float(kmeans.inertia_))
                 nmi.append(float(normalized_mutual_info_score(labels, kmeans.labels_)))
                 ami.append(float(adjusted_mutual_info_score(labels, kmeans.labels_)))
