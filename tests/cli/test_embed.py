@@ -69,11 +69,12 @@ def test_the_whole_training_part_and_the_test_part(capsys: pytest.CaptureFixture
     assert "the network is not trained" in printed.err
 
 
-def test_copies_are_those_of_the_epochs_of_a_training() -> None:
+def test_copies_are_those_of_the_epochs_of_a_training(capsys: pytest.CaptureFixture[str]) -> None:
     crop = "augmentation=crop"
     embed(*DIGITS, crop, "augment_copies=2", "out=store", "parts=train", "dtype=float16")
     store = EmbeddingStore.open("store")
     assert store.parts == ("train",)
+    assert "\"dataset.store='store'\" dataset.train_fraction=0.8" in capsys.readouterr().out
     views = store.part("train").views
     for copy, view in enumerate(views, start=1):
         np.testing.assert_allclose(view[:60], expected(crop, epoch=copy), rtol=2e-3, atol=1e-3)
@@ -218,8 +219,9 @@ def test_a_wrong_call_is_one_line_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("layer", ["stage3", "stage3.0.conv1"])
-def test_a_layer_is_averaged_over_its_places(layer: str) -> None:
+def test_a_layer_is_averaged_over_its_places(layer: str, capsys: pytest.CaptureFixture[str]) -> None:
     embed("dataset=digits", "backbone=resnet20", f"layer={layer}", "out=store", "parts=test")
+    assert "Train a head" not in capsys.readouterr().out  # nothing to train on
     assert EmbeddingStore.open("store").num_features == 64
 
 
