@@ -25,7 +25,11 @@ NEEDS = {
     ("backbone", "timm"): ["backbone.name=resnet10t"],
     ("backbone", "file"): [f"backbone.weights={__file__}"],
     ("backbone", "open_clip"): ["backbone.name=ViT-B-32"],
-    ("loss", "ldam"): ["classifier=cosine"],
+    **{
+        ("loss", name): ["classifier=cosine"]
+        for name in ("ldam", "norm_softmax", "circle", "proxy_nca", "proxy_anchor", "arcface", "cosface")
+    },
+    ("loss", "soft_triple"): ["classifier=centres"],
     ("reweighting", "cdb"): ["dataset.validation_per_class=1"],
     ("dataset", "cub2011"): ["test=false", "dataset.validation_per_class=1"],
     ("dataset", "cub2011_lt"): ["test=false", "dataset.validation_per_class=1"],
