@@ -96,13 +96,15 @@ def test_a_folder_of_images_is_advised_on_as_measure_measures_it(file: Path) -> 
     assert (advice["settings"]["images"], advice["settings"]["image_size"]) == ("images", 4)
 
 
-def test_a_call_is_read() -> None:
+def test_a_call_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.touch()
     call = checked(
-        COMMAND.parse([f"features={__file__}", "batch=5", "threshold=3%", "budget=7", "num_features=4", "seed=2"])
+        COMMAND.parse([f"features={file}", "batch=5", "threshold=3%", "budget=7", "num_features=4", "seed=2"])
     )
-    assert (call.batch, call.threshold, call.features) == (5, 0.03, Path(__file__))
+    assert (call.batch, call.threshold, call.features) == (5, 0.03, file)
     assert (call.budget, call.num_features, call.seed) == (7, 4, 2)
-    assert (call.dataset, call.images, call.ckpt, call.source_name) == (None, None, None, Path(__file__).stem)
+    assert (call.dataset, call.images, call.ckpt, call.source_name) == (None, None, None, "mine")
     assert (call.labels, call.orders, call.feature_norm, call.out, call.overrides) == (None, 20, "none", None, ())
 
 
@@ -128,7 +130,7 @@ def test_a_call_is_read() -> None:
         (["dataset=digits", "image_size=0", *SETTINGS], "Expected `image_size`"),
         (["features=x.npz", "threshold=0.1"], "Expected `batch`. Pass batch=20"),
         (["features=x.npz", "batch=5"], "Expected `threshold`. Pass threshold=0.02"),
-        (["features=none.npz", *SETTINGS], "Expected `features` to be a file, but there is no 'none.npz'"),
+        (["features=none.npz", *SETTINGS], "Expected `features` to be a file, but there is none at 'none.npz'."),
         (["features=x.npz", "labels=none.npy", *SETTINGS], "Expected `labels` to be a file"),
         (["features=x.npz", "x.npz", *SETTINGS], "Expected KEY=VALUE, but got 'x.npz'"),
         (["features=x.npz", "treshold=1", *SETTINGS], "Unknown setting `treshold`. Did you mean `threshold`?"),

@@ -56,7 +56,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "dataset=digits dataset.image_size=4": ("`image_size` where pixels are taken", "`dataset.image_size`"),
     "dataset=digits +dataset.image_size=4 image_size=4": ("`image_size` where pixels are taken",),
     "dataset=digits ckpt=x.npz backbone=resnet18": ("either `ckpt` or `backbone`",),
-    "dataset=digits ckpt=none.ckpt": ("`ckpt` to be a file", "none.ckpt"),
+    "dataset=digits ckpt=none.ckpt": ("`ckpt` to be a checkpoint or the folder of a run", "none.ckpt"),
     "images=nowhere": ("`images` to be a folder", "'nowhere'"),
 }
 # Sure to be answered only once torch or the folder has been looked at.

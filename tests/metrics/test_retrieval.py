@@ -125,13 +125,14 @@ def test_neither_order_nor_lengths_nor_precision_of_the_rows_matter() -> None:
 
 
 def test_another_library_agrees_without_ties() -> None:
-    calculators = pytest.importorskip("pytorch_metric_learning.utils.accuracy_calculator")
-    inference = pytest.importorskip("pytorch_metric_learning.utils.inference")
+    from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
+    from pytorch_metric_learning.utils.inference import CustomKNN
+
     rows, labels = clusters(300, 7, 4, width=16)
     rows = torch.nn.functional.normalize(rows)
     names = ("precision_at_1", "mean_average_precision_at_r", "r_precision")
-    calculator = calculators.AccuracyCalculator(
-        include=names, k="max_bin_count", device=torch.device("cpu"), knn_func=inference.CustomKNN(_cosine())
+    calculator = AccuracyCalculator(
+        include=names, k="max_bin_count", device=torch.device("cpu"), knn_func=CustomKNN(_cosine())
     )
     both = calculator.get_accuracy(rows, labels)
     found = flat(report_of(rows, labels, (1,)))
