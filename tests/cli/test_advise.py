@@ -98,7 +98,7 @@ def test_a_folder_of_images_is_advised_on_as_measure_measures_it(file: Path) -> 
 
 def test_a_call_is_read(tmp_path: Path) -> None:
     file = tmp_path / "mine.csv"
-    file.touch()
+    file.write_text("a,b\n1,2\n", encoding="utf-8")
     call = checked(
         COMMAND.parse([f"features={file}", "batch=5", "threshold=3%", "budget=7", "num_features=4", "seed=2"])
     )
