@@ -11,7 +11,12 @@ import torch
 from semscale_pl.config.composing import config_dir
 
 pytestmark = pytest.mark.cuda
-NEEDS = {"ldam": ["classifier=cosine"], "cdb": ["dataset.validation_per_class=1"]}
+OF_COSINES = ("ldam", "norm_softmax", "circle", "proxy_nca", "proxy_anchor", "arcface", "cosface")
+NEEDS = {
+    **{loss: ["classifier=cosine"] for loss in OF_COSINES},
+    "soft_triple": ["classifier=centres"],
+    "cdb": ["dataset.validation_per_class=1"],
+}
 # Draws on the device, whose generator is not the CPU's.
 RANDOM = {"equalization"}
 # Their weights come from an epoch that went before.
@@ -36,7 +41,7 @@ def agree(device: torch.device, fitted: Callable[..., list[float]]) -> Callable[
         found = fitted(*card, "trainer.deterministic=true", *small)
         expected = fitted("trainer=cpu", *small)
         assert len(found) == len(expected) >= steps
-        assert all(0 < loss < 100 for loss in found)
+        assert all(0 < loss < 1000 for loss in found)  # of cosines times a scale of 64 or 80
         if exact:
             assert found == pytest.approx(expected, rel=1e-4)
 

@@ -48,9 +48,9 @@ def test_the_record_is_that_of_the_device(
     places: list[torch.device] = []
     measure = recording.diagnose
 
-    def noting(module: nn.Module, datamodule: Any) -> Any:
+    def noting(module: nn.Module, *others: Any) -> Any:
         places.extend(parameter.device for parameter in module.parameters())
-        return measure(module, datamodule)
+        return measure(module, *others)
 
     monkeypatch.setattr(recording, "diagnose", noting)
     record = trained("run", *DSB)
