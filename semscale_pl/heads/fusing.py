@@ -143,7 +143,7 @@ class Fused(Gaussian):
     Args:
         weight: None chooses it on the validation part, and is 1 without one.
         weight_grid: what is tried.
-        choose, shrinkage, k, temperature, voices, borrowing, prior: see :class:`Gaussian`.
+        options: those of :class:`Gaussian`.
     """
 
     name = "fused"
@@ -152,15 +152,9 @@ class Fused(Gaussian):
         self,
         weight: float | None = 1.0,
         weight_grid: Sequence[float] = WEIGHT_GRID,
-        choose: str = "leave_one_out",
-        shrinkage: float | str | None = None,
-        k: float | None = None,
-        temperature: float | None = None,
-        voices: str = "equal",
-        borrowing: str = "similar",
-        prior: str | Sequence[float] = "uniform",
+        **options: Any,
     ) -> None:
-        super().__init__(choose, shrinkage, k, temperature, voices, borrowing, prior)
+        super().__init__(**options)
         check("recipe", weight=weight, weight_grid=weight_grid)
         self.weight, self.weight_grid = weight, sorted(weight_grid)
 

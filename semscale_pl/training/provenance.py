@@ -16,6 +16,8 @@ import semscale_pl
 if TYPE_CHECKING:
     import torch
 
+# All that git tracks but the published results, which a table's call changes while its other cells still train.
+_CODE = (":(top)", ":(top,exclude)experiments/results")
 # Of every record; Lightning stands there under a shorter name.
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy")
 
@@ -30,13 +32,17 @@ def versions(*further: str) -> dict[str, str | None]:
 def commit(folder: Path | None = None) -> str | None:
     """Return the nearest tag of the package's source, or its commit, with ``-dirty`` where files were changed.
 
+    Published results are no part of the source: they may change while the cells of another table train.
+
     A source that is not under git, such as files copied to another machine, has what ``SEMSCALE_COMMIT`` says, or None.
     """
     source = Path(semscale_pl.__file__).parent if folder is None else folder
     # An installed copy may lie inside somebody else's repository: only files that git tracks have its commit.
     if _git(source, "ls-files", "--error-unmatch", "__init__.py") is None:
         return os.environ.get("SEMSCALE_COMMIT")
-    return _git(source, "describe", "--always", "--dirty", "--tags")
+    name = _git(source, "describe", "--always", "--tags")
+    changed = _git(source, "status", "--porcelain", "--untracked-files=no", "--", *_CODE)
+    return name if name is None or changed == "" else f"{name}-dirty"
 
 
 def device_name(device: torch.device) -> str:

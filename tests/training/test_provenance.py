@@ -20,6 +20,9 @@ def test_commit_of_tracked_source_tells_changes(tmp_path: Path) -> None:
     source = tmp_path / "package"
     source.mkdir()
     (source / "__init__.py").write_text("")
+    results = tmp_path / "experiments" / "results" / "table.md"
+    results.parent.mkdir(parents=True)
+    results.write_text("published")
     assert commit(source) is None
     commit.cache_clear()
     _git(tmp_path, "init", "-q")
@@ -30,6 +33,9 @@ def test_commit_of_tracked_source_tells_changes(tmp_path: Path) -> None:
     short = commit(source)
     assert short
     assert _git(tmp_path, "rev-parse", "HEAD").startswith(short)
+    commit.cache_clear()
+    results.write_text("published since")
+    assert commit(source) == short, "results are not what made them"
     commit.cache_clear()
     (source / "__init__.py").write_text("changed")
     assert commit(source) == f"{short}-dirty"
