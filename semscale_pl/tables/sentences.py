@@ -21,14 +21,15 @@ def conditions(summary: Summary) -> list[str]:
     table = summary.table
     profile = f", profile {table.profile}" if table.profile else ""
     how = (
-        f"Mean ± half width of the 95 % Student interval over {len(table.seeds)} seeds{profile}. "
+        f"Mean ± half width of the 95 % Student interval over {_seeds(summary)} seeds{profile}. "
         f"Differences to {table.baseline} are paired by seed, with their 95 % interval; "
         "p is Holm-adjusted within a measure, intervals are not."
     )
     if summary.primary:
         how = _families(summary, profile)
-    if len(table.seeds) == 1:
-        how = f"One seed{profile}, so without an interval. Differences to {table.baseline} are of the same seed."
+    if _finished(summary) == 1:
+        one = "One seed" if len(table.seeds) == 1 else f"One of {len(table.seeds)} seeds"
+        how = f"{one}{profile}, so without an interval. Differences to {table.baseline} are of the same seed."
     settings = f"Settings of all cells: `{' '.join(table.base)}`." if table.base else ""
     if any(is_uneven(entry.interval) for entry in summary.entries):
         how += (
@@ -106,6 +107,17 @@ def against_paper(entry: Entry) -> str:
     return entry.paper.judge(entry.interval.mean)
 
 
+def _finished(summary: Summary) -> int:
+    """Return how many seeds the row with the most of them has."""
+    return max((entry.interval.n for entry in summary.entries if entry.interval is not None), default=0)
+
+
+def _seeds(summary: Summary) -> str:
+    """Name how many seeds there are, and of how many where some are not finished in any row."""
+    asked, finished = len(summary.table.seeds), _finished(summary)
+    return str(asked) if finished in (0, asked) else f"{finished} of {asked}"
+
+
 def _families(summary: Summary, profile: str) -> str:
     """Say what stands alone, what is corrected together, and how."""
     table, others = summary.table, summary.num_others
@@ -114,7 +126,7 @@ def _families(summary: Summary, profile: str) -> str:
     alone = "is not adjusted" if columns == 1 else f"and intervals are Bonferroni's over its {columns} columns"
     level = 100.0 * (1.0 - 0.05 / max(1, others))
     return (
-        f"Mean ± half width of the 95 % Student interval over {len(table.seeds)} seeds{profile}. Differences are "
+        f"Mean ± half width of the 95 % Student interval over {_seeds(summary)} seeds{profile}. Differences are "
         f"paired by seed. {row} against {reference} was named as primary beforehand: its p {alone}. The other {others} "
         f"comparisons of this page are one family: p and intervals are Bonferroni's over all of them ({level:.4g} % "
         "each, so that together they cover with 95 %): an interval leaves out 0 exactly where its p is below 0.05."

@@ -56,6 +56,17 @@ def test_markdown(summary: Summary) -> None:
     assert "`behaviour=ok`" in text
 
 
+@pytest.mark.parametrize(
+    ("finished", "text"),
+    [(1, "One of 3 seeds, so without an interval."), (2, "over 2 of 3 seeds."), (3, "over 3 seeds.")],
+)
+def test_unfinished_seeds_are_not_counted(content: dict[str, Any], finished: int, text: str) -> None:
+    table = parse_table(content | {"seeds": [0, 1, 2]})
+    cells = [(cell, {"results": {"last": {"accuracy": 0.5 + cell.seed / 10}}}) for cell in table.cells()]
+    summary = summarize(table, [(cell, found if cell.seed < finished else None) for cell, found in cells])
+    assert text in rendering.markdown(summary)
+
+
 def test_verdict(summary: Summary) -> None:
     assert verdict(summary) == [
         "B_1 has the highest mean accuracy (60.7); its lead over A, +10.3 [+8.9, +11.8], is told apart from 0 "
