@@ -38,7 +38,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
 	touch $@
 
-demo: $(INSTALLED) ## eight methods on long-tailed digits, about 3 minutes on a CPU; table and figure in runs/demo/
+demo: $(INSTALLED) ## nine methods on long-tailed digits, about 3 minutes on a CPU; table and figure in runs/demo/
 	$(BIN)/semscale demo
 
 test: $(INSTALLED) ## the test suite without its long tests

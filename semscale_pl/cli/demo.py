@@ -14,7 +14,7 @@ COMMAND = Command(
     name="demo",
     usage=["[KEY=VALUE ...]"],
     settings={
-        "Trains eight methods on long-tailed digits over five seeds, on the CPU, and leaves table and figure in\n"
+        "Trains nine methods on long-tailed digits over five seeds, on the CPU, and leaves table and figure in\n"
         "runs/demo/. Takes the settings of `semscale table`.": table.SETTINGS
     },
     takes_overrides=True,

@@ -50,7 +50,7 @@ DIRECT_COMMANDS: dict[str, tuple[str, str]] = {
     "study": ("semscale_pl.cli.study", "run one of the paper's analyses and draw it: semscale study NAME"),
     "figure": ("semscale_pl.cli.figure", "draw a figure again from stored results: semscale figure NAME"),
     "bench": ("semscale_pl.cli.bench", "the benchmarks behind the performance page: semscale bench NAME"),
-    "demo": ("semscale_pl.cli.demo", "eight methods on long-tailed digits over five seeds: table and figure"),
+    "demo": ("semscale_pl.cli.demo", "nine methods on long-tailed digits over five seeds: table and figure"),
 }
 
 

@@ -83,7 +83,7 @@ def test_refuses_missing_file_profile_and_broken_yaml(content: dict[str, Any], t
         load_table(tmp_path / "broken.yaml")
 
 
-@pytest.mark.parametrize(("name", "cells"), [("demo", 40), ("digits_study", 70)])
+@pytest.mark.parametrize(("name", "cells"), [("demo", 45), ("digits_study", 70)])
 def test_the_shipped_tables(name: str, cells: int) -> None:
     table = load_table(experiments_dir() / f"{name}.yaml")
     assert len(table.cells()) == cells
