@@ -39,6 +39,18 @@ def seeded(seed: int) -> Iterator[None]:
         generator.set_state(before)
 
 
+def beside(drawn: Tensor, other: Tensor) -> Tensor:
+    """Return what was drawn on the CPU on the device of another tensor, copied there without waiting.
+
+    A copy out of memory that is not pinned would wait until the device has done all that it was given before.
+    """
+    if other.device.type == "cpu":
+        return drawn
+    if other.device.type == "cuda":
+        return drawn.pin_memory().to(other.device, non_blocking=True)
+    return drawn.to(other.device)
+
+
 class Draws:
     """Random numbers of many samples at once, a function of each sample's own (seed, epoch, index).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -31,6 +32,9 @@ _WAITS = {
 }
 _INDEXING = {_aten.index.Tensor, _aten.index_put.default, _aten.index_put_.default, _aten._index_put_impl_.default}
 _TO_HOST = {Tensor.tolist, Tensor.numpy, Tensor.cpu, Tensor.__array__, Tensor.item}
+# With a device the first fill a tensor there, whichever it is here; the others copy values of the host, and wait.
+_FILLED = {torch.zeros, torch.ones, torch.full, torch.empty, torch.arange, torch.eye, torch.linspace}
+_COPIED = {torch.tensor, torch.as_tensor}
 
 
 class WaitedError(AssertionError):
@@ -41,18 +45,23 @@ class WaitedError(AssertionError):
 def on_device(*tensors: Tensor) -> Iterator[None]:
     """Treat these tensors, and all that is computed from them, as if they were on an accelerator.
 
+    All others are the host's. On the CPU every device is the same, so a copy to the accelerator is known by its call:
+    it names a device, or a tensor that lies on it.
+
     Raises:
-        WaitedError: one of them, or what came of them, is asked for its value or gives another tensor its shape.
+        WaitedError: one of them, or what came of them, is asked for its value, gives another tensor its shape, or takes
+            values from the host's memory.
     """
     known = {_storage(tensor): tensor.untyped_storage() for tensor in tensors}
-    with _PythonCalls(known), _Operators(known):
+    filled: dict[int, Any] = {}
+    with _PythonCalls(known, filled), _Operators(known, filled):
         yield
 
 
 class _PythonCalls(TorchFunctionMode):
-    def __init__(self, known: dict[int, Any]) -> None:
+    def __init__(self, known: dict[int, Any], filled: dict[int, Any]) -> None:
         super().__init__()
-        self.known = known
+        self.known, self.filled = known, filled
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # By name alone: the device of another tensor is the CPU only here.
@@ -61,13 +70,32 @@ class _PythonCalls(TorchFunctionMode):
         to_host = func in _TO_HOST or moves
         if to_host and isinstance(args[0], Tensor) and _storage(args[0]) in self.known:
             raise WaitedError(f"{func.__name__} of a tensor on the device")
-        return func(*args, **(kwargs or {}))
+        if self._copies_to_device(func, args, kwargs or {}):
+            raise WaitedError(f"{func.__name__} of the host's memory to the device")
+        result = func(*args, **(kwargs or {}))
+        if func in _FILLED and isinstance((kwargs or {}).get("device"), torch.device):
+            self.filled[_storage(result)] = result.untyped_storage()
+        return result
+
+    def _copies_to_device(self, func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
+        if not _called_by_the_project():
+            return False
+        if func in _COPIED:
+            return isinstance(kwargs.get("device"), torch.device) and not self._on_device(args[0])
+        if func not in (Tensor.to, Tensor.cuda) or self._on_device(args[0]) or _storage(args[0]) in self.filled:
+            return False
+        return func is Tensor.cuda or any(
+            isinstance(target, torch.device) or self._on_device(target) for target in (*args[1:], *kwargs.values())
+        )
+
+    def _on_device(self, value: Any) -> bool:
+        return isinstance(value, Tensor) and _storage(value) in self.known
 
 
 class _Operators(TorchDispatchMode):
-    def __init__(self, known: dict[int, Any]) -> None:
+    def __init__(self, known: dict[int, Any], filled: dict[int, Any]) -> None:
         super().__init__()
-        self.known = known
+        self.known, self.filled = known, filled
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -79,10 +107,22 @@ class _Operators(TorchDispatchMode):
                 raise WaitedError(str(func))
             if func in _INDEXING and any(index is not None and index.dtype == torch.bool for index in args[1]):
                 raise WaitedError(f"{func} by a mask")
+            if func is _aten.copy_.default and _called_by_the_project():
+                target, values = map(_storage, args[:2])
+                if target in self.known and values not in self.known and values not in self.filled:
+                    raise WaitedError("copy of the host's memory to the device")
         result = func(*args, **kwargs)
         if ours:
             self.known.update((_storage(tensor), tensor.untyped_storage()) for tensor in _tensors(result))
         return result
+
+
+def _called_by_the_project() -> bool:
+    """Tell whether neither torch nor Lightning made this call: on a card their own steps wait for nothing."""
+    frame = sys._getframe(1)
+    while frame.f_globals["__name__"].partition(".")[0] in ("torch", __name__) and frame.f_back is not None:
+        frame = frame.f_back
+    return "lightning" not in frame.f_globals["__name__"]
 
 
 def _tensors(values: Any) -> list[Tensor]:

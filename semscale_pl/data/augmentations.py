@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from semscale_pl.data.source import DataError
 from semscale_pl.options import RULES
-from semscale_pl.seeding import Draws
+from semscale_pl.seeding import Draws, beside
 
 _TRIES = 10
 _ASPECTS = (3 / 4, 4 / 3)
@@ -200,13 +200,6 @@ def as_pixels(image: Any) -> Tensor:
     from torchvision.transforms.v2.functional import pil_to_tensor
 
     return image.as_subclass(Tensor) if isinstance(image, Tensor) else pil_to_tensor(image)
-
-
-def beside(values: Tensor, images: Tensor) -> Tensor:
-    """Return numbers of the CPU on the images' device, copied there without waiting."""
-    if images.device.type == "cuda":
-        return values.pin_memory().to(images.device, non_blocking=True)
-    return values.to(images.device)
 
 
 def whole_numbers(uniform: Tensor, counts: Tensor) -> Tensor:

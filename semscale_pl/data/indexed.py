@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from semscale_pl.data.augmentations import BatchAugmentation, as_pixels, beside
+from semscale_pl.data.augmentations import BatchAugmentation, as_pixels
 from semscale_pl.data.source import DataError, ImageSet
 from semscale_pl.data.transforms import Augmentation, ModelInput
-from semscale_pl.seeding import Draws, derive_seed, seeded
+from semscale_pl.seeding import Draws, beside, derive_seed, seeded
 
 Key = int | tuple[int, int]
 Sample = tuple[Tensor, Tensor, Tensor]

@@ -12,7 +12,7 @@ from torch import Tensor
 from semscale_pl.data.indexed import IndexedDataset, Key, Sample
 from semscale_pl.data.source import DataError, ImageSet
 from semscale_pl.features.arrays import MappedRows
-from semscale_pl.seeding import Draws
+from semscale_pl.seeding import Draws, beside
 
 # Rows that are read at a time where all are.
 _ROWS_AT_ONCE = 2**14
@@ -132,21 +132,22 @@ class VectorDataset(IndexedDataset):
             keys = BatchKeys(torch.tensor([index for index, _ in pairs]), epochs.pop())
         indices = keys.indices
         if self._kept_versions:
-            indices = indices.to(self._labels_there.device, non_blocking=True)
-            vectors = self._chosen(self._kept_versions, indices, indices, keys.epoch)
+            there = beside(indices, self._labels_there)
+            vectors, indices = self._chosen(self._kept_versions, there, indices, keys.epoch), there
         else:
             rows = indices if self._whole else self.rows.index_select(0, indices)
             vectors = self._chosen(self.versions, rows, indices, keys.epoch)
         return self.model_input(vectors), self._labels_there.index_select(0, indices), indices
 
     def _chosen(self, versions: Sequence[Any], rows: Tensor, indices: Tensor, epoch: int) -> Tensor:
+        """Take rows (B,) where the vectors lie; which version is drawn by the indices (B,), on the CPU."""
         if len(versions) == 1:
             return taken(versions[0], rows)
         draws = Draws.of(self.seed, torch.full_like(indices, epoch), indices).uniform(1)[:, 0]
         version_of = (draws * len(versions)).long()
         result = taken(versions[0], rows)
         for number, version in enumerate(versions[1:], start=1):
-            places = (version_of == number).nonzero().flatten()
+            places = beside((version_of == number).nonzero().flatten(), rows)
             result.index_copy_(0, places, taken(version, rows.index_select(0, places)).to(result.dtype))
         return result
 

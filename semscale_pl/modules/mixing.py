@@ -10,7 +10,7 @@ from torch import Tensor
 
 from semscale_pl.distributed import gather_rows, rank, row_counts
 from semscale_pl.options import check
-from semscale_pl.seeding import derive_seed, seeded
+from semscale_pl.seeding import beside, derive_seed, seeded
 
 # Beside the streams that the datamodule takes from the same seed: 0 the order, 1 augmentation, 2 loaders.
 _STREAM = 3
@@ -122,5 +122,5 @@ def _partners(seed: int, *rows: Tensor) -> tuple[Tensor, ...]:
     counts = row_counts(rows[0])
     order = torch.randperm(sum(counts), generator=torch.Generator().manual_seed(seed))
     first = sum(counts[: rank()])
-    mine = order[first : first + counts[rank()]].to(rows[0].device)
+    mine = beside(order[first : first + counts[rank()]], rows[0])
     return tuple(every[mine] for every in gather_rows(*rows, counts=counts))

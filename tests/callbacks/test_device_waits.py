@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 from waiting import WaitedError, on_device
 from watching import Build
@@ -17,8 +19,10 @@ from semscale_pl.callbacks.recording.recorder import RunRecorder
 from semscale_pl.callbacks.reweighting.frequency import FrequencyReweighting
 from semscale_pl.callbacks.reweighting.sample_volume import SampleVolumeReweighting
 from semscale_pl.callbacks.reweighting.semantic_scale import ScalePriorReweighting, SemanticScaleReweighting
+from semscale_pl.data.vectors import BatchKeys, VectorDataset, VectorSet
 from semscale_pl.losses import LDAM, BalancedSoftmax, Equalization, Focal, Seesaw
 from semscale_pl.modules.mixing import Mixing
+from semscale_pl.seeding import beside
 
 
 class Steps(pl.Callback):
@@ -36,6 +40,7 @@ class Steps(pl.Callback):
         tensors: list[Tensor] = [*batch, *pl_module.parameters(), *pl_module.buffers()]
         if pool is not None:
             tensors += list(pool.buffers())
+        tensors += _moved_by_the_epoch(pl_module.weighting)
         self._stack.enter_context(on_device(*tensors))
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -44,6 +49,14 @@ class Steps(pl.Callback):
 
     def on_exception(self, *args: Any) -> None:
         self._stack.close()
+
+
+def _moved_by_the_epoch(weighting: Any) -> list[Tensor]:
+    """Return what a re-weighting has put on the device before the first step of an epoch."""
+    split = getattr(weighting, "_split", None)
+    parts = (getattr(weighting, "weights", None), getattr(split, "counts", None), getattr(split, "frequencies", None))
+    made = getattr(weighting, "_made", None)  # the terms of weights that stay the same
+    return [part for part in (*parts, made and made[2].class_weights) if part is not None]
 
 
 REWEIGHTINGS = {
@@ -96,3 +109,42 @@ class Waiting(pl.Callback):
 def test_a_step_that_waits_is_noticed(digits: Build, classifier: Build, trainer: Build) -> None:
     with pytest.raises(WaitedError):
         trainer(Waiting(), Steps(), max_epochs=1).fit(classifier(), datamodule=digits())
+
+
+COPIES: dict[str, Callable[[Tensor], Any]] = {
+    "to a device": lambda there: torch.arange(3).to(there.device),
+    "to another tensor's": lambda there: torch.arange(3).to(there),
+    "of a list": lambda there: torch.tensor([1, 2], device=there.device),
+    "into a tensor": lambda there: there.copy_(torch.arange(3.0)),
+    "into some of it": lambda there: there[:2].copy_(torch.arange(2.0)),
+}
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_a_copy_out_of_the_hosts_memory_is_noticed(name: str) -> None:
+    there = torch.zeros(3)
+    with pytest.raises(WaitedError, match="host's memory"), on_device(there):
+        COPIES[name](there)
+
+
+def test_what_is_made_on_the_device_is_no_copy() -> None:
+    there = torch.zeros(3)
+    with on_device(there):
+        there.copy_(torch.arange(3.0, device=there.device))
+        there.copy_(torch.full_like(there, 2.0).to(there.dtype))
+        beside(torch.arange(3), there)
+    assert there.tolist() == [2.0, 2.0, 2.0]
+
+
+def test_drawing_among_views_on_the_device_waits_for_nothing() -> None:
+    labels, rows = torch.arange(6) % 2, torch.arange(6)
+    first, second = torch.zeros(6, 4), torch.ones(6, 4)
+    source = VectorSet(first, labels, ["a", "b"], views=(second,))
+    dataset = VectorDataset(source, rows, draws_views=True, seed=3)
+    keys = BatchKeys(torch.tensor([4, 1, 0, 5]), 2)
+    expected = dataset.__getitems__(keys)
+    dataset._kept_versions = (first, second)
+    with on_device(first, second, labels, dataset._labels_there):
+        found = dataset.__getitems__(keys)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert 0 < expected[0].mean() < 1, "both versions are drawn"
