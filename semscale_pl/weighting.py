@@ -43,11 +43,13 @@ class StepTerms:
         class_weights: (C,) factor of a sample's loss by its label.
         log_prior: (C,) added to the logits before the loss.
         sample_weights: (B,) factor of a sample's loss.
+        margins: (C,) taken off the logit of a sample's own class before the loss.
     """
 
     class_weights: Tensor | None = None
     log_prior: Tensor | None = None
     sample_weights: Tensor | None = None
+    margins: Tensor | None = None
 
 
 # Of the plain baseline.
@@ -83,11 +85,20 @@ def terms_of(weighting: Weighting | None, inputs: StepInputs) -> StepTerms:
     return NO_TERMS if weighting is None else weighting(inputs)
 
 
-def adjusted_logits(logits: Tensor, terms: StepTerms) -> Tensor:
-    """Add the log prior, where there is one, to the logits (B, C)."""
-    if terms.log_prior is None:
+def adjusted_logits(logits: Tensor, terms: StepTerms, labels: Tensor | None = None) -> Tensor:
+    """Add the log prior to the logits (B, C) and take the margins off those of the labels (B,), where there are any.
+
+    Raises:
+        ValueError: there are margins, but no labels.
+    """
+    if terms.log_prior is not None:
+        logits = logits + terms.log_prior.to(logits)
+    if terms.margins is None:
         return logits
-    return logits + terms.log_prior.to(logits)
+    if labels is None:
+        raise ValueError("Expected `labels` of the samples whose logits margins are taken off, but got None.")
+    taken = terms.margins.to(logits).index_select(0, labels)
+    return logits.scatter_add(1, labels[:, None], -taken[:, None])
 
 
 def weighted_mean(

@@ -151,7 +151,7 @@ class ImbalancedClassifier(pl.LightningModule):
             return {"loss": self._no_loss()}
         terms = terms_of(self.weighting, inputs)
         num_rows = global_row_count(logits)
-        loss = self._reduce(adjusted_logits(logits, terms), inputs, terms, num_rows)
+        loss = self._reduce(adjusted_logits(logits, terms, inputs.labels), inputs, terms, num_rows)
         penalty = self.classifier.penalty()  # type: ignore[operator]
         if penalty is not None:
             loss = loss + penalty

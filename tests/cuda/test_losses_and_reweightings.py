@@ -23,7 +23,7 @@ RANDOM = {"equalization"}
 LATE = {"cdb"}
 FROM_THE_START = {
     "cdb", "effective_area", "semantic_scale", "semantic_scale_prior", "scale_only", "inverse_frequency_drw",
-    "class_balanced_drw", "count_matched", "shuffled_residual", "frozen_scale", "power_of_count",
+    "class_balanced_drw", "class_geometry", "count_matched", "shuffled_residual", "frozen_scale", "power_of_count",
 }  # fmt: skip
 
 

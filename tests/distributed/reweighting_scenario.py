@@ -16,6 +16,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from semscale_pl.callbacks.reweighting.class_geometry import ClassGeometryReweighting
 from semscale_pl.callbacks.reweighting.difficulty import DifficultyReweighting
 from semscale_pl.callbacks.reweighting.effective_area import EffectiveAreaReweighting
 from semscale_pl.callbacks.reweighting.sample_volume import SampleVolumeReweighting
@@ -106,6 +107,7 @@ def main(strategy: str, folder: str) -> None:
         ScalePriorReweighting(start_epoch=1),
         MixedImages(start_epoch=1, mixed="clean"),
         InStockModule(start_epoch=0, pool="fifo"),
+        ClassGeometryReweighting(start_epoch=1, part="shuffled", form="margins", p=0.25),
         CountMatchedReweighting(start_epoch=1),
         ShuffledResidualReweighting(start_epoch=1, seed=4),
         FrozenScaleReweighting(start_epoch=1),

@@ -19,6 +19,7 @@ VALUES = {
     "MixedImages": {"scale", "interclass", "imbalance", "weight"},
     "InStockModule": {"scale", "interclass", "imbalance", "weight"},
     "ScalePriorReweighting": {"scale", "interclass", "imbalance", "log_prior"},
+    "ClassGeometryReweighting": {"measure", "margin"},
     "CountMatchedReweighting": {"imbalance", "substitute", "weight"},
     "ShuffledResidualReweighting": {"imbalance", "substitute", "weight"},
     "FrozenScaleReweighting": {"scale", "interclass", "imbalance", "weight"},

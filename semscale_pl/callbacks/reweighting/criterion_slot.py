@@ -159,9 +159,10 @@ class CriterionSlot(pl.Callback):
         assert self._module is not None
         weighting: Weighting | None = self._module.weighting  # type: ignore[assignment]
         terms = terms_of(weighting, StepInputs(self._features, logits.detach(), labels))
-        if terms.class_weights is None and terms.log_prior is None and terms.sample_weights is None:
+        asked = (terms.class_weights, terms.log_prior, terms.sample_weights, terms.margins)
+        if all(part is None for part in asked):
             return None
-        losses = _per_sample(criterion, adjusted_logits(logits, terms), labels)
+        losses = _per_sample(criterion, adjusted_logits(logits, terms, labels), labels)
         if criterion.reduction == "mean":
             return weighted_mean(losses, labels, terms)
         # The sum of a rank: what is made of the sums of several ranks is the module's own affair.

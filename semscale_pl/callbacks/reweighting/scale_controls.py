@@ -56,7 +56,7 @@ class CountMatchedReweighting(SemanticScaleReweighting):
 
     def _weigh(self, scales: Tensor, frequencies: Tensor) -> None:
         drawn = torch.where(frequencies > 0, scales, torch.nan)
-        fit = fit_scales_to_counts(drawn, _counts(self, scales), self.floor)
+        fit = fit_scales_to_counts(drawn, training_counts(self, scales), self.floor)
         # The fit is of S over its maximum; in the unit of S, weights without normalization are as large as DSB's.
         largest = drawn.double().nan_to_num(0.0).max()
         self.substitute = self._substituted(fit).exp() * torch.where(largest > 0, largest, 1.0)
@@ -209,7 +209,7 @@ class PowerOfCountReweighting(SemanticScaleReweighting):
     def _weigh(self, scales: Tensor, frequencies: Tensor) -> None:
         super()._weigh(scales, frequencies)
         assert self.weights is not None
-        counts = _counts(self, scales)
+        counts = training_counts(self, scales)
         present = ~scales.isnan() & (frequencies > 0) & (counts > 0)
         ours, theirs = log_spread(counts, present), log_spread(self.weights, present)
         # Logarithms of equal counts differ by rounding alone: then no exponent makes them spread.
@@ -221,7 +221,7 @@ class PowerOfCountReweighting(SemanticScaleReweighting):
         self.weights = self._normalized(power_weights(counts, exponent.to(counts)), frequencies)
 
 
-def _counts(callback: SemanticScaleReweighting, like: Tensor) -> Tensor:
+def training_counts(callback: SemanticScaleReweighting, like: Tensor) -> Tensor:
     """Return the number of training images of each class (C,), or of the pool's rows where nobody knows it."""
     split, pool = callback._split, callback.pool
     assert pool is not None
