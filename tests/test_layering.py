@@ -33,7 +33,7 @@ FLOORS = [
     ["config"],
     ["training", "measuring", "advice"],
     ["tables"],
-    ["studies", "benchmarks"],
+    ["studies", "benchmarks", "claims"],
     ["cli"],
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -48,6 +48,7 @@ DIRECT_COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "advise": ("semscale_pl.cli.advise", "what to collect next: semscale advise features=FILE batch=20 threshold=0.02"),
     "study": ("semscale_pl.cli.study", "run one of the paper's analyses and draw it: semscale study NAME"),
+    "claims": ("semscale_pl.cli.claims", "verdicts on the paper's claims, by the intervals of published results"),
     "figure": ("semscale_pl.cli.figure", "draw a figure again from stored results: semscale figure NAME"),
     "bench": ("semscale_pl.cli.bench", "the benchmarks behind the performance page: semscale bench NAME"),
     "demo": ("semscale_pl.cli.demo", "nine methods on long-tailed digits over five seeds: table and figure"),
