@@ -256,6 +256,7 @@ RULES: dict[str, Rule] = {
     "sampler.samples": integer(1),
     "dataset.split": one_of("samples", "classes"),
     "dataset.train_classes": integer(1, optional=True),
+    "dataset.split_order": one_of("label", "permuted"),
     "sampler.power": Rule("a finite number", is_number),
     "num_epochs": integer(1),
     "mixup_alpha": at_least(0),

@@ -31,8 +31,21 @@ NEEDS = {
     },
     ("loss", "soft_triple"): ["classifier=centres"],
     ("reweighting", "cdb"): ["dataset.validation_per_class=1"],
-    ("dataset", "cub2011"): ["test=false", "dataset.validation_per_class=1"],
-    ("dataset", "cub2011_lt"): ["test=false", "dataset.validation_per_class=1"],
+    **{
+        ("dataset", name): ["test=false", "dataset.validation_per_class=1"]
+        for name in (
+            "cub2011",
+            "cub2011_lt",
+            "cars196",
+            "cars196_lt",
+            "stanford_online_products",
+            "in_shop",
+            "mini_imagenet_classes",
+            "cifar100_classes",
+            "cifar100_classes_lt",
+            "rsscn7_classes",
+        )
+    },
     ("callbacks", "early_stopping"): ["dataset.validation_per_class=1"],
     ("imbalance", "listed"): [f"imbalance.file={__file__}"],
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,10 @@ from torch import Tensor
 
 from semscale_pl.data.source import DataError, ImageSet
 from semscale_pl.options import check
+from semscale_pl.seeding import derive_seed
+
+# A stream of its own, see `longtail`.
+_SPLIT_ORDER = 5
 
 
 class ClassSplit(NamedTuple):
@@ -25,26 +30,42 @@ class ClassSplit(NamedTuple):
     num_train: int
 
 
-def check_class_split(split: str, train_classes: int | None) -> None:
+def check_class_split(split: str, train_classes: int | None, split_order: str = "label") -> None:
     """Raise ValueError for settings of a split that do not fit together."""
-    check("dataset", split=split, train_classes=train_classes)
-    if split == "samples" and train_classes is not None:
-        raise ValueError(
-            f"Expected dataset.split=classes with dataset.train_classes={train_classes}, but got split=samples. Set "
-            "it, or leave `train_classes` out."
-        )
+    check("dataset", split=split, train_classes=train_classes, split_order=split_order)
+    for name, value, usual in (("train_classes", train_classes, None), ("split_order", split_order, "label")):
+        if split == "samples" and value != usual:
+            raise ValueError(
+                f"Expected dataset.split=classes with dataset.{name}={value}, but got split=samples. Set it, or leave "
+                f"`{name}` out."
+            )
 
 
-def split_classes(train: ImageSet, test: ImageSet, train_classes: int | None = None) -> ClassSplit:
+def in_seeded_order(images: ImageSet, seed: int) -> ImageSet:
+    """Number the classes anew in an order that a seed draws: a split by class then trains on others of them.
+
+    Splits of the same classes come in the same order.
+    """
+    generator = torch.Generator().manual_seed(derive_seed(seed, _SPLIT_ORDER))
+    order = torch.randperm(len(images.class_names), generator=generator)
+    names = [images.class_names[label] for label in order.tolist()]
+    return replace(images, labels=order.argsort()[images.labels], class_names=names)
+
+
+def split_classes(
+    train: ImageSet, test: ImageSet, train_classes: int | None = None, gallery: ImageSet | None = None
+) -> ClassSplit:
     """Give the first half of the classes, or so many, to training and the others to the test.
 
     Args:
         train: whose images of the first classes are trained on.
         test: whose images of the other classes are searched, each of them with all others; it may be the same images.
         train_classes: None is half of the classes, rounded down.
+        gallery: what the test images are searched in, where it is not themselves.
 
     Raises:
-        DataError: too few classes are left for one of both, or a test class has no second image to find.
+        DataError: too few classes are left for one of both, a class to train has no image, or a test class has no
+            other image to find.
 
     Reference: Ma et al. (ICLR 2023), section 5.3; Oh Song et al. (CVPR 2016), section 6.
     """
@@ -56,14 +77,36 @@ def split_classes(train: ImageSet, test: ImageSet, train_classes: int | None = N
             "Expected dataset.split=classes to leave at least 2 classes for training and 1 for the test, but "
             f"{number} of {len(names)} would be trained on. {cure}"
         )
-    counts = torch.bincount(test.labels, minlength=len(names))[number:]
-    lonely = [names[number + place] for place in (counts < 2).nonzero().flatten().tolist()]
-    if lonely:
+    absent = [names[label] for label in (train.class_counts[:number] == 0).nonzero().flatten().tolist()]
+    if absent:
         raise DataError(
-            "Expected at least 2 images of every class that is only tested on, as an image is searched among the "
-            f"others, but {len(lonely)} have fewer, for example {lonely[0]!r}. Add images, or remove these classes."
+            f"Expected training images of each of the {number} classes that are trained on, but {len(absent)} have "
+            f"none, for example {absent[0]!r}. Where the source itself parts the classes, leave dataset.split_order at "
+            "label and set dataset.train_classes to the number of its training classes."
         )
+    _check_can_be_found(test, number, gallery)
     return ClassSplit(_rows(train.labels < number), _rows(test.labels >= number), number)
+
+
+def _check_can_be_found(test: ImageSet, number: int, gallery: ImageSet | None) -> None:
+    """Refuse a test class without a second image, or, with a gallery of its own, without one there."""
+    names = test.class_names
+    if gallery is None:
+        lonely = (test.class_counts[number:] < 2).nonzero().flatten()
+        if len(lonely):
+            raise DataError(
+                "Expected at least 2 images of every class that is only tested on, as an image is searched among the "
+                f"others, but {len(lonely)} have fewer, for example {names[number + int(lonely[0])]!r}. Add images, or "
+                "remove these classes."
+            )
+        return
+    asked, there = test.class_counts[number:] > 0, gallery.class_counts[number:] > 0
+    lonely = (asked & ~there).nonzero().flatten()
+    if len(lonely):
+        raise DataError(
+            f"Expected an image in the gallery of every class that is asked for, but {len(lonely)} have none, for "
+            f"example {names[number + int(lonely[0])]!r}. Complete the gallery, or remove these classes."
+        )
 
 
 def _rows(wanted: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from semscale_pl.data.checking import (
     used_files,
     what_is_untested,
 )
-from semscale_pl.data.class_split import check_class_split, split_classes
+from semscale_pl.data.class_split import check_class_split, in_seeded_order, split_classes
 from semscale_pl.data.files import upright
 from semscale_pl.data.in_memory import InMemory, check_can_be_kept, keep_in_memory
 from semscale_pl.data.indexed import IndexedDataset, collate
@@ -82,6 +82,8 @@ class ImbalancedDataModule(pl.LightningDataModule):
             on, in the images of the source's training part, and the others are tested on, in those of its test part,
             which may be the same. Test labels then go on from `num_classes`.
         train_classes: of split "classes", the first so many instead of half.
+        split_order: of split "classes", which classes are the first: in the order of "label", or "permuted" by
+            `subset_seed`.
         sampler: which classes an epoch shows how often; None is instance sampling.
         augmentation: random change of a decoded training image; None for none.
         batch_size: samples of a training batch of all ranks together, so that two ranks equal one process.
@@ -108,6 +110,8 @@ class ImbalancedDataModule(pl.LightningDataModule):
     eval_train_dataset: IndexedDataset
     val_dataset: IndexedDataset | None
     test_dataset: IndexedDataset
+    # What the test images are searched in, where the source has it apart from them.
+    gallery_dataset: IndexedDataset | None
     num_classes: int
     class_names: list[str]
     # Of all labels in the test part: more than `class_names` where the split is by classes.
@@ -141,6 +145,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
         validation_from: str = "subset",
         split: str = "samples",
         train_classes: int | None = None,
+        split_order: str = "label",
         sampler: Sampling | None = None,
         augmentation: Augmentation | None = None,
         batch_size: int = 128,
@@ -167,7 +172,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
         check(validation_per_class=validation_per_class, validation_fraction=validation_fraction)
         check("dataset", validation_from=validation_from)
         check_validation(validation_from, imbalance)
-        check_class_split(split, train_classes)
+        check_class_split(split, train_classes, split_order)
         if validation_per_class and validation_fraction:
             raise ValueError(
                 "Expected one of `validation_per_class` and `validation_fraction` to be 0, but got "
@@ -186,6 +191,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
         self.class_order, self.subset_rule = class_order, subset_rule
         self.validation_per_class, self.validation_fraction = validation_per_class, validation_fraction
         self.validation_from, self.split, self.train_classes = validation_from, split, train_classes
+        self.split_order = split_order
         self.sampling = sampler if sampler is not None else InstanceSampling()
         self.augmentation = augmentation
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size or batch_size
@@ -225,18 +231,21 @@ class ImbalancedDataModule(pl.LightningDataModule):
                 f"Expected `num_classes` to be {self.num_classes}, as in the data, but got {self.expected_classes}. "
                 "Correct dataset.num_classes."
             )
-        test, official = self._load("test"), self._load_if_there("val")
+        test, official, gallery = self._load("test"), self._load_if_there("val"), None
         everything, test_rows = torch.arange(len(train.labels)), torch.arange(len(test.labels))
         self.test_class_names = self.class_names
         files = self.check_images != "none"
         if self.split == "classes":
             # A validation part of the source has classes of the test: only what is held out of training has none.
-            official = None
-            everything, test_rows, self.num_classes = split_classes(train, test, self.train_classes)
-            check_splits({"train": train}, files)
-            if files:
-                check_files(test)
-            self.class_names = train.class_names[: self.num_classes]
+            official, gallery = None, self._load("gallery") if getattr(self.source, "has_gallery", False) else None
+            if self.split_order == "permuted":
+                train, test = in_seeded_order(train, self.subset_seed), in_seeded_order(test, self.subset_seed)
+                gallery = None if gallery is None else in_seeded_order(gallery, self.subset_seed)
+            everything, test_rows, self.num_classes = split_classes(train, test, self.train_classes, gallery)
+            for images in (train, test, gallery) if files else ():
+                if images is not None:
+                    check_files(images)
+            self.class_names, self.test_class_names = train.class_names[: self.num_classes], train.class_names
         else:
             check_splits({"train": train, "val": official, "test": test}, files)
         rows, held_out = self._choose_rows(train, everything)
@@ -246,6 +255,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
         if len(held_out):
             self.val_dataset = self._dataset(train, held_out)
         self.test_dataset = self._dataset(test, test_rows)
+        self.gallery_dataset = None if gallery is None else self._whole(gallery)
         if self.in_memory is True:
             check_can_be_kept(self.train_dataset, self.val_dataset, self.test_dataset)
         if self.check_images == "decode":
@@ -259,6 +269,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
     def _look_into_files(self) -> None:
         """Decode every image file in use, and refuse the broken ones or leave them out."""
         parts = {"training": self.train_dataset, "validation": self.val_dataset, "test": self.test_dataset}
+        parts["gallery"] = self.gallery_dataset
         used, memory = used_files(*parts.values()), memory_of(str(self.name), self.root)
         if self.on_bad_image == "refuse":
             # The first rank answers for all; it has done so before Lightning starts the others.
@@ -323,6 +334,10 @@ class ImbalancedDataModule(pl.LightningDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         """Return the test loader."""
         return self._evaluation_loader(self.test_dataset)
+
+    def gallery_dataloader(self) -> DataLoader[Any] | None:
+        """Return the loader of what the test images are searched in; None where that is the test part itself."""
+        return None if self.gallery_dataset is None else self._evaluation_loader(self.gallery_dataset)
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Return the test loader."""

@@ -77,7 +77,8 @@ class Source(Protocol):
         """Return the images of a split, None where the dataset has no such split.
 
         Args:
-            split: "train", "val" or "test".
+            split: "train", "val" or "test"; of a source with a true `has_gallery` also "gallery", what the test images
+                are searched in instead of the test part itself.
             root: folder of all datasets.
             seed: for datasets without an official split.
         """

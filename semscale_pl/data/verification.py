@@ -31,7 +31,7 @@ from semscale_pl.data.vision import Vision
 from semscale_pl.data.wrapped import Balanced
 from semscale_pl.terminal import printable
 
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test", "gallery")
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 
 
@@ -81,6 +81,12 @@ EXPECTED: dict[str, Expectation] = {
     "rsscn7": Expectation({"all": 2_800}, (400, 400)),
     "rsscn7_64": Expectation({"all": 2_800}, (400, 400)),
     "cub2011": Expectation({"train": 11_788}, (41, 60)),
+    "cars196": Expectation({"train": 16_185}),
+    "stanford_online_products": Expectation({"train": 59_551, "test": 60_502}),
+    "in_shop": Expectation({"train": 25_882, "test": 14_218, "gallery": 12_612}),
+    "mini_imagenet_classes": Expectation({"train": 60_000}, (600, 600), _MINI_MD5),
+    "cifar100_classes": Expectation({"train": 50_000, "test": 10_000}, (500, 500)),
+    "rsscn7_classes": Expectation({"train": 2_800}, (400, 400)),
     "nwpu_resisc45": Expectation({"all": 31_500}, (700, 700)),
     "oia_odir": Expectation({"all": 6_392}, (128, 2_873), _ODIR_MD5),
     # Both parts are cut to H, of 128 images the smallest class.
@@ -154,7 +160,8 @@ def verify(data: ImbalancedDataModule, decode: bool = True, progress: Progress |
         _checksums_of_torchvision(report, source.dataset, data.root)
     try:
         data.source.prepare(data.root, data.download)
-        sets = {split: data.source.load(split, data.root, data.subset_seed) for split in SPLITS}
+        splits = SPLITS if getattr(data.source, "has_gallery", False) else SPLITS[:3]
+        sets = {split: data.source.load(split, data.root, data.subset_seed) for split in splits}
     except (DataError, DatasetNotFound) as error:
         if isinstance(error, DatasetNotFound) and not report.findings and expected:
             for split, count in expected.counts.items():  # neither lists nor files: say what would be there
@@ -165,7 +172,7 @@ def verify(data: ImbalancedDataModule, decode: bool = True, progress: Progress |
     if data.split == "classes" and paths_of(present["train"]) == paths_of(present["test"]) != []:
         del present["test"]  # both are cut out of these images, by class
     _counts(report, present, expected, data.expected_classes)
-    _relations(report, present)
+    _relations(report, present, data.split == "classes")
     _images(report, present, decode, data.exif_rotation, progress or (lambda items, _: items))
     return report
 
@@ -244,10 +251,12 @@ def _counts(report: Report, sets: dict[str, ImageSet], expected: Expectation | N
         report.note("smallest to largest class", _range(expected.sizes), _range(found), found == expected.sizes)
 
 
-def _relations(report: Report, sets: dict[str, ImageSet]) -> None:
+def _relations(report: Report, sets: dict[str, ImageSet], by_class: bool) -> None:
     train = sets["train"]
-    checks: list[Callable[[], None]] = [partial(check_classes, train), partial(check_several_classes, train)]
-    checks += [partial(check_disjoint, train, sets[split], split) for split in ("val", "test") if split in sets]
+    # Where the source itself parts the classes, those of the test have no training images.
+    checks: list[Callable[[], None]] = [] if by_class else [partial(check_classes, train)]
+    checks.append(partial(check_several_classes, train))
+    checks += [partial(check_disjoint, train, sets[split], split) for split in SPLITS[1:] if split in sets]
     for check in checks:
         try:
             check()

@@ -136,3 +136,24 @@ def test_a_folder_of_any_source_is_pooled_by_naming_it_twice(tmp_path: Path) -> 
     data.setup()
     assert data.class_counts.tolist() == [4, 5]
     assert len(data.test_dataset) == 6
+
+
+def test_a_seed_draws_which_classes_train() -> None:
+    drawn = {tuple(made(split_order="permuted", subset_seed=seed).class_names) for seed in range(6)}
+    assert len(drawn) > 2
+    data = made(split_order="permuted", subset_seed=0)
+    sizes = dict(zip(["c0", "c1", "c2", "c3", "c4"], Noise().counts, strict=True))
+    assert sorted(data.test_class_names) == sorted(sizes)
+    assert data.class_counts.tolist() == [sizes[name] for name in data.class_names]
+    tested = torch.bincount(data.test_dataset.labels).tolist()[2:]
+    assert tested == [sizes[name] for name in data.test_class_names[2:]]
+    whole = Noise().load("train", Path(), 0)
+    assert whole is not None
+    for label, name in enumerate(data.class_names):
+        own = data.train_dataset.rows[data.train_dataset.labels == label]
+        assert torch.equal(own, (whole.labels == whole.class_names.index(name)).nonzero()[:, 0])
+
+
+def test_a_drawn_order_without_a_split_by_class_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"Expected dataset.split=classes with dataset.split_order=permuted"):
+        ImbalancedDataModule(Noise(), split_order="permuted")
