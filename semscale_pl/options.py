@@ -160,7 +160,7 @@ CONTROLLED = ("matched", "oas", "ledoit_wolf", "extrapolated")
 # Views of a test image whose logits are averaged.
 TEST_VIEWS = ("none", "flips", "crops")
 # Heads of the trained features that a run is judged with besides its own.
-ALSO = ("gaussian", "fused")
+ALSO = ("gaussian", "fused", "crt", "crt_bs", "lws", "tau_norm", "ncm")
 PROFILERS = ("simple", "advanced", "pytorch")
 # Parts of an embedding store, and how its features are stored.
 STORE_PARTS = ("train", "val", "test")
@@ -332,7 +332,7 @@ RULES: dict[str, Rule] = {
     "lr_grid": grid(above(0)),
     "epochs_grid": grid(integer(1)),
     "tau_grid": grid(at_least(0)),
-    "recipe.weights": one_of("none", "inverse_frequency", "semantic_scale"),
+    "recipe.weights": one_of("none", "inverse_frequency", "semantic_scale", "balanced_softmax"),
     "recipe.prior": one_of("frequency", "semantic_scale"),
     # Re-weightings and the measure itself
     "start_epoch": Rule(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from semscale_pl.callbacks.training_data import (
 )
 from semscale_pl.distributed import gather_rows
 from semscale_pl.models.class_means import ClassMeans, NearestClassMean
-from semscale_pl.models.gaussian import GaussianClassifier
+from semscale_pl.models.gaussian import Fitted, GaussianClassifier
 
 _SAID = {"class_means": "class means", "gaussian": "class moments"}
 
@@ -29,26 +30,26 @@ class HeadStart(pl.Callback):
     ``class_means`` costs one evaluation-mode pass over the training images. A
     :class:`~semscale_pl.models.class_means.NearestClassMean` is set anew after every epoch in which the backbone
     trained, before it is validated, and so ends with the means of the last epoch's features. A
-    :class:`~semscale_pl.models.gaussian.GaussianClassifier` is fitted once, in a pass of that kind.
+    :class:`~semscale_pl.models.gaussian.GaussianClassifier` is fitted once, in a pass of that kind; of several ranks
+    each passes its share of the images and fits the head to the features of all, so that all have the same one. How it
+    was fitted is kept in checkpoints.
 
     Raises:
-        MisconfigurationException: several processes have nothing to train, the training images cannot be shown a second
-            time, or the backbone has no text features.
+        MisconfigurationException: several processes have nothing to train and a strategy other than DDP, the training
+            images cannot be shown a second time, or the backbone has no text features.
 
     Reference: Shi et al. (ICML 2024), section 4.3, for both ways to start.
     """
 
     def __init__(self) -> None:
         self._step = -1
+        self._fitted: dict[str, Any] = {}
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Refuse what could not be done, before training begins."""
         init = _init(pl_module)
         if stage == "fit" and trainer.world_size > 1 and not any(one.requires_grad for one in pl_module.parameters()):
-            raise MisconfigurationException(
-                f"Expected one process where nothing trains, neither backbone nor head, but got {trainer.world_size}: "
-                "they have no gradients to exchange. Set trainer.devices=1."
-            )
+            _leave_unwrapped(trainer)
         if stage == "fit" and init in ("class_means", "gaussian"):
             check_training_pass(trainer, f"a classifier that starts from {_SAID[init]}")
         if stage == "fit" and init == "text" and not hasattr(pl_module.backbone, "text_features"):
@@ -70,9 +71,23 @@ class HeadStart(pl.Callback):
         elif isinstance(classifier, NearestClassMean):
             self._follow(trainer, pl_module)
         elif isinstance(classifier, GaussianClassifier):
-            classifier.fit(feature_batches(trainer, pl_module), _class_sizes(trainer, pl_module))
+            fitted = classifier.fit(feature_batches(trainer, pl_module), _class_sizes(trainer, pl_module))
+            self._fitted = {"chosen": fitted.chosen, "tried": fitted.tried}
         elif _init(pl_module) == "class_means":
             classifier.start_from_means(_means(trainer, pl_module))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how a Gaussian head was fitted, which its weights do not tell."""
+        return self._fitted
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take back what :meth:`state_dict` gave, also where no epoch is left to train."""
+        self._fitted = dict((checkpoint.get("callbacks") or {}).get(self.state_key) or {})
+        classifier: Any = getattr(pl_module, "classifier", None)
+        if isinstance(classifier, GaussianClassifier) and self._fitted:
+            classifier.fitted = Fitted(classifier.affine(), **self._fitted)
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Set the means of a nearest-mean head to those of the epoch that is validated."""
@@ -89,6 +104,18 @@ class HeadStart(pl.Callback):
         if isinstance(pl_module.classifier, NearestClassMean) and stale:
             pl_module.classifier.set_means(_means(trainer, pl_module))
             self._step = trainer.global_step
+
+
+def _leave_unwrapped(trainer: pl.Trainer) -> None:
+    """Let ranks with nothing to train do without DDP's wrapper, which refuses a module that has no gradients."""
+    strategy = trainer.strategy
+    if not isinstance(strategy, DDPStrategy):
+        raise MisconfigurationException(
+            f"Expected trainer.strategy=ddp where nothing trains, neither backbone nor head, but got "
+            f"{type(strategy).__name__}. Set it, or trainer.devices=1."
+        )
+    unwrapped: Any = strategy
+    unwrapped.configure_ddp = lambda: None
 
 
 def _changes(backbone: Any) -> bool:

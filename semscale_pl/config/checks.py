@@ -35,6 +35,8 @@ _SAID = {
     "Retraining": "recipe=crt", "LearnableWeightScaling": "recipe=lws", "TauNormalization": "recipe=tau_norm",
     "Fused": "recipe=fused",
 }  # fmt: skip
+# Second stages of `also` that need no trained head.
+_OF_ANY_HEAD = ("gaussian", "ncm")
 _FITTED = {"NearestClassMean": "ncm", "GaussianClassifier": "gaussian", "ZeroShotClassifier": "zero_shot"}
 # What trains instead of heads that leave the backbone as it is.
 _INSTEAD = {
@@ -135,22 +137,24 @@ def check_recipe(cfg: DictConfig) -> None:
     """Raise WrongCallError for a second stage that cannot follow a run's classifier and loss, naming what could."""
     _check_open_settings(cfg)
     kind, head, loss = (_class_name(cfg, group) for group in ("recipe", "classifier", "loss"))
-    also = list(OmegaConf.select(cfg, "also") or [])
-    if head in _FITTED and (kind in _SAID or "fused" in also):
-        asked = _SAID.get(kind, "also=[fused]")
+    also = [name for name in OmegaConf.select(cfg, "also") or [] if name not in _OF_ANY_HEAD]
+    if head in _FITTED and (kind in _SAID or also):
+        asked = _SAID.get(kind, f"also=[{','.join(also)}]")
         raise WrongCallError(
             f"Expected a classifier that was trained for {asked}, but classifier={_FITTED[head]} trains nothing. "
             "Use recipe=ncm or gaussian, or train with classifier=linear."
         )
-    if head == "CentreClassifier" and (kind in (*_SAID, "LogitAdjustment") or "fused" in also):
-        asked = _SAID.get(kind, "recipe=logit_adjustment" if kind == "LogitAdjustment" else "also=[fused]")
+    if head == "CentreClassifier" and (kind in (*_SAID, "LogitAdjustment") or also):
+        named = "recipe=logit_adjustment" if kind == "LogitAdjustment" else f"also=[{','.join(also)}]"
+        asked = _SAID.get(kind, named)
         raise WrongCallError(
             f"Expected a head of one vector a class for {asked}, but classifier=centres has several. Use recipe=ncm "
             "or gaussian, or train with classifier=cosine."
         )
-    if kind == "TauNormalization" and head == "CosineClassifier":
+    if head == "CosineClassifier" and (kind == "TauNormalization" or "tau_norm" in also):
+        asked = "recipe=tau_norm" if kind == "TauNormalization" else "also=[tau_norm]"
         raise WrongCallError(
-            "Expected classifier=linear for recipe=tau_norm, but the class vectors of classifier=cosine have one "
+            f"Expected classifier=linear for {asked}, but the class vectors of classifier=cosine have one "
             "length, so that no tau changes anything. Use recipe=crt, lws or ncm."
         )
     prior = OmegaConf.select(cfg, "recipe.prior")

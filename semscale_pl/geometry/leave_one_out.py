@@ -150,8 +150,8 @@ def choose_open(
     """
     if names and "shrinkage" not in names and settings.shrinkage == 0:
         raise ValueError(
-            "Expected a `shrinkage` above 0 where k or temperature is chosen by leave-one-out, but got 0. "
-            "Give both, or a small shrinkage such as 0.001."
+            "Expected a `shrinkage` above 0 where k or temperature is chosen by leave-one-out, but got 0, given or "
+            "estimated (oas, ledoit_wolf). Give both k and temperature, or a small shrinkage such as 0.001."
         )
     if not names:
         return Chosen(settings, [])

@@ -28,12 +28,20 @@ class Schedule:
         return 0.5 * self.lr * (1.0 + math.cos(math.pi * epoch / self.epochs))
 
 
-def fit(head: nn.Module, samples: Samples, schedule: Schedule, seed: int, weights: Tensor | None) -> None:
+def fit(
+    head: nn.Module,
+    samples: Samples,
+    schedule: Schedule,
+    seed: int,
+    weights: Tensor | None,
+    log_prior: Tensor | None = None,
+) -> None:
     """Train a head on features (N, D) with cross-entropy.
 
     Args:
         weights: (C,) class weights, each sample being drawn once an epoch; None draws N samples with replacement
             instead, all classes alike.
+        log_prior: (C,) that the loss adds to the logits, as Balanced Softmax does; -inf for a class without samples.
         seed: with the epoch it gives the order of the samples.
     """
     features, labels = samples
@@ -44,7 +52,9 @@ def fit(head: nn.Module, samples: Samples, schedule: Schedule, seed: int, weight
     for epoch in range(schedule.epochs):
         optimizer.param_groups[0]["lr"] = schedule.rate(epoch)
         for rows in epoch_order(labels, seed, epoch, balanced=weights is None).split(schedule.batch_size):
-            losses = F.cross_entropy(head(features[rows]), labels[rows], reduction="none")
+            logits = head(features[rows])
+            logits = logits if log_prior is None else logits + log_prior.to(logits)
+            losses = F.cross_entropy(logits, labels[rows], reduction="none")
             loss = losses.mean() if per_sample is None else (per_sample[rows] * losses).mean()
             optimizer.zero_grad()
             loss.backward()

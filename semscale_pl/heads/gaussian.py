@@ -15,6 +15,7 @@ from torch import Tensor
 from semscale_pl.geometry import (
     ClassCovariances,
     ClassMoments,
+    Discriminant,
     DiscriminantMoments,
     DiscriminantSettings,
     choose_open,
@@ -62,6 +63,9 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
 
     :func:`semscale_pl.fused_scores` adds the scores of any trained classifier.
     """
+
+    # Of the samples that are there; None where some have come or gone since.
+    _solution: tuple[Discriminant, ClassCovariances | None] | None = None
 
     def __init__(
         self,
@@ -142,6 +146,8 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
     def update(self, X: Any, y: Any) -> GaussianHead:
         """Add samples (B, D) with labels (B,), new classes among them; settings that were chosen stay as they are.
 
+        The weights are solved for when they are next asked for, so that many updates cost one solution.
+
         Raises:
             ValueError: labels are of another kind than those of the head, numbers or text, or the prior is a list that
                 has no number for a new class; nothing is changed then.
@@ -165,7 +171,8 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
             if self._projected is not None:
                 self._projected = _extended(self._projected, len(self.classes_))
         self._exchange(features, _numbers(labels, self.classes_), "add")
-        return self._solve()
+        self._solution = None
+        return self
 
     def remove(self, X: Any, y: Any) -> GaussianHead:
         """Take samples (B, D) with labels (B,) out that were fitted or added; a class without any is never predicted.
@@ -188,7 +195,23 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
             )
         self.moments_.check_removal(features, numbers)
         self._exchange(features, numbers, "remove")
-        return self._solve()
+        self._solution = None
+        return self
+
+    @property
+    def coef_(self) -> np.ndarray:
+        """Weights (C, D), float64."""
+        return self._solved()[0].weight.numpy()
+
+    @property
+    def intercept_(self) -> np.ndarray:
+        """Offsets (C,), float64; -inf for a class without samples."""
+        return self._solved()[0].offset.numpy()
+
+    @property
+    def covariances_(self) -> ClassCovariances | None:
+        """What covariances of the classes' own add to the scores; None without."""
+        return self._solved()[1]
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return the scores (N, C), log-posteriors but for what all classes share; of two classes their difference."""
@@ -212,8 +235,9 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         features = validate_data(self, _array(X), dtype=[np.float64, np.float32], reset=False)
         rows = torch.from_numpy(features).double()
-        scores = rows @ torch.from_numpy(self.coef_).T + torch.from_numpy(self.intercept_)
-        return scores if self.covariances_ is None else scores + self.covariances_.scores(rows)
+        found, covariances = self._solved()
+        scores = rows @ found.weight.T + found.offset
+        return scores if covariances is None else scores + covariances.scores(rows)
 
     def _check(self) -> None:
         check("GaussianHead", shrinkage=self.shrinkage, k=self.k, temperature=self.temperature)
@@ -264,14 +288,19 @@ class GaussianHead(ClassifierMixin, BaseEstimator):
         self.moments_ = DiscriminantMoments.of_classes(self._class_moments, self.voices)
 
     def _solve(self) -> GaussianHead:
-        found = gaussian_discriminant(self.moments_, self.settings_)
-        self.coef_, self.intercept_ = found.weight.numpy(), found.offset.numpy()
-        self.covariances_: ClassCovariances | None = None
-        if self._projected is not None:
-            self.covariances_ = class_covariances(
-                self.moments_, self._projected, self._directions, self.settings_, self.covariance_k
-            )
+        self._solution = None
+        self._solved()
         return self
+
+    def _solved(self) -> tuple[Discriminant, ClassCovariances | None]:
+        if self._solution is None:
+            covariances = None
+            if self._projected is not None:
+                covariances = class_covariances(
+                    self.moments_, self._projected, self._directions, self.settings_, self.covariance_k
+                )
+            self._solution = gaussian_discriminant(self.moments_, self.settings_), covariances
+        return self._solution
 
 
 def _array(values: Any) -> Any:

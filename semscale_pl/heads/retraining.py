@@ -27,7 +27,8 @@ class _Training:
         epochs: None chooses them on the validation part.
         lr_grid, epochs_grid: what is tried, each rate with each number of epochs.
         weights: ``none`` draws all classes alike; ``inverse_frequency`` and ``semantic_scale`` draw every sample once
-            an epoch and weight its loss, see :func:`semscale_pl.heads.recipe.class_weights`.
+            an epoch and weight its loss, see :func:`semscale_pl.heads.recipe.class_weights`; ``balanced_softmax`` draws
+            every sample once an epoch and adds the log of its class's share to the logits in the loss.
         batch_size, momentum, weight_decay: of SGD.
     """
 
@@ -54,17 +55,24 @@ class _Training:
     def _chosen(
         self, trained: Trained, start: Callable[[], nn.Module], finish: Callable[[nn.Module], Affine]
     ) -> Finished:
-        weights = None if self.weights == "none" else class_weights(self.weights, trained)
+        weights = self._weights(trained)
+        log_prior = (trained.counts / trained.counts.sum()).log() if self.weights == "balanced_softmax" else None
 
         def make(lr: float, epochs: int) -> Affine:
             head = start()
             schedule = Schedule(lr, epochs, self.batch_size, self.momentum, self.weight_decay)
-            fit(head, trained.train, schedule, derive_seed(trained.seed, 1), weights)
+            fit(head, trained.train, schedule, derive_seed(trained.seed, 1), weights, log_prior)
             return finish(head)
 
         grids: dict[str, Sequence[float]] = {"lr": self.lr_grid, "epochs": self.epochs_grid}
         defaults = {"lr": LR, "epochs": self.default_epochs}
         return choose(trained, make, grids, {"lr": self.lr, "epochs": self.epochs}, defaults)
+
+    def _weights(self, trained: Trained) -> Tensor | None:
+        if self.weights == "none":
+            return None
+        alike = self.weights == "balanced_softmax"
+        return torch.ones(len(trained.frequencies)) if alike else class_weights(self.weights, trained)
 
 
 class Retraining(_Training):

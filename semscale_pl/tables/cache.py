@@ -11,7 +11,7 @@ from typing import Any
 
 from semscale_pl.config.composing import config_dir, with_kept_input
 from semscale_pl.tables.named_files import FILES, STORE, contents
-from semscale_pl.tables.schema import TRAIN, Cell, Table
+from semscale_pl.tables.schema import TRAIN, TRAINED, Cell, Table
 from semscale_pl.tables.sources import Sources
 from semscale_pl.training.provenance import versions
 
@@ -37,12 +37,35 @@ class CellRun:
     on_card: bool = False
 
     def metrics(self) -> dict[str, Any] | None:
-        """Return the finished run's metrics; None where the run has not ended or its file is damaged."""
+        """Return the finished run's metrics; None where the run has not ended or its file is damaged.
+
+        Those of a cell that shares its run are of its head alone, as if the run had no other.
+        """
         try:
             content = json.loads((self.folder / METRICS).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        return content if isinstance(content, dict) and not content.get("interrupted") else None
+        if not isinstance(content, dict) or content.get("interrupted"):
+            return None
+        return of_head(content, self.cell.head) if self.cell.head else content
+
+
+def of_head(record: Mapping[str, Any], head: str) -> dict[str, Any]:
+    """Return the record of a run that was judged with several heads as that of one of them.
+
+    Args:
+        head: ``trained``, or one of the run's ``also``, which then stands where the trained head stood.
+
+    Raises:
+        KeyError: the run was not judged with this head.
+    """
+    results, correlations = record["results"], record.get("correlations") or {}
+    own = "validation" if results.get("last") is None else "last"
+    trained = head == TRAINED
+    source, selected = (own, results.get("selected")) if trained else (head, None)
+    found = {"last": None, "selected": selected, own: results[source]}
+    recipe = record.get("recipe") if trained else {**record["also"][head], "name": head}
+    return {**record, "also": {}, "recipe": recipe, "results": found, "correlations": {own: correlations.get(source)}}
 
 
 def key_versions() -> dict[str, str | None]:

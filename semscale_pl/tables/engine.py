@@ -129,21 +129,28 @@ def _run(
     train: bool,
 ) -> _Ran:
     """Run those that have no result yet."""
-    missing = [run for run in runs if not is_settled(run)] if train else []
+    sharing: dict[Path, list[CellRun]] = {}
+    for one in runs:
+        sharing.setdefault(one.folder, []).append(one)
+    trainings = [cells[0] for cells in sharing.values()]
+    missing = [run for run in trainings if not is_settled(run)] if train else []
     problems = {DATA_ABSENT: dict[str, str](), FAILED: dict[str, str](), UNFINISHED: dict[str, str]()}
     states: dict[RowColumn, str] = {}
     before = _epochs(missing)
-    progress = TableProgress(len(runs), len(missing), jobs, what)
+    progress = TableProgress(len(trainings), len(missing), jobs, what)
     outcomes = (
-        run_cells(table, missing, jobs, limit, runs) if cluster is None else run_jobs(table, missing, cluster, jobs)
+        run_cells(table, missing, jobs, limit, trainings)
+        if cluster is None
+        else run_jobs(table, missing, cluster, jobs)
     )
     try:
         for outcome in outcomes:
             progress.advance(outcome)
             if outcome.failure is not None and not keep_divergence(outcome.run, outcome.failure.text):
                 state = DATA_ABSENT if outcome.absent else UNFINISHED if outcome.unfinished else FAILED
-                problems[state][outcome.run.cell.label] = outcome.failure.text
-                states[outcome.run.cell.row, outcome.run.cell.column] = state
+                for cell in (one.cell for one in sharing[outcome.run.folder]):
+                    problems[state][cell.label] = outcome.failure.text
+                    states[cell.row, cell.column] = state
     finally:
         progress.close()
     explained = {*problems[DATA_ABSENT], *problems[FAILED]}

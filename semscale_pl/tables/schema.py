@@ -11,11 +11,14 @@ from typing import Any
 import yaml
 
 from semscale_pl.config.moved import current_name
+from semscale_pl.options import ALSO
 from semscale_pl.tables import controls
 from semscale_pl.tables.derived import check_derived
 from semscale_pl.tables.grids import Axes, Setting, Tuning, parse_axes, parse_tuning, settings_of
 
 TRAIN = "semscale_pl.training.run:train"
+# What a row's `head` is for the network's own; the others are those of `also`.
+TRAINED = "trained"
 LAST, SELECTED = "results.last.", "results.selected."
 PICTURES = ("confusion",)
 # Shares of a record, which lie between 0 and 1.
@@ -67,7 +70,8 @@ class Variant:
     """One row or one column: a name, the overrides that make it, and the paper's figures where it has some.
 
     ``tune``: keys that a row tunes beside the table's. ``controls``: those that a row asks for, None where it leaves
-    that to the table. ``control_of``: the row that a row controls.
+    that to the table. ``control_of``: the row that a row controls. ``head``: of those that one training is judged with,
+    the one that a row shows; empty for a row with trainings of its own.
     """
 
     name: str
@@ -76,6 +80,7 @@ class Variant:
     tune: Axes = ()
     controls: tuple[str, ...] | None = None
     control_of: str = ""
+    head: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,7 @@ class Cell:
     Args:
         tuned: how many of its overrides are of a tuned setting: those before the last, which is the seed.
         trial: number of the setting that it tries, from 1 on; 0 for a run of the table itself.
+        head: that it shows of a run which other cells share, see :class:`Variant`.
     """
 
     row: str
@@ -120,6 +126,7 @@ class Cell:
     overrides: tuple[str, ...]
     tuned: int = 0
     trial: int = 0
+    head: str = ""
 
     @property
     def label(self) -> str:
@@ -224,8 +231,14 @@ class Table:
         self, row: Variant, column: Variant, seed: int, overrides: Sequence[str], setting: Setting, trial: int = 0
     ) -> Cell:
         tuned = [f"{key}={value}" for key, value in setting]
-        before = (*self.base, *column.overrides, *row.overrides, *overrides)
-        return Cell(row.name, column.name, seed, (*before, *tuned, f"seed={seed}"), len(tuned), trial)
+        before = (*self.base, *column.overrides, *row.overrides, *self._also(row), *overrides)
+        return Cell(row.name, column.name, seed, (*before, *tuned, f"seed={seed}"), len(tuned), trial, row.head)
+
+    def _also(self, row: Variant) -> tuple[str, ...]:
+        """Return the override by which one run is judged with the heads of all rows that share it with this one."""
+        sharing = [one.head for one in self.rows if one.head and one.overrides == row.overrides]
+        heads = [name for name in ALSO if name in sharing]
+        return (f"also=[{','.join(heads)}]",) if row.head and heads else ()
 
 
 def load_table(path: str | Path, profile: str | None = None) -> Table:
@@ -347,13 +360,23 @@ def _check_keys(content: Mapping[str, Any]) -> None:
 
 
 def _variant(entry: Any, where: str) -> Variant:
-    known = ("name", "overrides", "paper", *(["tune", "controls"] if where == "rows" else []))
+    known = ("name", "overrides", "paper", *(["tune", "controls", "head"] if where == "rows" else []))
     if not isinstance(entry, Mapping) or "name" not in entry or not set(entry) <= set(known):
         raise ValueError(f"Expected `{where}` to hold mappings of {', '.join(known)}, but got {entry!r}.")
     paper = tuple((str(key), _reference(value)) for key, value in (entry.get("paper") or {}).items())
     own = parse_axes(entry.get("tune") or {}, f"tune of the row {entry['name']}")
     asked = controls.parse_controls(entry.get("controls"), f"controls of the row {entry['name']}")
-    return Variant(str(entry["name"]), _overrides(entry.get("overrides"), where), paper, own, asked)
+    head, overrides = entry.get("head", ""), _overrides(entry.get("overrides"), where)
+    if head not in ("", TRAINED, *ALSO):
+        raise ValueError(
+            f"Expected `head` of the row {entry['name']} to be one of {', '.join((TRAINED, *ALSO))}, but got {head!r}."
+        )
+    if head and any(one.lstrip("+~").partition("=")[0] in ("also", "recipe") for one in overrides):
+        raise ValueError(
+            f"Expected the row {entry['name']} without `also` and `recipe` in its overrides, since it has `head`, but "
+            f"got {list(overrides)}. Name the head by `head` alone."
+        )
+    return Variant(str(entry["name"]), overrides, paper, own, asked, head=head)
 
 
 def _with_controls(table: Table) -> Table:

@@ -205,13 +205,14 @@ def _validate(trainer: pl.Trainer, module: ImbalancedClassifier, datamodule: Any
 def _with_second_stage(result: TrainResult, cfg: DictConfig) -> TrainResult:
     """Apply the recipe, judge the finished head, and keep it beside the checkpoints of the training."""
     from semscale_pl.training.building import plain_config
-    from semscale_pl.training.second_stage import other_heads, save_finished, second_stage, trained_of
+    from semscale_pl.training.second_stage import other_heads, rows_to_judge, save_finished, second_stage, trained_of
 
     trainer, module, datamodule = result.trainer, result.module, result.datamodule
     device, others = trainer.strategy.root_device, list(cfg.get("also") or [])
     if others:
         trained = trained_of(module, datamodule, cfg, device)
-        heads = other_heads(module, others, trained, lambda: _judged(result))
+        rows = rows_to_judge(module, datamodule, device, test=result.last is not None)
+        heads = other_heads(module, others, trained, rows)
         result = replace(result, trained=trained, others=heads)
     stage = second_stage(module, datamodule, cfg, device, result.trained)
     if stage is None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -17,10 +17,21 @@ from torch import Tensor, nn
 from semscale_pl.callbacks.training_data import evaluating
 from semscale_pl.distributed import alone, from_first_rank, gather_rows, rank
 from semscale_pl.files import replacing
-from semscale_pl.heads import Finished, Fused, Gaussian, Recipe, Samples, Trained
+from semscale_pl.heads import (
+    Finished,
+    Fused,
+    Gaussian,
+    LearnableWeightScaling,
+    NearestMean,
+    Recipe,
+    Retraining,
+    Samples,
+    TauNormalization,
+    Trained,
+)
 from semscale_pl.losses import LDAM, CrossEntropy, LogitAdjusted
 from semscale_pl.losses.metric_learning import SimilarityLoss
-from semscale_pl.metrics.report import Report
+from semscale_pl.metrics.report import ClassificationReport, Report
 from semscale_pl.models.classifiers import Affine, LinearClassifier
 from semscale_pl.modules.classifier import ImbalancedClassifier
 from semscale_pl.training.building import built_or_none
@@ -29,7 +40,22 @@ from semscale_pl.training.diverging import TrainingDiverged
 
 # Beside the checkpoints of the training, which can be resumed; this one cannot.
 CHECKPOINT = Path("checkpoints") / "recipe.ckpt"
-_OTHERS: dict[str, Callable[[], Recipe]] = {"gaussian": Gaussian, "fused": Fused}
+_OTHERS: dict[str, Callable[[], Recipe]] = {
+    "gaussian": Gaussian,
+    "fused": Fused,
+    "crt": Retraining,
+    "crt_bs": lambda: Retraining(weights="balanced_softmax"),
+    "lws": LearnableWeightScaling,
+    "tau_norm": TauNormalization,
+    "ncm": NearestMean,
+}
+
+
+class JudgedRows(NamedTuple):
+    """A batch that a module is judged on: the head's inputs (B, D), of each view of the images, and labels (B,)."""
+
+    views: list[Tensor]
+    labels: Tensor
 
 
 @dataclass(frozen=True)
@@ -86,19 +112,37 @@ def second_stage(
 
 
 def other_heads(
-    module: ImbalancedClassifier, names: Sequence[str], trained: Trained, judged: Callable[[], Report]
+    module: ImbalancedClassifier, names: Sequence[str], trained: Trained, judged_on: Sequence[JudgedRows]
 ) -> dict[str, tuple[SecondStage, Report]]:
     """Judge a trained module with each of the recipes in the place of its head, which it gets back.
 
+    The images pass through the network once for all heads.
+
     Args:
-        names: of recipes with their default settings, ``gaussian`` or ``fused``.
-        judged: gives the report of the module as it is.
+        names: of recipes with their default settings, see :data:`semscale_pl.options.ALSO`; ``crt_bs`` is cRT with the
+            loss of Balanced Softmax. What a recipe leaves open it chooses on the validation part, where there is one.
+        judged_on: what :func:`rows_to_judge` gave.
     """
     own, found = (module.classifier, module.loss), {}
     for name in names:
         stage = _applied(_OTHERS[name](), module, trained)
-        found[name] = (stage, judged())
+        found[name] = (stage, _judged(module, judged_on))
         module.classifier, module.loss = own
+    return found
+
+
+@torch.no_grad()
+def rows_to_judge(module: ImbalancedClassifier, datamodule: Any, device: torch.device, test: bool) -> list[JudgedRows]:
+    """Pass this rank's share of the test images through a module, or of the validation images, as it judges them."""
+    loader = datamodule.test_dataloader() if test else datamodule.val_dataloader()
+    views = module.views if test else None
+    found = []
+    with lying_on(module, device), evaluating(module):
+        like = next(module.parameters(), torch.zeros(0, device=device))
+        for batch in loader:
+            images = batch[0].to(like)
+            seen = [images] if views is None else views(images)
+            found.append(JudgedRows([module.features(view).cpu() for view in seen], batch[1].cpu()))
     return found
 
 
@@ -133,6 +177,18 @@ def _applied(recipe: Recipe, module: ImbalancedClassifier, trained: Trained) -> 
     use_head(module, affine)
     seconds = trained.seconds + time.perf_counter() - started
     return SecondStage(recipe.name, finished.chosen, finished.tried, seconds, affine)
+
+
+@torch.no_grad()
+def _judged(module: ImbalancedClassifier, rows: Sequence[JudgedRows]) -> Report:
+    """Return what a test finds of a module whose head is another one: batch by batch, as a test goes."""
+    names = None if module.class_names is None else list(module.class_names)
+    report = ClassificationReport(module.num_classes, module.class_counts, names)
+    like = next(module.classifier.parameters(), torch.zeros(0))
+    for views, labels in rows:
+        logits = [module.loss.evaluation_logits(module.classifier(view.to(like))) for view in views]
+        report.update(torch.stack(logits).mean(dim=0), labels.to(like.device))
+    return report.compute()
 
 
 @torch.no_grad()

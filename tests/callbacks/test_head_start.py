@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -88,10 +91,41 @@ def test_a_gaussian_head_leaves_the_network_as_it_is(tmp_path: Path) -> None:
     assert result.last["balanced_accuracy"] > 0.3  # type: ignore[operator]
 
 
-def test_several_processes_need_something_to_train() -> None:
+def test_a_resumed_run_still_says_how_its_gaussian_head_was_fitted(tmp_path: Path) -> None:
+    def said(*more: str) -> Any:
+        trained(tmp_path, "classifier=gaussian", "dataset.image_size=8", *more)
+        return json.loads((tmp_path / "metrics.json").read_text())["classifier"]
+
+    whole = said()
+    assert set(whole["chosen"]) == {"shrinkage", "k", "temperature"}
+    assert whole["leave_one_out"]
+    assert said(f"ckpt_path={tmp_path}/checkpoints/last.ckpt") == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_fit_the_gaussian_head_of_one_process(ranks: int, tmp_path: Path) -> None:
+    found = []
+    for name, more in (("one", []), ("several", ["trainer=ddp_cpu", f"trainer.devices={ranks}"])):
+        call = [sys.executable, "-m", "semscale_pl", "train", "classifier=gaussian", *more, f"hydra.run.dir={name}"]
+        done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        state = torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        found.append((state, json.loads((tmp_path / name / "metrics.json").read_text())))
+    (one, alone), (several, shared) = found
+    for name in ("classifier.weight", "classifier.bias"):
+        torch.testing.assert_close(several[name], one[name], rtol=1e-4, atol=1e-5)
+    assert shared["classifier"]["chosen"] == pytest.approx(alone["classifier"]["chosen"], rel=1e-6)
+    assert shared["results"]["last"]["top1"] == pytest.approx(alone["results"]["last"]["top1"], abs=0.005)
+
+
+def test_several_processes_with_nothing_to_train_need_ddp() -> None:
     module = building.build_module(composed("classifier=ncm", "finetune.train_last=0"), 10)
-    with pytest.raises(MisconfigurationException, match=r"nothing trains.*but got 2.*trainer\.devices=1"):
-        HeadStart().setup(SimpleNamespace(world_size=2), module, "fit")  # type: ignore[arg-type]
+    trainer: Any = SimpleNamespace(world_size=2, strategy=SimpleNamespace())
+    with pytest.raises(
+        MisconfigurationException, match=r"strategy=ddp where nothing trains.*Namespace.*trainer\.devices=1"
+    ):
+        HeadStart().setup(trainer, module, "fit")
 
 
 @pytest.mark.parametrize("classifier", ["linear", "cosine"])

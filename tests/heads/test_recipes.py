@@ -73,7 +73,7 @@ def orders(labels: Tensor, epochs: int, lr: float, balanced: bool) -> Any:
             yield order[start : start + 16], rate
 
 
-@pytest.mark.parametrize("weights", ["none", "inverse_frequency"])
+@pytest.mark.parametrize("weights", ["none", "inverse_frequency", "balanced_softmax"])
 def test_crt_trains_a_new_classifier_by_sgd(weights: str) -> None:
     given = trained()
     before = [value.clone() for value in given.head.state_dict().values()]
@@ -85,10 +85,11 @@ def test_crt_trains_a_new_classifier_by_sgd(weights: str) -> None:
     weight, bias = new.weight.detach().numpy(), new.bias.detach().numpy()
     features, labels = (part.numpy() for part in given.train)
     counts = np.array(COUNTS)
-    factors = np.ones(3) if weights == "none" else (1 / counts) * counts.sum() / 3
+    factors = (1 / counts) * counts.sum() / 3 if weights == "inverse_frequency" else np.ones(3)
+    prior = np.log(counts / counts.sum()) if weights == "balanced_softmax" else np.zeros(3)
     sgd = NaiveSGD()
     for rows, rate in orders(given.train.labels, 3, 0.1, weights == "none"):
-        error = softmax(features[rows] @ weight.T + bias) - np.eye(3)[labels[rows]]
+        error = softmax(features[rows] @ weight.T + bias + prior) - np.eye(3)[labels[rows]]
         error = error * factors[labels[rows]][:, None] / len(rows)
         weight, bias = sgd.step(0, weight, error.T @ features[rows], rate), sgd.step(1, bias, error.sum(0), rate)
     np.testing.assert_allclose(found.affine.weight.numpy(), weight, rtol=1e-10)
