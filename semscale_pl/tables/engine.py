@@ -205,7 +205,7 @@ def print_table(result: TableResult) -> None:
     for sentence in conditions(result.summary):
         out.print(sentence, markup=False)
     if choices := result.summary.choices:
-        print_rows(out, tuning.header(choices), tuning.body(choices), "What tuning chose")
+        print_rows(out, tuning.header(result.summary.table, choices), tuning.body(choices), "What tuning chose")
     for text in dict.fromkeys(result.absent.values()):
         first, *others = (label for label, its_text in result.absent.items() if its_text == text)
         more = f" and {len(others)} more cell{'s' if len(others) > 1 else ''}" if others else ""

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Any
 
-from semscale_pl.options import check, read_number
+from semscale_pl.options import check, check_choice, read_number
 
 # Keys with the values they may take, as text; a setting is one value of each.
 Axes = tuple[tuple[str, tuple[str, ...]], ...]
 Setting = tuple[tuple[str, str], ...]
 
 PER_TABLE, PER_COLUMN = "table", "column"
-_KEYS = ("grid", "trials", "seeds", "base", "per")
+_KEYS = ("grid", "trials", "seeds", "base", "per", "figure")
+# What the best setting has the most of on the validation part.
+FIGURES = {"balanced_accuracy": "balanced accuracy", "recall_at_1": "Recall@1", "map_at_r": "MAP@R"}
 # The choice among the settings of a row looks at each of them once a trial.
 _MOST_SETTINGS = 4096
 
@@ -32,6 +34,8 @@ class Tuning:
         seeds: of the tuning runs; none of them is one of the table's.
         base: overrides of the tuning runs alone, which hold out a validation part.
         per: ``table``: one setting of a row for all columns; ``column``: one for each.
+        figure: of the validation part, that the settings are chosen by: "balanced_accuracy", "recall_at_1" or
+            "map_at_r".
     """
 
     grid: Axes
@@ -39,6 +43,7 @@ class Tuning:
     seeds: tuple[int, ...]
     base: tuple[str, ...]
     per: str = PER_TABLE
+    figure: str = "balanced_accuracy"
 
 
 def parse_tuning(content: Any) -> Tuning:
@@ -57,7 +62,7 @@ def parse_tuning(content: Any) -> Tuning:
     if not isinstance(content, Mapping) or not {"grid", "seeds", "base"} <= set(content) <= set(_KEYS):
         found = sorted(content) if isinstance(content, Mapping) else content
         raise ValueError(
-            f"Expected `tune` to have grid, seeds and base, and perhaps trials and per, but got {found!r}."
+            f"Expected `tune` to have grid, seeds and base, and perhaps trials, per and figure, but got {found!r}."
         )
     grid, base = parse_axes(content["grid"], "tune.grid"), content["base"]
     if not grid or any(values == () for _, values in grid):
@@ -71,13 +76,15 @@ def parse_tuning(content: Any) -> Tuning:
         raise ValueError(f"Expected `tune.seeds` to be a list such as [100, 101], but got {content['seeds']!r}.")
     size = math.prod(len(values) for _, values in grid)
     trials, per = content.get("trials", min(size, _MOST_SETTINGS)), str(content.get("per", PER_TABLE))
+    figure = str(content.get("figure", "balanced_accuracy"))
     check("tune", trials=trials, per=per)
+    check_choice(figure, list(FIGURES), "tune.figure")
     if trials > size:
         raise ValueError(
             f"Expected `tune.trials` to be at most {size}, the settings of `tune.grid`, so that every row gets as "
             f"many, but got {trials}. Lower it, or give the grid more values."
         )
-    return Tuning(grid, trials, tuple(content["seeds"]), tuple(base), per)
+    return Tuning(grid, trials, tuple(content["seeds"]), tuple(base), per, figure)
 
 
 def parse_axes(content: Any, where: str) -> Axes:

@@ -147,7 +147,7 @@ def cells_text(head: Mapping[str, Any], cells: list[dict[str, Any]]) -> str:
 def _tuning_text(result: TableResult) -> str:
     """Return what was chosen, from which runs, one line a run."""
     head = tuning.as_json(result.summary.table, result.summary.choices) or {}
-    lines = [strict_json(record) for record in tuning.run_records(result.tuning)]
+    lines = [strict_json(record) for record in tuning.run_records(result.summary.table, result.tuning)]
     entries = [f'"{key}": {strict_json(value)}' for key, value in head.items()]
     return "{\n" + ",\n".join([*entries, '"runs": [\n' + ",\n".join(lines) + "\n]"]) + "\n}\n"
 

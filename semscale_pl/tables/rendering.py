@@ -166,7 +166,7 @@ def controls_body(summary: Summary) -> list[list[str]]:
 
 
 def _choices(summary: Summary) -> tuple[list[str], list[list[str]]]:
-    return tuning.header(summary.choices), tuning.body(summary.choices)
+    return tuning.header(summary.table, summary.choices), tuning.body(summary.choices)
 
 
 def _grid(titles: list[str], lines: list[list[str]]) -> list[str]:

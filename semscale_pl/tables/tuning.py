@@ -10,10 +10,21 @@ from typing import Any
 from semscale_pl.files import write_text
 from semscale_pl.tables.cache import CellRun
 from semscale_pl.tables.derived import value_at
-from semscale_pl.tables.grids import PER_COLUMN, Axes, Setting, axes_of, edges_of, settings_of, without_inside
+from semscale_pl.tables.grids import (
+    FIGURES,
+    PER_COLUMN,
+    Axes,
+    Setting,
+    Tuning,
+    axes_of,
+    edges_of,
+    settings_of,
+    without_inside,
+)
 from semscale_pl.tables.schema import Cell, Chosen, Table, Variant
 
-FIGURE = "results.validation.balanced_accuracy"
+# Of a tuning run: where the figure lies that its setting is chosen by.
+_VALIDATED = "results.validation."
 # In the folder of a tuning run that diverged: its setting is out, and no later call tries it again.
 DIVERGED = "diverged.txt"
 _DIVERGENCE = "TrainingDiverged"
@@ -69,7 +80,7 @@ def check_overrides(table: Table, overrides: Sequence[str]) -> None:
 
 
 def choose(table: Table, runs: Sequence[CellRun]) -> tuple[Choice, ...]:
-    """Choose for each row the setting with the highest balanced accuracy on the validation part.
+    """Choose for each row the setting with the highest figure on the validation part, ``tune.figure``.
 
     The figure of a setting is the mean over tuning seeds and, where one choice is for all columns, over these, at the
     last epoch; of equal ones the first counts. A setting of which a run diverged is out.
@@ -85,7 +96,7 @@ def choose(table: Table, runs: Sequence[CellRun]) -> tuple[Choice, ...]:
     """
     if table.tune is None:
         return ()
-    figures = {_place(run.cell): _figure(run) for run in runs}
+    figures = {_place(run.cell): _figure(table.tune, run) for run in runs}
     finished = {_place(run.cell) for run in runs if is_settled(run)}
     groups = [[one] for one in table.columns] if table.tune.per == PER_COLUMN else [list(table.columns)]
     return tuple(_choice(table, row, group, figures, finished) for row in table.rows for group in groups)
@@ -138,9 +149,10 @@ def sentences(table: Table, choices: Sequence[Choice], held_out: bool = False) -
     where = "for each column" if table.tune.per == PER_COLUMN else "for all columns" if len(table.columns) > 1 else ""
     images = "all training images but those of a validation part of their own" if held_out else "all training images"
     how = (
-        f"Tuned: each row takes the best of {table.tune.trials} settings{f' {where}' if where else ''} by balanced "
-        f"accuracy at the last epoch on a validation part (`{' '.join(table.tune.base)}`), mean over the tuning seeds "
-        f"{', '.join(map(str, table.tune.seeds))}; of equal ones the first. These runs never saw the test set. The "
+        f"Tuned: each row takes the best of {table.tune.trials} settings{f' {where}' if where else ''} by "
+        f"{FIGURES[table.tune.figure]} at the last epoch on a validation part (`{' '.join(table.tune.base)}`), mean "
+        f"over the tuning seeds {', '.join(map(str, table.tune.seeds))}; of equal ones the first. These runs never saw "
+        "the test set. The "
         f"cells of the table ran on other seeds and {images}. Grid of every row: "
         f"{_axes_text(table.tune.grid)}.{f' Keys of their own, within as many trials: {own}.' if own else ''}"
     )
@@ -149,10 +161,11 @@ def sentences(table: Table, choices: Sequence[Choice], held_out: bool = False) -
     return [how, *told, *(text for choice in choices for text in _remarks(choice, table.tune.trials))]
 
 
-def header(choices: Sequence[Choice]) -> list[str]:
+def header(table: Table, choices: Sequence[Choice]) -> list[str]:
     """Return the titles of the table of choices."""
     columns = ["column"] if any(choice.column for choice in choices) else []
-    return ["method", *columns, "chosen", "validation balanced accuracy (%)", "worst to best trial", "trials"]
+    figure = FIGURES[table.tune.figure] if table.tune else ""
+    return ["method", *columns, "chosen", f"validation {figure} (%)", "worst to best trial", "trials"]
 
 
 def body(choices: Sequence[Choice]) -> list[list[str]]:
@@ -174,7 +187,7 @@ def as_json(table: Table, choices: Sequence[Choice]) -> dict[str, Any] | None:
         "seeds": list(tune.seeds),
         "base": list(tune.base),
         "per": tune.per,
-        "figure": FIGURE,
+        "figure": _VALIDATED + tune.figure,
         "choices": [
             {
                 "row": one.row,
@@ -189,9 +202,10 @@ def as_json(table: Table, choices: Sequence[Choice]) -> dict[str, Any] | None:
     }
 
 
-def run_records(runs: Sequence[CellRun]) -> list[dict[str, Any]]:
+def run_records(table: Table, runs: Sequence[CellRun]) -> list[dict[str, Any]]:
     """Return of each tuning run what was chosen by, and what computed it."""
     found = []
+    key = _VALIDATED + (table.tune.figure if table.tune else "")
     for run in runs:
         record, cell = run.metrics(), run.cell
         position = {"row": cell.row, "column": cell.column, "trial": cell.trial, "seed": cell.seed}
@@ -199,7 +213,7 @@ def run_records(runs: Sequence[CellRun]) -> list[dict[str, Any]]:
         if record is None:
             content["diverged"] = divergence_of(run)
         else:
-            content |= {"validation": value_at(record, FIGURE), "provenance": record.get("provenance")}
+            content |= {"validation": value_at(record, key), "provenance": record.get("provenance")}
             content |= {"seconds": value_at(record, "cost.seconds"), "index_hash": record.get("index_hash")}
         found.append({**position, **content})
     return found
@@ -213,14 +227,14 @@ def _place(cell: Cell) -> tuple[str, str, int, int]:
     return cell.row, cell.column, cell.trial, cell.seed
 
 
-def _figure(run: CellRun) -> float | None:
+def _figure(tune: Tuning, run: CellRun) -> float | None:
     record = run.metrics()
     if record is None:
         return None
     results = record.get("results") or {}
     if results.get("last") is not None or results.get("selected") is not None:
         raise ValueError(f"Expected tuning runs without a test, but {run.folder} has one. Move that folder away.")
-    return value_at(record, FIGURE)
+    return value_at(record, _VALIDATED + tune.figure)
 
 
 def _choice(table: Table, row: Variant, group: Sequence[Variant], figures: Any, finished: Any) -> Choice:

@@ -20,7 +20,7 @@ from semscale_pl.tables.packing import read_pack, write_pack
 from semscale_pl.tables.publishing import publish
 from semscale_pl.tables.schema import Table, load_table, parse_table
 from semscale_pl.tables.sources import Sources
-from semscale_pl.tables.tuning import choose, sentences
+from semscale_pl.tables.tuning import choose, header, sentences
 
 
 @pytest.fixture
@@ -75,6 +75,23 @@ def test_cells_run_on_fresh_seeds_with_what_the_validation_part_chose(
     assert in_this_process[:2] == ["A · trial 1 · seed 90", "B · trial 1 · seed 90"]
     assert len(in_this_process) == 2 * 3 * 2 + 4
     assert run_table(parse_table(tuned), tmp_path).num_trained == 0
+
+
+def test_another_figure_of_the_validation_part_chooses(tuned: dict[str, Any], tmp_path: Path) -> None:
+    tuned["tune"]["figure"] = "recall_at_1"
+    table = parse_table(tuned)
+    runs = run_table(table, tmp_path).tuning
+    for run in runs:  # the other way round than the balanced accuracy
+        record = run.metrics() or {}
+        record["results"]["validation"]["recall_at_1"] = 0.5 + 0.1 * run.cell.trial
+        (run.folder / "metrics.json").write_text(json.dumps(record))
+    result = run_table(table, tmp_path)
+    assert chosen(result) == {"A": {"rate": "3"}, "B": {"rate": "3"}}
+    assert "settings by Recall@1 at the last epoch on a validation part" in sentences(table, result.summary.choices)[0]
+    assert header(table, result.summary.choices)[2] == "validation Recall@1 (%)"
+    tuned["tune"]["figure"] = "recall"
+    with pytest.raises(ValueError, match=r"Expected `tune.figure` to be one of balanced_accuracy, recall_at_1"):
+        parse_table(tuned)
 
 
 def test_nothing_of_the_test_set_can_be_chosen_by(tuned: dict[str, Any], tmp_path: Path) -> None:
