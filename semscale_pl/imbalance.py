@@ -147,23 +147,9 @@ def normalize_weights(weights: ArrayLike, frequencies: ArrayLike, normalization:
     """
     check(normalization=normalization)
     weights, frequencies = as_tensor(weights, "weights"), as_tensor(frequencies, "frequencies")
-    if weights.ndim != 1 or weights.shape != frequencies.shape:
-        raise ValueError(
-            f"Expected weights and frequencies of one shape (C,), but got {tuple(weights.shape)} and "
-            f"{tuple(frequencies.shape)}."
-        )
+    _check_pair(weights, frequencies)
     weights, frequencies = weights.double(), frequencies.double()
-    present = _present(weights, frequencies)
-    known = torch.where(present, weights, 0.0)
-    num_present = present.sum()
-    if normalization == "sample":
-        shares = torch.where(present, frequencies, 0.0)
-        known = known * (shares.sum() / (shares * known).sum())
-    elif normalization == "class":
-        known = known * (num_present / known.sum())
-    result = torch.where(present, known, known.sum() / num_present)
-    # Without a present class, 0/0: no weight is better than another.
-    return torch.where(num_present > 0, result, 1.0)
+    return _normalized(weights, frequencies, _absent(weights, frequencies), normalization)
 
 
 def scales_to_weights(
@@ -217,25 +203,36 @@ def weigh_scales(
 
     The values of the scales are not checked: that would wait for their device in every training step.
     """
+    weights = weights_of_scales(scales, frequencies, normalization, power, floor, max_ratio)
+    scales = scales.double()
+    absent = _absent(scales, frequencies)
+    relative = _relative(scales, absent)[0]
+    floored, capped = relative < floor, relative.clamp_min(floor).pow(-power) > max_ratio * (1.0 + 1e-12)
+    return ScaleWeights(weights, (floored & ~absent).sum(), (capped & ~absent).sum())
+
+
+def weights_of_scales(
+    scales: Tensor,
+    frequencies: Tensor,
+    normalization: str = "sample",
+    power: float = 1.0,
+    floor: float = 0.05,
+    max_ratio: float = 100.0,
+) -> Tensor:
+    """Return the class weights (C,) of :func:`weigh_scales` alone, in few operations: each costs a card its launch."""
     if scales.ndim != 1 or scales.shape[0] == 0:
         raise ValueError(f"Expected `scales` of shape (C,), but got {tuple(scales.shape)}.")
     check(power=power, floor=floor, max_ratio=max_ratio)
-    scales = scales.double()
-    absent = scales.isnan()
-    if scales.shape == frequencies.shape:  # if not, normalize_weights says so
-        absent = ~_present(scales, frequencies)
-    scales = torch.where(absent, 0.0, scales)
-    largest = scales.max()
-    # Relative to the largest, so that a high power does not overflow; without any extent all classes are alike.
-    relative = torch.where(largest > 0, scales / largest, 1.0)
-    floored = (relative < floor) & ~absent
-    raw = relative.clamp_min(floor).pow(-power)
-    cap = max_ratio * torch.where(absent, math.inf, raw).min()
-    capped = (raw > cap * (1.0 + 1e-12)) & ~absent
-    raw = torch.where(absent, math.nan, raw.minimum(cap))
+    _check_pair(scales, frequencies)
+    check(normalization=normalization)
+    scales, frequencies = scales.double(), frequencies.double()
+    absent = _absent(scales, frequencies)
+    relative, largest = _relative(scales, absent)
+    # The largest scale has the smallest weight, 1.
+    raw = relative.clamp_min(floor).pow(-power).clamp_max(max_ratio)
     if normalization == "none":
         raw = raw * torch.where(largest > 0, largest, 1.0).pow(-power)
-    return ScaleWeights(normalize_weights(raw, frequencies, normalization), floored.sum(), capped.sum())
+    return _normalized(raw, frequencies, absent, normalization)
 
 
 def fit_scales_to_counts(scales: Tensor, counts: Tensor, floor: float = 0.05) -> CountFit:
@@ -304,9 +301,41 @@ def log_spread(values: Tensor, present: Tensor) -> Tensor:
     return (away.square().sum() / number).sqrt()
 
 
-def _present(values: Tensor, frequencies: Tensor) -> Tensor:
-    """Return which classes count: their value is known and the sampler draws them."""
-    return ~values.isnan() & (frequencies > 0)
+def _check_pair(weights: Tensor, frequencies: Tensor) -> None:
+    if weights.ndim != 1 or weights.shape != frequencies.shape:
+        raise ValueError(
+            f"Expected weights and frequencies of one shape (C,), but got {tuple(weights.shape)} and "
+            f"{tuple(frequencies.shape)}."
+        )
+
+
+def _absent(values: Tensor, frequencies: Tensor) -> Tensor:
+    """Return which classes do not count: their value is unknown, or the sampler never draws them."""
+    return values.isnan() | ~(frequencies > 0)
+
+
+def _relative(scales: Tensor, absent: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the scales (C,) over their largest, so that a high power does not overflow, and the largest.
+
+    Without any extent all classes are alike; absent ones are 0.
+    """
+    known = scales.masked_fill(absent, 0.0)
+    largest = known.max()
+    return (known / largest).masked_fill_(largest <= 0, 1.0), largest
+
+
+def _normalized(weights: Tensor, frequencies: Tensor, absent: Tensor, normalization: str) -> Tensor:
+    known = weights.masked_fill(absent, 0.0)
+    present = ~absent
+    num_present = present.sum()
+    if normalization == "sample":
+        shares = frequencies.masked_fill(absent, 0.0)
+        known = known * (shares.sum() / (shares * known).sum())
+    elif normalization == "class":
+        known = known * (num_present / known.sum())
+    result = torch.where(present, known, known.sum() / num_present)
+    # Without a present class, 0/0: no weight is better than another.
+    return result.masked_fill_(num_present == 0, 1.0)
 
 
 def _shares(num_classes: int, factor: float, profile: str) -> list[float]:

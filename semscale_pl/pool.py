@@ -16,6 +16,8 @@ from semscale_pl.validation import check_floating
 
 _STORAGE_DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16", "float64")}
 _WARN_ABOVE_BYTES = 4 * 2**30
+# Where shapes are fixed: rows whose indices are compared with each other, and pushes whose checks are put off.
+_ROWS_AT_ONCE, _PUSHES_AT_ONCE = 1024, 64
 
 
 class NonFiniteFeaturesError(ValueError):
@@ -103,6 +105,7 @@ class FeaturePool(nn.Module):
         self.register_buffer("labels", torch.full((capacity,), -1, dtype=torch.int64))
         self.register_buffer("num_pushed", torch.zeros((), dtype=torch.int64))
         self._first_wrong: Tensor | None = None  # found, finite, label and index of the first wrong row not looked at
+        self._unchecked: list[tuple[Tensor, ...]] = []  # of each push: labels, stored and last ones, sums, indices
         self._rows_pushed: int | None = 0  # `num_pushed` on the host; None where it has to be read
         if self.memory_bytes > _WARN_ABOVE_BYTES:
             warnings.warn(f"This feature pool takes {self.memory_bytes / 2**30:.1f} GiB per process.", stacklevel=2)
@@ -143,19 +146,20 @@ class FeaturePool(nn.Module):
         labels = labels.to(self.labels)
         if self.validate_args:
             self._validate(features, labels, indices)
+        indices = None if indices is None else indices.to(self.labels)
+        before = self._pushed()
         with torch.autocast(self.features.device.type, enabled=False):
-            if indices is None:
-                rows, slots = self._queue_slots(len(labels))
-                counted = torch.ones_like(rows)
-            elif self.moments.fixed_shapes:
-                rows, slots, counted = _repeated_rows(indices.to(self.labels))
-            else:
-                rows, slots = _last_rows(indices.to(self.labels))
             if self.moments.fixed_shapes:
-                self._write_all(slots, features[rows], labels[rows], counted)
+                looked_at = not self.validate_args or not before
+                for start in range(0, len(labels), _ROWS_AT_ONCE):
+                    part = slice(start, start + _ROWS_AT_ONCE)
+                    self._write_all(features[part], labels[part], None if indices is None else indices[part], looked_at)
+                    self.num_pushed += len(labels[part])
             else:
+                rows, slots = self._queue_slots(len(labels)) if indices is None else _last_rows(indices)
                 self._write(slots, features[rows], labels[rows])
-            self._count(len(labels))
+                self.num_pushed += len(labels)
+            self._count(before, len(labels))
 
     def scales(self, estimator: str = "plain", ratio: Ratio = "dim", unit: float | Tensor = 1.0) -> Tensor:
         """Return the semantic scale of each class, (C,) bits, see :meth:`ClassMoments.scales`."""
@@ -240,16 +244,27 @@ class FeaturePool(nn.Module):
         self.features[slots] = features
         self.labels[slots] = labels
 
-    def _write_all(self, slots: Tensor, features: Tensor, labels: Tensor, counted: Tensor) -> None:
-        """Write rows of which those with a 0 in ``counted`` (B,) repeat another, slot and values alike."""
+    def _write_all(self, features: Tensor, labels: Tensor, indices: Tensor | None, looked_at: bool) -> None:
+        """Write rows, repeated ones as often as they come, to the values of the last of them; only that one counts."""
+        given, num_rows = labels, len(labels)
+        if indices is None:
+            rows, slots = self._queue_slots(num_rows)
+            counted = torch.ones_like(rows, dtype=torch.bool)
+            if len(rows) < num_rows:
+                features, labels, given = features[rows], labels[rows], labels[rows]
+        else:
+            slots, positions = indices, torch.arange(num_rows, device=indices.device)
+            last = ((indices.unsqueeze(1) == indices) * positions).amax(1)
+            features, labels, counted = features[last], labels[last], last == positions
         old_features, old_labels = self.features[slots], self.labels[slots]
-        leaves = (old_labels >= 0) & (counted > 0)
+        if not looked_at:
+            self._put_off(given, old_labels, labels, features.sum(1, dtype=torch.float64), slots)
+        leaves = (old_labels >= 0) & counted
         # Where no row leaves, the new one stands in for it, without a sign.
         old_features = torch.where(leaves.unsqueeze(1), old_features, features)
         old_labels = torch.where(leaves, old_labels, labels)
-        self.moments.exchange(
-            torch.cat([old_features, features]), torch.cat([old_labels, labels]), torch.cat([-leaves.long(), counted])
-        )
+        signs = torch.cat([leaves * -1, counted])
+        self.moments.exchange(torch.cat([old_features, features]), torch.cat([old_labels, labels]), signs)
         self.features[slots] = features
         self.labels[slots] = labels
 
@@ -258,10 +273,8 @@ class FeaturePool(nn.Module):
             self._rows_pushed = int(self.num_pushed)
         return self._rows_pushed
 
-    def _count(self, num_rows: int) -> None:
-        before = self._pushed()
+    def _count(self, before: int, num_rows: int) -> None:
         self._rows_pushed = before + num_rows
-        self.num_pushed += num_rows
         period = self.rebuild_every * self.capacity
         if period and (before + num_rows) // period > before // period:
             self.rebuild()
@@ -289,6 +302,7 @@ class FeaturePool(nn.Module):
             NonFiniteFeaturesError: a feature was not finite.
             ValueError: a label or an index was out of range, or an index had two labels.
         """
+        self._check_put_off()
         first, self._first_wrong = self._first_wrong, None
         if first is None:
             return
@@ -306,10 +320,10 @@ class FeaturePool(nn.Module):
     def _validate(self, features: Tensor, labels: Tensor, indices: Tensor | None) -> None:
         if labels.numel() == 0:
             return
-        wrong = self._violations(features, labels, indices)
         if self.moments.fixed_shapes and self._pushed():
-            self._note(wrong.any(0), wrong[1], labels, indices)
-        elif bool(wrong.any()):  # one look for all checks: each waits for the device
+            return
+        wrong = self._violations(features, labels, indices)
+        if bool(wrong.any()):  # one look for all checks: each waits for the device
             self._refuse(wrong.any(1).tolist(), features, labels, indices)
 
     def _violations(self, features: Tensor, labels: Tensor, indices: Tensor | None) -> Tensor:
@@ -323,11 +337,28 @@ class FeaturePool(nn.Module):
                 wrong.append(self._contradictions(labels, indices))
         return torch.stack(wrong)
 
-    def _note(self, wrong: Tensor, non_finite: Tensor, labels: Tensor, indices: Tensor | None) -> None:
+    def _put_off(self, *rows: Tensor) -> None:
+        """Keep what the checks of a push need: those of many pushes cost as many operations as those of one."""
+        self._unchecked.append(rows)
+        if len(self._unchecked) == _PUSHES_AT_ONCE:
+            self._check_put_off()
+
+    def _check_put_off(self) -> None:
         """Keep the first wrong row on the device, to be told by :meth:`verify`."""
+        pushes, self._unchecked = self._unchecked, []
+        if not pushes:
+            return
+        labels, stored, last, sums, indices = (torch.cat(parts) for parts in zip(*pushes, strict=True))
+        finite = sums.isfinite()
+        wrong = ~finite | _outside(labels, self.moments.num_classes)
+        if self.mode == "indexed":
+            wrong |= _outside(indices, self.capacity)
+            if self.fixed_labels:
+                wrong |= (labels != last) | ((stored >= 0) & (stored != labels))
+        else:
+            indices = torch.full_like(indices, -1)
         row = wrong.long().argmax(0, keepdim=True)  # of one dimension: a bare number as an index is read at once
-        index = torch.full_like(row, -1) if indices is None else indices[row]
-        first = torch.cat([wrong[row].long(), 1 - non_finite[row].long(), labels[row], index])
+        first = torch.cat([wrong[row].long(), finite[row].long(), labels[row], indices[row]])
         if self._first_wrong is not None:
             first = torch.where(self._first_wrong[0] > 0, self._first_wrong, first)
         self._first_wrong = first
@@ -396,20 +427,6 @@ def _last_rows(indices: Tensor) -> tuple[Tensor, Tensor]:
     last = torch.ones_like(slots, dtype=torch.bool)
     last[:-1] = slots[1:] != slots[:-1]
     return order[last], slots[last]
-
-
-def _repeated_rows(indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return for each of the B sorted indices the last row with it, the index, and 1 where it stands for that row.
-
-    What :func:`_last_rows` finds, at a length that does not depend on the indices.
-    """
-    order = torch.argsort(indices, stable=True)
-    slots = indices[order]
-    last = torch.ones_like(slots, dtype=torch.bool)
-    last[:-1] = slots[1:] != slots[:-1]
-    positions = torch.arange(len(slots), device=slots.device)
-    nearest = torch.where(last, positions, len(slots)).flip(0).cummin(0).values.flip(0)
-    return order[nearest], slots, last.long()
 
 
 def _summary(moments: ClassMoments) -> tuple[Tensor, Tensor, Tensor]:

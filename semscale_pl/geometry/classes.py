@@ -15,6 +15,7 @@ from semscale_pl.geometry.volumes import (
     bits_of_grams,
     bits_of_singular_values,
     num_lines,
+    raised_bits_of_grams,
     scale_factor,
     scaled_volume,
 )
@@ -175,10 +176,16 @@ def centre_distances(centres: ArrayLike) -> Tensor:
     centres = as_tensor(centres, "centres")
     if centres.ndim != 2:
         raise ValueError(f"Expected `centres` of shape (classes, features), but got shape {tuple(centres.shape)}.")
-    present = ~centres.isnan().any(dim=1)
-    known = torch.where(present[:, None], centres.double(), 0.0)
-    sums = torch.zeros_like(known[:, 0])
+    absent = centres.isnan().any(dim=1)
+    present = ~absent
+    known = centres.double().masked_fill(absent[:, None], 0.0)
+    others = (present.sum() - 1).clamp_min(1)
     size = num_lines(len(known)) if centres.is_cuda else min(_MOST_ROWS, num_lines(len(known)))
+    if 0 < len(known) <= size:  # in as few operations as it takes
+        distances = torch.cdist(known, known, compute_mode="donot_use_mm_for_euclid_dist")
+        distances *= present[:, None] & present
+        return (distances.sum(1) / others).masked_fill_(absent, math.nan)
+    sums = torch.zeros_like(known[:, 0])
     for start in range(0, len(known), size):
         # Differences, not the faster expansion |a|^2 + |b|^2 - 2ab: two equal centres are exactly 0 apart. A distance
         # to a later block counts for both ends, so that half of them suffice. Absent classes are masked, not left out:
@@ -188,7 +195,7 @@ def centre_distances(centres: ArrayLike) -> Tensor:
         distances *= present[start : start + size, None] & present[start:]
         sums[start : start + size] += distances.sum(1)
         sums[start + size :] += distances[:, size:].sum(0)
-    return torch.where(present, sums / (present.sum() - 1).clamp_min(1), math.nan)
+    return (sums / others).masked_fill_(absent, math.nan)
 
 
 @torch.no_grad()
@@ -290,10 +297,13 @@ def scales_from_moments(
     factors = scale_factor(dim, length, ratio, estimator) ** 2 / counts.double().clamp_min(1.0)
     factors = factors if by is None else factors / by.square()
     lines = num_lines(dim * dim)
-    parts = zip(scatter.split(lines), factors.split(lines), counts.split(lines), strict=True)
-    bits = torch.cat([_bits_of_scatter(*part, dim, estimator, fixed_shapes) for part in parts])
+    if len(counts) <= lines:
+        bits = _bits_of_scatter(scatter, factors, counts, dim, estimator, fixed_shapes)
+    else:
+        parts = zip(scatter.split(lines), factors.split(lines), counts.split(lines), strict=True)
+        bits = torch.cat([_bits_of_scatter(*part, dim, estimator, fixed_shapes) for part in parts])
     # The scatter of a single sample is 0 up to the rounding of whoever kept the sums.
-    return torch.where(counts > 1, bits, torch.where(counts > 0, 0.0, math.nan))
+    return bits.masked_fill_(counts == 1, 0.0).masked_fill_(counts == 0, math.nan)
 
 
 def _largest(values: Tensor) -> Tensor:
@@ -370,12 +380,10 @@ def _bits_of_scatter(
     scatter: Tensor, factors: Tensor, counts: Tensor, dim: int, estimator: str, fixed_shapes: bool
 ) -> Tensor:
     grams = scatter.double() * factors[:, None, None]
+    if fixed_shapes:
+        return raised_bits_of_grams(grams, counts, dim, estimator)
     bits, _ = bits_of_grams(grams, counts, dim, estimator)
     failed = ~bits.isfinite()  # rounding has left an eigenvalue of I + G below 0
-    if fixed_shapes:
-        diagonal = grams.diagonal(dim1=1, dim2=2)
-        diagonal += dim * torch.finfo(torch.float64).eps * diagonal.sum(1, keepdim=True)
-        return torch.where(failed, bits_of_grams(grams, counts, dim, estimator)[0], bits)
     if bool(failed.any()):
         values = torch.linalg.eigvalsh(grams[failed]).clamp_min(0.0).sqrt()
         bits[failed] = bits_of_singular_values(values, counts[failed], dim, estimator)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -69,6 +70,7 @@ class ClassMoments(nn.Module):
         # Derived from the moments, so a checkpoint does not carry them.
         self.register_buffer("_bits", torch.full((num_classes,), torch.nan, dtype=float64), persistent=False)
         self._stale: Tensor | None = None  # the classes touched since the bits were computed; None for all
+        self._bounds: Tensor | None = None  # 0..C on the device of the moments
         self._cached_for: tuple[Any, ...] = ()
 
     @property
@@ -158,24 +160,26 @@ class ClassMoments(nn.Module):
         if isinstance(unit, Tensor) or self._cached_for != settings:
             self._stale = None
         self._cached_for = settings
-        for classes in self._stale_classes().split(_CLASSES_AT_ONCE):
-            moments = (self.counts[classes], self.scatter(classes))
-            self._bits[classes] = scales_from_moments(
-                *moments, unit=unit, ratio=ratio, estimator=estimator, fixed_shapes=self.fixed_shapes
-            )
+        computed = partial(
+            scales_from_moments, unit=unit, ratio=ratio, estimator=estimator, fixed_shapes=self.fixed_shapes
+        )
+        if self.fixed_shapes and self._stale is None:  # at once: on a card launches are what costs
+            self._bits = computed(self.counts, self.scatter())
+        else:
+            for classes in self._stale_classes().split(_CLASSES_AT_ONCE):
+                self._bits[classes] = computed(self.counts[classes], self.scatter(classes))
         self._stale = self.counts.new_empty(0)
         return self._bits.clone()
 
     def _stale_classes(self) -> Tensor:
-        everything = torch.arange(self.num_classes, device=self.counts.device)
         if self._stale is None:
-            return everything
-        if self.fixed_shapes:  # repeated ones are computed again, to the same bits
-            return self._stale if len(self._stale) < self.num_classes else everything
-        return self._stale.unique()
+            return torch.arange(self.num_classes, device=self.counts.device)
+        # Repeated ones are computed again, to the same bits: how many different ones there are only the device knows.
+        return self._stale if self.fixed_shapes else self._stale.unique()
 
     def _touch(self, classes: Tensor) -> None:
-        if self._stale is None or len(self._stale) + len(classes) >= self.num_classes * 2:
+        limit = self.num_classes if self.fixed_shapes else self.num_classes * 2
+        if self._stale is None or len(self._stale) + len(classes) >= limit:
             self._stale = None
         else:
             self._stale = torch.cat([self._stale, classes])
@@ -184,12 +188,15 @@ class ClassMoments(nn.Module):
     def _update(self, features: Tensor, labels: Tensor, signs: Tensor) -> None:
         if labels.numel() == 0:
             return
-        order = torch.argsort(labels, stable=True)
         if not self.fixed_shapes:
+            order = torch.argsort(labels, stable=True)
             self._update_present(features[order], labels[order], signs[order])
             return
-        for rows in order.split(num_lines(self.num_features**2)):
-            self._update_segments(features[rows], labels[rows], signs[rows])
+        labels, order = labels.sort(stable=True)
+        size = num_lines(self.num_features**2)
+        for rows, classes in zip(order.split(size), labels.split(size), strict=True):
+            self._update_all(features[rows], classes, signs[rows])
+        self._touch(labels)
 
     def _update_present(self, rows: Tensor, labels: Tensor, signs: Tensor) -> None:
         """Take in rows sorted by class, classes of like size together."""
@@ -220,30 +227,26 @@ class ClassMoments(nn.Module):
         self.sums.index_add_(0, classes, signed.sum(1))
         self.second.index_add_(0, classes, signed.mT @ block)
 
-    def _update_segments(self, rows: Tensor, labels: Tensor, signs: Tensor) -> None:
-        """Take in rows sorted by class, in as many segments as there could be classes; the last real one is repeated.
+    def _update_all(self, rows: Tensor, labels: Tensor, signs: Tensor) -> None:
+        """Take in rows sorted by class; every class is written, those without rows as they were.
 
-        Every write of a repeated segment holds the same values, so that their order does not matter.
+        As few operations as do it: on a card each costs its launch, whatever it computes.
         """
-        num_segments = min(len(labels), self.num_classes)
-        starts_here = torch.ones_like(labels)
-        starts_here[1:] = labels[1:] != labels[:-1]
-        segment = starts_here.cumsum(0) - 1
-        own = torch.arange(num_segments, device=labels.device).minimum(segment[-1])
-        lengths = torch.zeros_like(own).scatter_add_(0, segment, torch.ones_like(segment))
-        starts = (lengths.cumsum(0) - lengths)[own]
-        classes = labels[starts]
-        rows = rows - self._referenced(classes, rows[starts])[segment]
+        bounds = torch.searchsorted(labels, self._class_bounds())
+        first_rows = rows[bounds[:-1].clamp_max(len(rows) - 1)]  # of a class without rows any: it stays empty
+        torch.where((self.counts == 0).unsqueeze(1), first_rows, self.shift, out=self.shift)
+        rows = rows - self.shift[labels]
         signed = rows * signs.unsqueeze(1)
-        outer = (signed.unsqueeze(2) * rows.unsqueeze(1)).flatten(1)
-        counts = self.counts[classes] + torch.zeros_like(own).scatter_add_(0, segment, signs)[own]
-        gone = (counts == 0).unsqueeze(1)  # what rounding has left of a class that lost its last row
-        sums = self.sums[classes] + _segment_sums(signed, lengths)[own]
-        second = self.second[classes].flatten(1) + _segment_sums(outer, lengths)[own]
-        self.counts[classes] = counts
-        self.sums[classes] = sums.masked_fill_(gone, 0.0)
-        self.second[classes] = second.masked_fill_(gone, 0.0).unflatten(1, self.second.shape[1:])
-        self._touch(classes)
+        outer = signed.unsqueeze(2) * rows.unsqueeze(1)
+        self.counts.index_add_(0, labels, signs)  # whole numbers: the same in any order
+        gone = (self.counts == 0).unsqueeze(1)  # what rounding has left of a class that lost its last row
+        self.sums.add_(_segment_sums(signed, bounds)).masked_fill_(gone, 0.0)
+        self.second.add_(_segment_sums(outer, bounds)).masked_fill_(gone.unsqueeze(2), 0.0)
+
+    def _class_bounds(self) -> Tensor:
+        if self._bounds is None or self._bounds.device != self.counts.device:
+            self._bounds = torch.arange(self.num_classes + 1, device=self.counts.device)
+        return self._bounds
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
@@ -307,9 +310,9 @@ class Moments:
         return scales_from_moments(self.counts, self.scatter)
 
 
-def _segment_sums(rows: Tensor, lengths: Tensor) -> Tensor:
-    """Sum consecutive rows (B, k) in their order, segment by segment: (K, k); 0 for a segment of no rows."""
-    return torch.segment_reduce(rows, "sum", lengths=lengths, unsafe=True, initial=0.0)
+def _segment_sums(rows: Tensor, bounds: Tensor) -> Tensor:
+    """Sum consecutive rows (B, ...) in their order between bounds (K + 1,): (K, ...); 0 for a segment of no rows."""
+    return torch.segment_reduce(rows, "sum", offsets=bounds, unsafe=True, initial=0.0)
 
 
 def _padded(rows: Tensor, signs: Tensor, starts: Tensor, sizes: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

@@ -215,6 +215,29 @@ def bits_of_grams(grams: Tensor, counts: Tensor, dim: int, estimator: str = "pla
     return nats / math.log(2.0), is_small | ((failed == 0) & (error < _TOLERANCE * nats))
 
 
+def raised_bits_of_grams(grams: Tensor, counts: Tensor, dim: int, estimator: str = "plain") -> Tensor:
+    """Compute the bits (K,) of :func:`bits_of_grams` without a look at any value, in few operations.
+
+    A matrix that rounding has left indefinite is raised by its rounding error; both factors of all matrices come from
+    one call, since whether the second is needed only the device knows.
+    """
+    traces = grams.diagonal(dim1=1, dim2=2).sum(1)
+    squares = grams.square().sum((1, 2))
+    shifts = None
+    if estimator == "shrunk":
+        shifts, shares = _shrinkage(traces, squares / traces / traces, counts, dim)
+        grams, traces, squares = grams * shares[:, None, None], traces * shares, squares * shares.square()
+    inner = grams.repeat(2, 1, 1, 1)
+    diagonals = inner.diagonal(dim1=2, dim2=3)
+    diagonals += 1.0
+    diagonals[1] += (dim * torch.finfo(torch.float64).eps * traces)[:, None]
+    factors, failed = torch.linalg.cholesky_ex(inner)
+    logs = factors.diagonal(dim1=2, dim2=3).log().sum(2)
+    nats = torch.where(failed[0] > 0, logs[1], logs[0])
+    nats = torch.where(traces < _SMALL_TRACE, 0.5 * torch.sub(traces, squares, alpha=0.5), nats)
+    return (nats if shifts is None else 0.5 * dim * shifts.log1p() + nats) / math.log(2.0)
+
+
 def bits_of_singular_values(values: Tensor, counts: Tensor, dim: int, estimator: str = "plain") -> Tensor:
     """Compute the bits (K,) of :func:`bits_of_grams` from the square roots (K, n) of the eigenvalues of G."""
     shifts = torch.zeros_like(values[:, 0])

@@ -154,6 +154,7 @@ class SemanticScaleReweighting(ScaleReweighting):
         """Return the pool, the weights and the step count: tensors and numbers only."""
         if self.pool is None:
             return {}
+        self._count_clipped()
         state: dict[str, Any] = {"pool": dict(self.pool.state_dict()), "steps": self._steps}
         state |= {"clipped": [int(self._num_floored), int(self._num_capped)], "clean_rows": self._clean_rows}
         return state if self.weights is None else {**state, "weights": self.weights}
@@ -164,6 +165,7 @@ class SemanticScaleReweighting(ScaleReweighting):
             return
         self._steps = int(state_dict["steps"])
         self._num_floored, self._num_capped = state_dict["clipped"]
+        self._uncounted = None
         self._clean_rows = int(state_dict.get("clean_rows", 0))
         self.weights = state_dict.get("weights")
         if self.pool is None:

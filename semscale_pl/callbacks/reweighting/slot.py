@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from semscale_pl.imbalance import normalize_weights, weigh_scales
+from semscale_pl.imbalance import normalize_weights, weigh_scales, weights_of_scales
 from semscale_pl.options import check
 from semscale_pl.weighting import NO_TERMS, StepInputs, StepTerms, WeightingReport
 
@@ -197,16 +197,27 @@ class ScaleReweighting(SlotReweighting):
         self.power, self.floor, self.max_ratio = power, floor, max_ratio
         self._num_floored: Tensor | int = 0
         self._num_capped: Tensor | int = 0
+        self._uncounted: tuple[Tensor, Tensor] | None = None  # scales and frequencies of the weights
 
     def report(self) -> WeightingReport:
         """Return the weights in force, the stage, and how many classes the floor and the cap touched."""
         base = super().report()
+        self._count_clipped()
         clipped = {"num_floored": float(self._num_floored), "num_capped": float(self._num_capped)}
         return WeightingReport(base.per_class, {**base.scalars, **clipped})
 
     def _weigh(self, scales: Tensor, frequencies: Tensor) -> None:
-        settings = (self.normalization, self.power, self.floor, self.max_ratio)
-        self.weights, self._num_floored, self._num_capped = weigh_scales(scales, frequencies.to(scales), *settings)
+        self._uncounted = (scales, frequencies.to(scales))
+        self.weights = weights_of_scales(*self._uncounted, *self._clipping())
+
+    def _count_clipped(self) -> None:
+        """Count what floor and cap touched, which no step asks for."""
+        if self._uncounted is not None:
+            _, self._num_floored, self._num_capped = weigh_scales(*self._uncounted, *self._clipping())
+            self._uncounted = None
+
+    def _clipping(self) -> tuple[str, float, float, float]:
+        return (self.normalization, self.power, self.floor, self.max_ratio)
 
 
 def _epoch_at(share: float, epochs: int | None) -> int:
