@@ -90,7 +90,7 @@ def gather_rows(*tensors: Tensor, counts: list[int] | None = None) -> tuple[Tens
         tensors: each (B, ...) with the same B on this rank; B may differ between ranks, and be 0. Detached.
         counts: what :func:`row_counts` returned, where that is known already.
     """
-    tensors = tuple(tensor.detach() for tensor in tensors)
+    tensors = tuple(tensor.detach() if tensor.requires_grad else tensor for tensor in tensors)
     if world_size() == 1:
         return tensors
     counts = row_counts(tensors[0]) if counts is None else counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -142,19 +143,18 @@ class FeaturePool(nn.Module):
         if self.mode == "fifo":
             indices = None
         self._check_shapes(features, labels, indices)
-        features = features.detach().to(self.features)
+        features = features.to(self.features)
         labels = labels.to(self.labels)
         if self.validate_args:
             self._validate(features, labels, indices)
         indices = None if indices is None else indices.to(self.labels)
         before = self._pushed()
-        with torch.autocast(self.features.device.type, enabled=False):
+        with full_precision(self.features.device):
             if self.moments.fixed_shapes:
                 looked_at = not self.validate_args or not before
-                for start in range(0, len(labels), _ROWS_AT_ONCE):
-                    part = slice(start, start + _ROWS_AT_ONCE)
-                    self._write_all(features[part], labels[part], None if indices is None else indices[part], looked_at)
-                    self.num_pushed += len(labels[part])
+                for part in _pieces(features, labels, indices):
+                    self._write_all(*part, looked_at)
+                    self.num_pushed += len(part[1])
             else:
                 rows, slots = self._queue_slots(len(labels)) if indices is None else _last_rows(indices)
                 self._write(slots, features[rows], labels[rows])
@@ -163,7 +163,7 @@ class FeaturePool(nn.Module):
 
     def scales(self, estimator: str = "plain", ratio: Ratio = "dim", unit: float | Tensor = 1.0) -> Tensor:
         """Return the semantic scale of each class, (C,) bits, see :meth:`ClassMoments.scales`."""
-        with torch.autocast(self.features.device.type, enabled=False):
+        with full_precision(self.features.device):
             return self.moments.scales(estimator, ratio, unit)
 
     def centres(self) -> Tensor:
@@ -391,6 +391,22 @@ class FeaturePool(nn.Module):
             f"Expected one label for each index, but index {index} came with labels {before} and {int(labels[row])}. "
             "Pass each sample's position in the training split, not in the batch, or use a queue (`pool=fifo`)."
         )
+
+
+def _pieces(features: Tensor, labels: Tensor, indices: Tensor | None) -> list[tuple[Tensor, Tensor, Tensor | None]]:
+    """Cut a batch into ones whose rows can all be compared with each other; none that is small enough."""
+    if len(labels) <= _ROWS_AT_ONCE:
+        return [(features, labels, indices)]
+    starts = range(0, len(labels), _ROWS_AT_ONCE)
+    parts = (slice(start, start + _ROWS_AT_ONCE) for start in starts)
+    return [(features[part], labels[part], None if indices is None else indices[part]) for part in parts]
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """Keep mixed precision out of a block; where there is none that costs nothing."""
+    if not torch.is_autocast_enabled(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def _storage_dtype(dtype: torch.dtype | str) -> torch.dtype:

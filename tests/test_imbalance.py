@@ -20,6 +20,7 @@ from semscale_pl.imbalance import (
     scales_to_weights,
     sqrt_inverse_weights,
     weigh_scales,
+    weights_of_scales,
 )
 
 SETTINGS = settings(max_examples=50, deadline=None)
@@ -239,3 +240,27 @@ def test_weights_keep_every_promise(
 def test_weights_refuse_what_makes_no_sense(scales: list[float], options: dict[str, float], text: str) -> None:
     with pytest.raises(ValueError, match=re.escape(text)):
         scales_to_weights(torch.tensor(scales), torch.ones(2), **options)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 3.3])
+@pytest.mark.parametrize("normalization", ["sample", "class", "none"])
+def test_weights_in_few_operations_are_those_written_out(power: float, normalization: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for num_classes in (1, 3, 100):
+        scales = 9.0 * torch.rand(num_classes, generator=generator, dtype=torch.float64)
+        frequencies = torch.rand(num_classes, generator=generator, dtype=torch.float64)
+        scales[1::7], frequencies[2::9], scales[3::5] = NAN, 0.0, 0.0
+        drawn = [n for n in range(num_classes) if not scales[n].isnan() and frequencies[n] > 0]
+        largest = max(float(scales[n]) for n in drawn)
+        raw = {n: max(float(scales[n]) / largest, 0.05) ** -power for n in drawn}
+        cap = 30.0 * min(raw.values())
+        raw = {n: min(value, cap) for n, value in raw.items()}
+        factor = {
+            "sample": sum(float(frequencies[n]) for n in drawn) / sum(float(frequencies[n]) * raw[n] for n in drawn),
+            "class": len(drawn) / sum(raw.values()),
+            "none": largest**-power,
+        }[normalization]
+        mean = sum(raw.values()) / len(drawn)
+        expected = [factor * raw.get(n, mean) for n in range(num_classes)]
+        found = weights_of_scales(scales, frequencies, normalization, power, 0.05, 30.0)
+        torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=0.0)

@@ -169,18 +169,18 @@ def test_all_state_survives_pickling_and_copying() -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_the_work_of_a_step_does_not_depend_on_the_capacity(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rows_seen: list[int] = []
-    update, classes_seen, scatter = ClassMoments._update, [], ClassMoments.scatter
+    update, classes_seen, scatter = ClassMoments._update, [], ClassMoments._scatter
 
     def counted_update(self: ClassMoments, features: Tensor, labels: Tensor, signs: Tensor) -> None:
         rows_seen.append(len(labels))
         update(self, features, labels, signs)
 
-    def counted_scatter(self: ClassMoments, classes: Tensor) -> Tensor:
+    def counted_scatter(self: ClassMoments, classes: Tensor) -> tuple[Tensor, Tensor]:
         classes_seen.append(len(classes))
         return scatter(self, classes)
 
     monkeypatch.setattr(ClassMoments, "_update", counted_update)
-    monkeypatch.setattr(ClassMoments, "scatter", counted_scatter)
+    monkeypatch.setattr(ClassMoments, "_scatter", counted_scatter)
     work = []
     for capacity in (100, 10_000):
         pool = FeaturePool(capacity, 2, 50, mode=mode)
@@ -280,3 +280,30 @@ def test_values_that_were_not_looked_at_are_refused_by_the_next_verification() -
     with pytest.raises(NonFiniteFeaturesError, match=f"class {int(labels[0])} and index {int(indices[0])}"):
         pool.verify()
     pool.verify()
+
+
+def test_a_large_push_of_fixed_shapes_is_taken_in_pieces_to_the_same_contents() -> None:
+    generator = torch.Generator().manual_seed(1)
+    ours, expected = make_pool(fixed_shapes=True), make_pool()
+    rows = batch(generator, 2500)  # every index many times: the last one wins
+    ours.push(*rows)
+    expected.push(*rows)
+    assert torch.equal(ours.features, expected.features)
+    assert torch.equal(ours.labels, expected.labels)
+    assert int(ours.num_pushed) == 2500
+    torch.testing.assert_close(ours.scales(), expected.scales(), atol=1e-9, rtol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("others", [0, 3, 70])
+def test_a_second_label_of_an_index_is_told_by_the_next_verification(others: int) -> None:
+    pool = make_pool(fixed_shapes=True, fixed_labels=True)
+    features, labels, indices = torch.randn(3, DIM), torch.tensor([1, 2, 3]), torch.tensor([4, 5, 6])
+    pool.push(features, labels, indices)
+    pool.push(features, torch.tensor([1, 0, 3]), indices)
+    for _ in range(others):
+        pool.push(features, torch.tensor([1, 0, 3]), indices)
+    with pytest.raises(ValueError, match="one label for each index, but got others: class 0 and index 5"):
+        pool.verify()
+    pool.push(features[:2], torch.tensor([1, 2]), torch.tensor([4, 4]))
+    with pytest.raises(ValueError, match="index 4"):
+        pool.verify()

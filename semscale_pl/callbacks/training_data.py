@@ -68,8 +68,8 @@ class TrainingSplit:
 
     def drawn(self, counts: Tensor | None = None) -> Tensor:
         """Return how often the sampler draws each class (C,); the counts stand in where the datamodule is silent."""
-        known = (self.frequencies, counts, self.counts, torch.ones(self.num_classes))
-        return next(values for values in known if values is not None).double()
+        known = next((values for values in (self.frequencies, counts, self.counts) if values is not None), None)
+        return torch.ones(self.num_classes, dtype=torch.float64) if known is None else known.double()
 
 
 @contextmanager

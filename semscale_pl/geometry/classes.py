@@ -183,7 +183,7 @@ def centre_distances(centres: ArrayLike) -> Tensor:
     size = num_lines(len(known)) if centres.is_cuda else min(_MOST_ROWS, num_lines(len(known)))
     if 0 < len(known) <= size:  # in as few operations as it takes
         distances = torch.cdist(known, known, compute_mode="donot_use_mm_for_euclid_dist")
-        distances *= present[:, None] & present
+        distances *= present
         return (distances.sum(1) / others).masked_fill_(absent, math.nan)
     sums = torch.zeros_like(known[:, 0])
     for start in range(0, len(known), size):
@@ -221,8 +221,8 @@ def interclass_weights(centres: ArrayLike, alpha: float = 1.0) -> Tensor:
     check(alpha=alpha)
     distances = centre_distances(centres)
     largest = _largest(distances)
-    # 0 * NaN keeps absent classes undefined.
-    relative = torch.where(largest > 0, distances / largest, 1.0 + 0.0 * distances)
+    # Where no distance is above 0, 1 more than it is 1, and NaN for absent classes.
+    relative = torch.where(largest > 0, distances / largest, 1.0 + distances)
     return torch.log2(alpha + relative)
 
 

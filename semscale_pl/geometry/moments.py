@@ -69,7 +69,7 @@ class ClassMoments(nn.Module):
         self.register_buffer("second", torch.zeros(num_classes, num_features, num_features, dtype=float64))
         # Derived from the moments, so a checkpoint does not carry them.
         self.register_buffer("_bits", torch.full((num_classes,), torch.nan, dtype=float64), persistent=False)
-        self._stale: Tensor | None = None  # the classes touched since the bits were computed; None for all
+        self._stale: list[Tensor] | None = None  # the classes touched since the bits were computed; None for all
         self._bounds: Tensor | None = None  # 0..C on the device of the moments
         self._cached_for: tuple[Any, ...] = ()
 
@@ -134,11 +134,15 @@ class ClassMoments(nn.Module):
         Args:
             classes: (K,) int64, which classes; all by default.
         """
+        counts, scatter = self._scatter(classes)
+        return scatter.masked_fill_((counts <= 1)[:, None, None], 0.0)
+
+    def _scatter(self, classes: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the counts of classes and their scatter, that of a single row up to rounding."""
         moments = (self.counts, self.sums, self.second)
         counts, sums, second = moments if classes is None else (buffer[classes] for buffer in moments)
         scaled = sums / counts.clamp_min(1).unsqueeze(1)
-        scatter = torch.baddbmm(second, sums.unsqueeze(2), scaled.unsqueeze(1), alpha=-1.0)
-        return scatter.masked_fill_((counts <= 1)[:, None, None], 0.0)
+        return counts, torch.baddbmm(second, sums.unsqueeze(2), scaled.unsqueeze(1), alpha=-1.0)
 
     def variances(self) -> Tensor:
         """Return the sum of squared deviations from the class mean for each feature, (C, d) float64."""
@@ -164,25 +168,26 @@ class ClassMoments(nn.Module):
             scales_from_moments, unit=unit, ratio=ratio, estimator=estimator, fixed_shapes=self.fixed_shapes
         )
         if self.fixed_shapes and self._stale is None:  # at once: on a card launches are what costs
-            self._bits = computed(self.counts, self.scatter())
+            self._bits = computed(*self._scatter(None))
         else:
             for classes in self._stale_classes().split(_CLASSES_AT_ONCE):
-                self._bits[classes] = computed(self.counts[classes], self.scatter(classes))
-        self._stale = self.counts.new_empty(0)
+                self._bits[classes] = computed(*self._scatter(classes))
+        self._stale = []
         return self._bits.clone()
 
     def _stale_classes(self) -> Tensor:
         if self._stale is None:
             return torch.arange(self.num_classes, device=self.counts.device)
+        touched = torch.cat(self._stale) if self._stale else self.counts.new_empty(0)
         # Repeated ones are computed again, to the same bits: how many different ones there are only the device knows.
-        return self._stale if self.fixed_shapes else self._stale.unique()
+        return touched if self.fixed_shapes else touched.unique()
 
     def _touch(self, classes: Tensor) -> None:
         limit = self.num_classes if self.fixed_shapes else self.num_classes * 2
-        if self._stale is None or len(self._stale) + len(classes) >= limit:
+        if self._stale is None or sum(map(len, self._stale)) + len(classes) >= limit:
             self._stale = None
         else:
-            self._stale = torch.cat([self._stale, classes])
+            self._stale.append(classes)
 
     @torch.no_grad()
     def _update(self, features: Tensor, labels: Tensor, signs: Tensor) -> None:
@@ -194,7 +199,8 @@ class ClassMoments(nn.Module):
             return
         labels, order = labels.sort(stable=True)
         size = num_lines(self.num_features**2)
-        for rows, classes in zip(order.split(size), labels.split(size), strict=True):
+        pieces = [(order, labels)] if len(labels) <= size else zip(order.split(size), labels.split(size), strict=True)
+        for rows, classes in pieces:
             self._update_all(features[rows], classes, signs[rows])
         self._touch(labels)
 

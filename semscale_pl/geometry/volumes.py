@@ -230,7 +230,7 @@ def raised_bits_of_grams(grams: Tensor, counts: Tensor, dim: int, estimator: str
     inner = grams.repeat(2, 1, 1, 1)
     diagonals = inner.diagonal(dim1=2, dim2=3)
     diagonals += 1.0
-    diagonals[1] += (dim * torch.finfo(torch.float64).eps * traces)[:, None]
+    diagonals[1].add_((dim * torch.finfo(torch.float64).eps * traces)[:, None])
     factors, failed = torch.linalg.cholesky_ex(inner)
     logs = factors.diagonal(dim1=2, dim2=3).log().sum(2)
     nats = torch.where(failed[0] > 0, logs[1], logs[0])

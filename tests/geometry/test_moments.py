@@ -132,13 +132,13 @@ def test_only_touched_classes_are_computed_again(monkeypatch: pytest.MonkeyPatch
     moments.add(*batch(torch.Generator().manual_seed(0), 40))
     moments.scales()
     computed: list[int] = []
-    scatter = ClassMoments.scatter
+    scatter = ClassMoments._scatter
 
-    def counted(self: ClassMoments, classes: Tensor) -> Tensor:
+    def counted(self: ClassMoments, classes: Tensor) -> tuple[Tensor, Tensor]:
         computed.extend(classes.tolist())
         return scatter(self, classes)
 
-    monkeypatch.setattr(ClassMoments, "scatter", counted)
+    monkeypatch.setattr(ClassMoments, "_scatter", counted)
     moments.scales()
     assert computed == []
     moments.add(torch.randn(2, DIM), torch.tensor([3, 1]))

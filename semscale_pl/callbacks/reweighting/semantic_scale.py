@@ -14,7 +14,7 @@ from semscale_pl.callbacks.training_data import TrainingSplit, evaluating
 from semscale_pl.distributed import gather_rows
 from semscale_pl.geometry import ClassGeometry, pool_features
 from semscale_pl.options import check
-from semscale_pl.pool import FeaturePool
+from semscale_pl.pool import FeaturePool, full_precision
 from semscale_pl.weighting import StepInputs, StepTerms, WeightingReport
 
 
@@ -187,7 +187,7 @@ class SemanticScaleReweighting(ScaleReweighting):
         if self._settled is not None:
             return
         rows, labels, indices = self._rows(inputs)
-        with torch.autocast(rows.device.type, enabled=False):
+        with full_precision(rows.device):
             # Also where nothing enters: all ranks make the same calls, whatever their rows are.
             entered = gather_rows(self._reduce(rows), labels, *([] if indices is None else [indices]))
             if self.pool is None:
