@@ -207,13 +207,15 @@ class ScaleReweighting(SlotReweighting):
         return WeightingReport(base.per_class, {**base.scalars, **clipped})
 
     def _weigh(self, scales: Tensor, frequencies: Tensor) -> None:
-        self._uncounted = (scales, frequencies.to(scales))
-        self.weights = weights_of_scales(*self._uncounted, *self._clipping())
+        frequencies = frequencies.to(scales)
+        self._uncounted = (scales, frequencies)
+        self.weights = weights_of_scales(scales, frequencies, *self._clipping())
 
     def _count_clipped(self) -> None:
         """Count what floor and cap touched, which no step asks for."""
         if self._uncounted is not None:
-            _, self._num_floored, self._num_capped = weigh_scales(*self._uncounted, *self._clipping())
+            scales, frequencies = self._uncounted
+            _, self._num_floored, self._num_capped = weigh_scales(scales, frequencies, *self._clipping())
             self._uncounted = None
 
     def _clipping(self) -> tuple[str, float, float, float]:
