@@ -217,7 +217,7 @@ RULES: dict[str, Rule] = {
     "head.seed": integer(0, 2**32 - 1, optional=True),
     **dict.fromkeys(("head.accelerator", "evaluate.accelerator", "predict.accelerator"), one_of("auto", "cpu", "gpu")),
     "eval_batch_size": integer(1, optional=True),
-    "validation_per_class": integer(0),
+    **dict.fromkeys(("validation_per_class", "validation_classes", "kmeans_restarts"), integer(0)),
     "validation_from": one_of("subset", "whole"),
     "validation_fraction": within("[0, 1)"),
     "train_fraction": within("(0, 1)"),
@@ -229,8 +229,9 @@ RULES: dict[str, Rule] = {
     "views": SWITCH,
     "num_workers": integer(0),
     "prefetch_factor": integer(1, optional=True),
-    "in_memory": Rule(
-        '"auto", true or false', lambda value: value == "auto" or isinstance(value, bool), read=read_value
+    **dict.fromkeys(
+        ("in_memory", "retrieval"),
+        Rule('"auto", true or false', lambda value: value == "auto" or isinstance(value, bool), read=read_value),
     ),
     "download": SWITCH,
     "check_images": one_of("decode", "exist", "none"),
@@ -376,15 +377,13 @@ RULES: dict[str, Rule] = {
     "initial_score": within("(0, 1]"),
     "bounded": SWITCH,
     "ks": grid(integer(1)),
-    "restarts": integer(1),
     # A measurement and the advice on a collection
     "measure.num_features": integer(1, optional=True),
     "controlled": one_of(*CONTROLLED),
     "intervals": SWITCH,
     "level": within("(0, 1)"),
     "spectrum": integer(0, MOST_EIGENVALUES, optional=True),
-    "top": integer(1),
-    "top_k": integer(1),
+    **dict.fromkeys(("restarts", "top", "top_k"), integer(1)),
     "threshold": Rule(
         "a share above 0 such as 0.02 or 2%", lambda value: is_number(value) and value > 0, read=read_share
     ),

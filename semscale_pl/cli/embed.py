@@ -24,6 +24,7 @@ _GROUPS = ("dataset", "backbone", "augmentation")
 _CUTS = (
     *("imbalance", "imbalance_factor"),
     *("dataset.validation_per_class", "dataset.validation_fraction", "dataset.validation_from"),
+    "dataset.validation_classes",
 )
 COMMAND = Command(
     name="embed",

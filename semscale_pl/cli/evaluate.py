@@ -48,13 +48,19 @@ def run(cfg: DictConfig) -> None:
         identity = {"checkpoint": str(Path(cfg.ckpt).resolve()), **settings}
         write_json(folder / "evaluation.json", {**identity, "results": report})
     _show(report, cfg.split, settings["tta"])
-    _show_classes(rows, cfg.split, cfg.top)
-    _show_pairs(pairs, names, report["confusion_matrix"] is not None)
+    if report["num_samples"]:
+        _show_classes(rows, cfg.split, cfg.top)
+        _show_pairs(pairs, names, report["confusion_matrix"] is not None)
+    else:
+        _show_searched(report, cfg.top)
     console().print(f"Saved under {run_folder()}", markup=False, soft_wrap=True)
 
 
 def _show(report: Report, split: str, tta: str) -> None:
-    rows = [[name.replace("_", " "), _number(report[name], 4)] for name in SHOWN]  # type: ignore[literal-required]
+    from semscale_pl.metrics.embedding_report import SEARCHED  # brings torch
+
+    shown = [*(SHOWN if report["num_samples"] else ()), *(name for name in SEARCHED if name in report)]
+    rows = [[name.replace("_", " "), _number(report[name], 4)] for name in shown]  # type: ignore[literal-required]
     print_table(console(), ("metric", "value"), rows, f"{split} set" + ("" if tta == "none" else f", mean of {tta}"))
 
 
@@ -73,6 +79,21 @@ def _show_classes(rows: Sequence[ClassResult], split: str, top: int) -> None:
             "more)",
             markup=False,
         )
+
+
+def _show_searched(report: Report, top: int) -> None:
+    """Show how well images of new classes are found, class by class."""
+    found = report["retrieval"]
+    assert found is not None
+    names = found["class_names"] or []
+    worst = sorted(found["per_class"].items(), key=lambda item: (item[1]["recall_at_1"], int(item[0])))
+    rows = [
+        [names[int(label)] if names else label, f"{one['num_queries']:,}", _number(one["recall_at_1"])]
+        for label, one in worst[:top]
+    ]
+    print_table(console(), ("class", "queries", "Recall@1"), rows, "classes, the least often found first")
+    if len(worst) > top:
+        console().print(f"and {len(worst) - top:,} more, see evaluation.json (top=N prints more)", markup=False)
 
 
 def _cells(row: ClassResult, split: str) -> list[str]:

@@ -55,11 +55,18 @@ def _train(cfg: DictConfig) -> float:
         raise SystemExit(FAILED) from error
     if result.trainer.is_global_zero:
         part, report = result.judged
-        print(f"balanced accuracy {report['balanced_accuracy']:.4f} on the {part}; record in {result.run_dir}")
+        print(f"{_result(report)} on the {part}; record in {result.run_dir}")
         if result.interrupted_by:
             why = ", ".join(result.interrupted_by)
             sys.stderr.write(f"semscale: The run is not a whole one ({why}): tables leave out its record.\n")
     return result.objective[1]
+
+
+def _result(report: Any) -> str:
+    """Say what a run came to: the accuracy of the trained classes, and what a search by embeddings finds."""
+    named = {"balanced_accuracy": "balanced accuracy", "recall_at_1": "Recall@1", "map_at_r": "MAP@R", "nmi": "NMI"}
+    known = {text: report[name] for name, text in named.items() if report.get(name) is not None}
+    return ", ".join(f"{text} {value:.4f}" for text, value in known.items()) or "nothing searched"
 
 
 def _open(cfg: DictConfig, datamodule: Any, module: Any, trainer: Any) -> None:

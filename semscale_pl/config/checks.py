@@ -14,6 +14,7 @@ from semscale_pl.config.composing import composed_from, config_groups
 from semscale_pl.config.errors import WrongCallError, did_you_mean
 from semscale_pl.config.features import check_features, has_features, may_have_validation_features
 from semscale_pl.config.moved import with_current_names
+from semscale_pl.config.retrieval import check_retrieval
 from semscale_pl.extras import require
 from semscale_pl.options import Rule, rule_of
 
@@ -53,7 +54,7 @@ _OF_LOGITS = {"ScalePriorReweighting": "semantic_scale_prior", "ScoreReweighting
 # Keys of a training run that are not groups.
 _PLAIN_KEYS = (
     "seed", "subset_seed", "imbalance_factor", "lr_reference_batch", "tta", "compile", "tf32", "on_nonfinite",
-    "test", "also", "ckpt_path", "overwrite", "keep_input",
+    "test", "retrieval", "kmeans_restarts", "also", "ckpt_path", "overwrite", "keep_input",
 )  # fmt: skip
 
 
@@ -109,11 +110,7 @@ def check_combinations(cfg: DictConfig) -> None:
     """Raise WrongCallError for options of a training run that cannot work with each other, naming what would."""
     _check_similarities(cfg)
     _check_trains_nothing(cfg)
-    if OmegaConf.select(cfg, "dataset.split") == "classes" and OmegaConf.select(cfg, "test", default=True):
-        raise WrongCallError(
-            "Expected test=false with dataset.split=classes, as a classifier cannot name classes that it was not "
-            f"trained on, but got true. Set it, with a validation part. {HOLD_OUT}"
-        )
+    check_retrieval(cfg)
     if may_have_validation(cfg):
         return
     if not OmegaConf.select(cfg, "test", default=True):
@@ -272,7 +269,8 @@ def may_have_validation(cfg: DictConfig) -> bool:
 
     False means certainly none; for a source that is not the package's own, the run itself will see.
     """
-    held_out = [OmegaConf.select(cfg, f"dataset.{key}") for key in ("validation_per_class", "validation_fraction")]
+    kinds = ("per_class", "fraction", "classes")
+    held_out = [OmegaConf.select(cfg, f"dataset.validation_{kind}") for kind in kinds]
     if has_features(cfg):
         return any(held_out) or may_have_validation_features(cfg.dataset)
     return any(held_out) or _source_may(OmegaConf.select(cfg, "dataset.source"))

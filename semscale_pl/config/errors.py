@@ -176,7 +176,7 @@ def message_of(error: BaseException, config_name: str = "train") -> str | None:
     if _is_of_another_rank(error):
         return "Another process of this run ended first; what it said before it did is the reason."
     # Lightning's and those of semscale_pl.data, which must not be imported to be named.
-    if type(error).__name__ in ("MisconfigurationException", "DatasetNotFound", "DataError"):
+    if type(error).__name__ in ("MisconfigurationException", "DatasetNotFound", "DataError", "NoDirectionError"):
         return _without_worker(error)
     return None
 

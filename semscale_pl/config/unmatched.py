@@ -31,6 +31,7 @@ _OF_TRAINING = (
     "dataset.validation_per_class",
     "dataset.validation_fraction",
     "dataset.validation_from",
+    "dataset.validation_classes",
 )
 # Their options mean the same whatever class is chosen; elsewhere another class stands for all that comes with it.
 _SHARED_OPTIONS = ("dataset", "optimizer")

@@ -109,5 +109,35 @@ def _check_can_be_found(test: ImageSet, number: int, gallery: ImageSet | None) -
         )
 
 
+def hold_out_classes(train: ImageSet, rows: Tensor, num_train: int, number: int) -> tuple[Tensor, Tensor, int]:
+    """Keep the last classes of a training part for its validation, with all their images.
+
+    Args:
+        rows: (N,) positions of the images of the first `num_train` classes.
+        number: of classes to hold out.
+
+    Returns:
+        Rows of the classes that are trained on, rows of the others, and the number of the former.
+
+    Raises:
+        DataError: fewer than 2 classes are left to train, or an image of a class that is held out finds no other one.
+    """
+    left = num_train - number
+    if left < 2:
+        raise DataError(
+            f"Expected dataset.validation_classes to leave at least 2 of the {num_train} classes to train, but got "
+            f"{number}. Lower it."
+        )
+    labels = train.labels[rows]
+    counts = torch.bincount(labels, minlength=num_train)[left:num_train]
+    if bool((counts < 2).any()):
+        lonely = train.class_names[left + int((counts < 2).nonzero()[0])]
+        raise DataError(
+            "Expected at least 2 images of every class of dataset.validation_classes, as an image is searched among "
+            f"the others, but {lonely!r} has fewer. Set another number."
+        )
+    return rows[labels < left], rows[labels >= left], left
+
+
 def _rows(wanted: Tensor) -> Tensor:
     return wanted.nonzero().flatten()

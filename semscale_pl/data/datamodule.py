@@ -29,7 +29,7 @@ from semscale_pl.data.checking import (
     used_files,
     what_is_untested,
 )
-from semscale_pl.data.class_split import check_class_split, in_seeded_order, split_classes
+from semscale_pl.data.class_split import check_class_split, hold_out_classes, in_seeded_order, split_classes
 from semscale_pl.data.files import upright
 from semscale_pl.data.in_memory import InMemory, check_can_be_kept, keep_in_memory
 from semscale_pl.data.indexed import IndexedDataset, collate
@@ -78,6 +78,8 @@ class ImbalancedDataModule(pl.LightningDataModule):
         validation_from: "subset" holds them out of the long-tailed subset, in which a rare class may have none to
             spare; "whole" out of all training samples before the subset is chosen among the others, so that every class
             is validated.
+        validation_classes: of split "classes", hold out the last so many of the classes to train instead, with all
+            their images: the validation part then has new classes as the test has, labelled from `num_classes` on.
         split: "samples": training and test have the same classes; "classes": the first half of the classes is trained
             on, in the images of the source's training part, and the others are tested on, in those of its test part,
             which may be the same. Test labels then go on from `num_classes`.
@@ -143,6 +145,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
         validation_per_class: int = 0,
         validation_fraction: float = 0.0,
         validation_from: str = "subset",
+        validation_classes: int = 0,
         split: str = "samples",
         train_classes: int | None = None,
         split_order: str = "label",
@@ -173,10 +176,17 @@ class ImbalancedDataModule(pl.LightningDataModule):
         check("dataset", validation_from=validation_from)
         check_validation(validation_from, imbalance)
         check_class_split(split, train_classes, split_order)
-        if validation_per_class and validation_fraction:
+        check(validation_classes=validation_classes)
+        if validation_classes and split != "classes":
             raise ValueError(
-                "Expected one of `validation_per_class` and `validation_fraction` to be 0, but got "
-                f"{validation_per_class} and {validation_fraction}. Set one of them."
+                f"Expected dataset.split=classes with dataset.validation_classes={validation_classes}, but got "
+                f"split={split}. Set it, or hold samples of every class out with dataset.validation_per_class=N."
+            )
+        held_out = {"per_class": validation_per_class, "fraction": validation_fraction, "classes": validation_classes}
+        if sum(map(bool, held_out.values())) > 1:
+            raise ValueError(
+                "Expected one of `validation_per_class`, `validation_fraction` and `validation_classes` above 0, but "
+                f"got {', '.join(map(str, held_out.values()))}. Set one of them."
             )
         if on_bad_image == "skip" and check_images != "decode":
             raise ValueError(
@@ -192,6 +202,7 @@ class ImbalancedDataModule(pl.LightningDataModule):
         self.validation_per_class, self.validation_fraction = validation_per_class, validation_fraction
         self.validation_from, self.split, self.train_classes = validation_from, split, train_classes
         self.split_order = split_order
+        self.validation_classes = validation_classes
         self.sampling = sampler if sampler is not None else InstanceSampling()
         self.augmentation = augmentation
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size or batch_size
@@ -245,10 +256,15 @@ class ImbalancedDataModule(pl.LightningDataModule):
             for images in (train, test, gallery) if files else ():
                 if images is not None:
                     check_files(images)
+            if self.validation_classes:
+                everything, new_classes, self.num_classes = hold_out_classes(
+                    train, everything, self.num_classes, self.validation_classes
+                )
             self.class_names, self.test_class_names = train.class_names[: self.num_classes], train.class_names
         else:
             check_splits({"train": train, "val": official, "test": test}, files)
         rows, held_out = self._choose_rows(train, everything)
+        held_out = new_classes if self.validation_classes else held_out
         self.train_dataset = self._dataset(train, rows, training=True)
         self.eval_train_dataset = self._dataset(train, rows)
         self.val_dataset = None if official is None else self._whole(official)

@@ -6,6 +6,7 @@ from semscale_pl.metrics.accuracy import GroupAccuracy, ModelBias
 from semscale_pl.metrics.average_precision import AveragePrecision
 from semscale_pl.metrics.calibration import CalibrationError
 from semscale_pl.metrics.clustering import ClusteringReport
+from semscale_pl.metrics.embedding_report import EmbeddingReport
 from semscale_pl.metrics.report import ClassificationReport
 from semscale_pl.metrics.retrieval import RetrievalReport
 
@@ -14,6 +15,7 @@ __all__ = [
     "CalibrationError",
     "ClassificationReport",
     "ClusteringReport",
+    "EmbeddingReport",
     "GroupAccuracy",
     "ModelBias",
     "RetrievalReport",

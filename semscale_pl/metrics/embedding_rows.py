@@ -14,6 +14,10 @@ from torchmetrics.utilities import dim_zero_cat
 _ROWS = 2**14
 
 
+class NoDirectionError(ValueError):
+    """Embeddings that cannot be compared by their angles."""
+
+
 class EmbeddingRows(Metric):
     """Keep embeddings (B, D) and labels (B,) as they come, in float32; ranks exchange all of them before `compute`.
 
@@ -98,17 +102,17 @@ def check_directions(rows: Tensor, name: str = "embeddings") -> None:
     """Refuse embeddings (N, D) without a direction.
 
     Raises:
-        ValueError: a value is NaN or infinite, or a row is zero.
+        NoDirectionError: a value is NaN or infinite, or a row is zero.
     """
     lengths = row_lengths(rows)
     broken, zero = int((~lengths.isfinite()).sum()), int((lengths == 0).sum())
     if broken:
-        raise ValueError(
+        raise NoDirectionError(
             f"Expected `{name}` to be finite, but {broken:,} of {len(rows):,} rows hold NaN or infinity. Find out "
             "where training diverged."
         )
     if zero:
-        raise ValueError(
+        raise NoDirectionError(
             f"Expected `{name}` to have a direction, but {zero:,} of {len(rows):,} rows are zero. The model has "
             "collapsed, or they are rows that nothing was written to."
         )

@@ -22,6 +22,7 @@ from semscale_pl.metrics.accuracy import (
 )
 from semscale_pl.metrics.average_precision import AveragePrecision
 from semscale_pl.metrics.calibration import NUM_BINS, calibration_bins, expected_calibration_error
+from semscale_pl.metrics.embedding_report import Searched
 
 # Up to here the report keeps the full confusion matrix (1,000 classes: 8 MB).
 LARGE = 1000
@@ -38,12 +39,13 @@ class PerClass(TypedDict):
     num_predicted: list[int]
 
 
-class Report(TypedDict):
+class Report(Searched):
     """What a test run says of a classifier: fractions in [0, 1] but for the bias, None where undefined.
 
     ``num_nonfinite`` counts the rows with a logit that is NaN or infinite; where there is one, calibration (``ece``)
     and average precision are None. ``top1`` is over rows, ``balanced_accuracy`` and ``mean_precision`` (0 for a class
-    never predicted) are means over the classes with rows. ``confusion_matrix`` has true classes as rows.
+    never predicted) are means over the classes with rows. ``confusion_matrix`` has true classes as rows. Where
+    embeddings were searched as well, it has the results of :class:`~semscale_pl.metrics.embedding_report.Searched`.
     """
 
     num_samples: int

@@ -22,7 +22,7 @@ class Retrieval(TypedDict):
     """What a search by embeddings finds, fractions in [0, 1]: means over queries.
 
     ``recall`` has the ks as text. ``per_class`` has each class that is asked for, by number: ``recall_at_1`` and the
-    number of its queries; ``balanced_recall_at_1`` is its mean over these classes.
+    number of its queries; ``balanced_recall_at_1`` is its mean over these classes. ``class_names`` are those given.
     """
 
     num_queries: int
@@ -32,6 +32,7 @@ class Retrieval(TypedDict):
     r_precision: float
     balanced_recall_at_1: float | None
     per_class: dict[str, dict[str, float | int]]
+    class_names: list[str] | None
 
 
 class RetrievalReport(EmbeddingRows):
@@ -97,6 +98,7 @@ class RetrievalReport(EmbeddingRows):
             "r_precision": _mean(found.r_precision),
             "balanced_recall_at_1": _balanced(per_class),
             "per_class": per_class,
+            "class_names": self.class_names,
         }
 
     def _ranked(

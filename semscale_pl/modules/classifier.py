@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from semscale_pl.distributed import gather_rows, global_row_count, world_size
 from semscale_pl.losses.base import BatchLoss, PerSampleLoss
+from semscale_pl.metrics.embedding_report import FIRST, SEARCHED, EmbeddingReport, not_searched
 from semscale_pl.metrics.report import ClassificationReport, Report
 from semscale_pl.models.finetuning import FineTuning
 from semscale_pl.models.views import Views
@@ -19,6 +20,7 @@ from semscale_pl.weighting import StepInputs, StepTerms, Weighting, adjusted_log
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], Any]
+ReportFactory = Callable[..., EmbeddingReport]
 LOGGED = ("top1", "balanced_accuracy", "worst_class_accuracy", "bias", "ece")
 
 
@@ -46,10 +48,16 @@ class ImbalancedClassifier(pl.LightningModule):
         finetuning: what of the backbone is trained, at which rates, once its ``prepare`` has seen the backbone; None
             trains all of it at the head's.
         views: of a test image, whose logits are averaged; None tests the image alone.
+        search: makes the report of the evaluated embeddings (the classifier's input), given ``class_names`` and, for
+            the validation, ``restarts=0``; None searches nothing. Rows of classes that the head does not have, labelled
+            from C on, then count there alone.
         config: plain dict from which the module can be built again; kept in every checkpoint.
 
     Attributes:
         weighting: the slot; a re-weighting callback fills it in ``on_fit_start`` and empties it again.
+        searched_names: of all classes in an evaluation, for messages; taken from the datamodule where it has them.
+        gallery: gives a loader of what test images are searched among, or None where that is themselves; taken from the
+            datamodule's ``gallery_dataloader``.
         watch: tells whether a step's features, logits and loss can be used; None where all are, as they are.
 
     Reference: Ma et al. (ICLR 2023), section 4.2.
@@ -69,6 +77,7 @@ class ImbalancedClassifier(pl.LightningModule):
         mixing: Mixing | None = None,
         finetuning: FineTuning | None = None,
         views: Views | None = None,
+        search: ReportFactory | None = None,
         config: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -76,13 +85,15 @@ class ImbalancedClassifier(pl.LightningModule):
         self.backbone, self.classifier, self.loss = backbone, classifier, loss
         self.num_classes, self.class_counts, self.class_names = num_classes, class_counts, class_names
         self.mixing, self.finetuning = mixing, finetuning or FineTuning()
-        self.views = views
+        self.views, self.search = views, search
         self.weighting: Weighting | None = None
         self.watch: Watch | None = None
         self._optimizer, self._scheduler = optimizer, scheduler
         self._updates_loss = type(loss).update is not PerSampleLoss.update
         self.last_val_results: Report | None = None
         self.last_test_results: Report | None = None
+        self.searched_names: list[str] | None = None
+        self.gallery: Callable[[], Any] | None = None
         bias = loss.initial_bias(num_classes)
         if bias is not None and hasattr(classifier, "start_bias"):
             classifier.start_bias(bias)  # type: ignore[operator]
@@ -95,6 +106,11 @@ class ImbalancedClassifier(pl.LightningModule):
     def num_features(self) -> int:
         """Width of the classifier's input."""
         return int(self.backbone.num_features)  # type: ignore[arg-type]
+
+    @property
+    def judged_by(self) -> str:
+        """Name of the result that selects an epoch and that a run is judged by."""
+        return "balanced_accuracy" if self.search is None else FIRST
 
     @property
     def has_fixed_features(self) -> bool:
@@ -130,9 +146,16 @@ class ImbalancedClassifier(pl.LightningModule):
         if counts is not None:
             self.class_counts = [int(count) for count in counts]
         self.class_names = getattr(datamodule, "class_names", self.class_names)
+        self.searched_names = getattr(datamodule, "test_class_names", None)
+        self.gallery = getattr(datamodule, "gallery_dataloader", None)
         if stage == "fit" or self.loss.class_frequencies is None:
             # Otherwise the loss has those of its training, which a progressive sampler does not repeat in a test.
             self._set_up_loss()
+        self._make_reports()
+
+    def search_in(self, class_names: list[str], gallery: Callable[[], Any] | None = None) -> None:
+        """Take the names of all classes in an evaluation, and its gallery, where no datamodule brings them."""
+        self.searched_names, self.gallery = class_names, gallery
         self._make_reports()
 
     def on_train_epoch_start(self) -> None:
@@ -170,20 +193,26 @@ class ImbalancedClassifier(pl.LightningModule):
 
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Add a batch to the validation report."""
-        self.val_report.update(self.scores(batch[0]), batch[1])
+        if self.val_search is None:
+            self.val_report.update(self.scores(batch[0]), batch[1])
+        else:
+            self._add_searched(self.val_report, self.val_search, *batch[:2])
 
     def test_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Add a batch to the test report."""
-        logits = self.scores(batch[0]) if self.views is None else self.views.average(self.scores, batch[0])
-        self.test_report.update(logits, batch[1])
+        if self.test_search is None:
+            logits = self.scores(batch[0]) if self.views is None else self.views.average(self.scores, batch[0])
+            self.test_report.update(logits, batch[1])
+        else:
+            self._add_searched(self.test_report, self.test_search, *batch[:2])
 
     def on_validation_epoch_end(self) -> None:
         """Compute, log and keep the validation report."""
-        self.last_val_results = self._finish(self.val_report, "val")
+        self.last_val_results = self._finish(self.val_report, self.val_search, "val")
 
     def on_test_epoch_end(self) -> None:
         """Compute, log and keep the test report."""
-        self.last_test_results = self._finish(self.test_report, "test")
+        self.last_test_results = self._finish(self.test_report, self.test_search, "test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the class names, so that a checkpoint predicts without the training data."""
@@ -258,14 +287,49 @@ class ImbalancedClassifier(pl.LightningModule):
         self.val_report, self.test_report = (
             ClassificationReport(self.num_classes, self.class_counts, names).to(self.device) for _ in range(2)
         )
+        self.val_search: EmbeddingReport | None = None
+        self.test_search: EmbeddingReport | None = None
+        if self.search is not None:
+            # k-means once, when the training has ended.
+            self.val_search = self.search(class_names=self.searched_names, restarts=0).to(self.device)
+            self.test_search = self.search(class_names=self.searched_names).to(self.device)
 
-    def _finish(self, report: ClassificationReport, stage: str) -> Report:
-        results = report.compute()
+    def _add_searched(
+        self, report: ClassificationReport, search: EmbeddingReport, images: Tensor, labels: Tensor
+    ) -> None:
+        features, known = self.features(images), labels < self.num_classes
+        search.update(features, labels)
+        report.update(self.loss.evaluation_logits(self.classifier(features[known])), labels[known])
+
+    def _add_gallery(self, search: EmbeddingReport) -> None:
+        """Embed this rank's share of the gallery that the test images are searched among, where it is not they."""
+        loader = None if self.gallery is None else self.gallery()
+        for batch in () if loader is None else loader:
+            images, labels, *_ = self.trainer.strategy.batch_to_device(
+                self.trainer.precision_plugin.convert_input(batch)
+            )
+            with self.trainer.precision_plugin.forward_context():
+                search.add_gallery(self.features(images), labels)
+
+    def _finish(self, report: ClassificationReport, search: EmbeddingReport | None, stage: str) -> Report:
+        results, logged = report.compute(), list(LOGGED)
         report.reset()
-        found = {name: results[name] for name in LOGGED}  # type: ignore[literal-required]
+        if search is not None:
+            # Lightning's first look and limits leave images out, which others are looked for among.
+            whole = self._is_whole(stage)
+            if whole and stage == "test":
+                self._add_gallery(search)
+            results |= search.compute() if whole else not_searched()
+            search.reset()
+            logged += SEARCHED
+        found = {name: results[name] for name in logged}  # type: ignore[literal-required]
         scalars = {f"{stage}/{name}": float(value) for name, value in found.items() if value is not None}
         self.log_dict(scalars, sync_dist=self._ranks())
         return results
+
+    def _is_whole(self, stage: str) -> bool:
+        limit = getattr(self.trainer, f"limit_{stage}_batches")
+        return not self.trainer.sanity_checking and isinstance(limit, float) and limit == 1.0
 
     @staticmethod
     def _ranks() -> bool:

@@ -33,6 +33,14 @@ _SHARES = (
     "middle",
     "tail",
     "worst_class_accuracy",
+    "recall_at_1",
+    "recall_at_2",
+    "recall_at_4",
+    "recall_at_8",
+    "balanced_recall_at_1",
+    "map_at_r",
+    "r_precision",
+    "nmi",
 )
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 

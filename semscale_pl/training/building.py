@@ -18,6 +18,8 @@ from semscale_pl.callbacks.recording.finiteness import FinitenessWatch
 from semscale_pl.callbacks.recording.interruption import Interruption
 from semscale_pl.config.checks import check_prior
 from semscale_pl.config.errors import WrongCallError
+from semscale_pl.config.retrieval import MONITOR, OF_CLASSES, searches
+from semscale_pl.metrics.embedding_report import EmbeddingReport
 from semscale_pl.models.finetuning import FineTuning
 from semscale_pl.models.views import Views
 from semscale_pl.modules.classifier import ImbalancedClassifier
@@ -73,6 +75,7 @@ def build_module(
         mixing=built_or_none(cfg.mixing),
         finetuning=finetuning,
         views=build_views(cfg),
+        search=build_search(cfg),
         config=plain_config(cfg),
     )
 
@@ -121,6 +124,16 @@ def build_views(cfg: DictConfig) -> Views | None:
     return None if kind == "none" else Views(kind, OmegaConf.select(cfg, "dataset.image_size"))
 
 
+def build_search(cfg: DictConfig) -> Callable[..., EmbeddingReport] | None:
+    """Build what makes the reports of embeddings; None where they are not searched."""
+    restarts = OmegaConf.select(cfg, "kmeans_restarts", default=10)
+    return partial(_searched, restarts) if searches(cfg) else None
+
+
+def _searched(usual: int, class_names: list[str] | None = None, restarts: int | None = None) -> EmbeddingReport:
+    return EmbeddingReport(usual if restarts is None else restarts, class_names=class_names)
+
+
 def show_for(views: Views | None, datamodule: Any, part: str = "test") -> None:
     """Let a part's images be as large as crops of them need, in the place of their own central crop."""
     if views is not None and views.size_before_cropping is not None:
@@ -151,7 +164,7 @@ def build_callbacks(cfg: DictConfig, run_dir: Path, has_validation: bool) -> lis
         *first,
         *callbacks,
         interruption,
-        *checkpoint_callbacks(run_dir, has_validation),
+        *checkpoint_callbacks(run_dir, has_validation, MONITOR if searches(cfg) else OF_CLASSES),
     ]
 
 

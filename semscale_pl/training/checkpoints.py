@@ -75,14 +75,18 @@ class LastCheckpoint(ModelCheckpoint):
             rank_zero_only(cut.unlink)(missing_ok=True)
 
 
-def checkpoint_callbacks(run_dir: Path, has_validation: bool) -> list[pl.Callback]:
-    """Return the callbacks that keep checkpoints/last.ckpt and, with a validation part, checkpoints/best.ckpt."""
+def checkpoint_callbacks(
+    run_dir: Path, has_validation: bool, monitor: str = "val/balanced_accuracy"
+) -> list[pl.Callback]:
+    """Return the callbacks that keep checkpoints/last.ckpt and, with a validation part, checkpoints/best.ckpt.
+
+    Args:
+        monitor: of the validation, the larger the better.
+    """
     folder = run_dir / "checkpoints"
     common: dict[str, Any] = {"dirpath": folder, "save_top_k": 1, "enable_version_counter": False}
     last = LastCheckpoint(filename=LAST.removesuffix(".ckpt"), monitor=None, save_on_train_epoch_end=True, **common)
     if not has_validation:
         return [last]
-    best = BestCheckpoint(
-        filename="best", monitor="val/balanced_accuracy", mode="max", save_on_train_epoch_end=False, **common
-    )
+    best = BestCheckpoint(filename="best", monitor=monitor, mode="max", save_on_train_epoch_end=False, **common)
     return [best, last]

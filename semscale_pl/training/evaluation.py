@@ -12,11 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 from semscale_pl.config.checks import check_views
 from semscale_pl.config.errors import WrongCallError
 from semscale_pl.config.features import has_features
+from semscale_pl.config.retrieval import check_retrieval
 from semscale_pl.data.checking import check_same_classes
 from semscale_pl.metrics.report import Report
 from semscale_pl.training.building import build_datamodule, build_module, build_views, show_for
 from semscale_pl.training.device import allow_tf32, check_accelerator
 from semscale_pl.training.restoring import read_checkpoint
+from semscale_pl.training.retrieval import check_searched
 
 # Class names that a refusal lists at most.
 _LISTED = 5
@@ -48,14 +50,19 @@ def evaluate(
     _check_of_features(checkpoint.config, dataset)
     allow_tf32(bool(OmegaConf.select(checkpoint.config, "tf32", default=False)))
     config = for_testing(with_views(checkpoint.config, tta), **dataset)
+    if split == "train":  # whose rare classes may have an image alone
+        config = with_settings(config, retrieval=False)
+    check_retrieval(config)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule = build_datamodule(config)
     check_classes(checkpoint.class_names, datamodule.class_names, config.dataset.get("name"))
     show_for(build_views(config), datamodule, split)
     loader = _loader(datamodule, split)
     check_same_classes(checkpoint.class_names, datamodule.class_names)
+    check_searched(config, datamodule, (split,))
     counts = [int(count) for count in datamodule.class_counts]
     module = build_module(config, datamodule.num_classes, datamodule.class_names, counts)
+    module.search_in(datamodule.test_class_names, datamodule.gallery_dataloader if split == "test" else None)
     module.load_state_dict(checkpoint.state)
     return tested(module, loader, accelerator)
 
@@ -85,9 +92,17 @@ def with_views(config: DictConfig, tta: str | None) -> DictConfig:
     """
     if tta is None:
         return config
-    changed = OmegaConf.merge(config, {"tta": tta})
-    assert isinstance(changed, DictConfig)
+    changed = with_settings(config, tta=tta)
     check_views(changed)
+    return changed
+
+
+def with_settings(config: DictConfig, **settings: Any) -> DictConfig:
+    """Return a run's configuration with other values, also of settings that it is older than."""
+    changed = config.copy()
+    OmegaConf.set_struct(changed, False)
+    for key, value in settings.items():
+        changed[key] = value
     return changed
 
 

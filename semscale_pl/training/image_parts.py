@@ -31,6 +31,7 @@ from semscale_pl.training.restoring import INPUT_KEYS
 _WHOLE = {
     "imbalance": "none", "imbalance_factor": 1, "imbalance_samples": None, "imbalance_file": None,
     "validation_per_class": 0, "validation_fraction": 0.0, "validation_from": "subset",
+    "validation_classes": 0,
 }  # fmt: skip
 
 

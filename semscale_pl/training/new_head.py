@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from semscale_pl.config.checks import check_recipe
 from semscale_pl.config.command_line import shown
 from semscale_pl.config.errors import WrongCallError
+from semscale_pl.config.retrieval import check_retrieval
 from semscale_pl.data.checking import check_same_classes
 from semscale_pl.metrics.report import Report
 from semscale_pl.training.building import build_datamodule, build_module, plain_config, show_for
@@ -62,6 +63,7 @@ def new_head(cfg: DictConfig, folder: Path) -> NewHead:
     config.recipe = cfg.recipe
     config.seed = config.seed if cfg.seed is None else cfg.seed
     check_recipe(config)
+    check_retrieval(config)
     allow_tf32(bool(config.get("tf32", False)))
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule = build_datamodule(config)

@@ -58,18 +58,19 @@ class TrainResult:
     def objective(self) -> tuple[str, float]:
         """What the run is to be judged by, such as a sweeper's choice of options: a metric's name and its value.
 
-        It is the balanced accuracy on the validation part, of the epoch that this has selected. Only where there is
-        none it is that on the test set, of the last epoch: options chosen by it make it no estimate of new images.
-        With a recipe, both are of the finished head.
+        It is the balanced accuracy, or Recall@1 where embeddings are searched, on the validation part, of the epoch
+        that this has selected. Only where there is none it is that on the test set, of the last epoch: options chosen
+        by it make it no estimate of new images. With a recipe, both are of the finished head.
         """
-        if self.stage is not None and self.stage.validated is not None:
+        name = self.module.judged_by
+        if self.stage is not None and self.stage.validated is not None and name == "balanced_accuracy":
             return "val/balanced_accuracy", self.stage.validated
         keeper = next((one for one in self.trainer.checkpoint_callbacks if getattr(one, "monitor", None)), None)
         score = getattr(keeper, "best_model_score", None)
         if self.datamodule.has_validation and score is not None:
-            return "val/balanced_accuracy", float(score)
+            return f"val/{name}", float(score)
         _, report = self.judged
-        return f"{'test' if self.last else 'val'}/balanced_accuracy", float(report["balanced_accuracy"] or 0.0)
+        return f"{'test' if self.last else 'val'}/{name}", float(report[name] or 0.0)  # type: ignore[literal-required]
 
 
 def train(cfg: DictConfig, run_dir: Path, opening: Callable[[Any, Any, Any], None] = lambda *_: None) -> TrainResult:
@@ -100,6 +101,7 @@ def _train(cfg: DictConfig, run_dir: Path, opening: Callable[[Any, Any, Any], No
     from semscale_pl.training.interrupting import unwinding
     from semscale_pl.training.limits import check_judged, check_limits
     from semscale_pl.training.model_input import pretrained_backbone
+    from semscale_pl.training.retrieval import check_searched
     from semscale_pl.training.run_folder import start_afresh
     from semscale_pl.training.short_steps import with_short_steps
     from semscale_pl.training.wandb_runs import open_wandb
@@ -115,6 +117,7 @@ def _train(cfg: DictConfig, run_dir: Path, opening: Callable[[Any, Any, Any], No
     check_limits(cfg.trainer, datamodule)
     building.show_for(module.views, datamodule)
     check_judged(cfg, datamodule)
+    check_searched(cfg, datamodule)
     if cfg.compile:
         compile_backbone(module.backbone, planned_device(cfg))
     start_afresh(cfg, run_dir)

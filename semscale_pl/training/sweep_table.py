@@ -19,6 +19,8 @@ FILE = "sweep.csv"
 _ACCURACY = {
     "balanced accuracy": (("results", "last", "balanced_accuracy"), ("test", "balanced_accuracy")),
     "of the selected epoch": (("results", "selected", "balanced_accuracy"),),
+    "Recall@1": (("results", "last", "recall_at_1"),),
+    "Recall@1 of the selected epoch": (("results", "selected", "recall_at_1"),),
 }
 
 

@@ -113,6 +113,7 @@ def test_ldam_scales_the_cosines_itself() -> None:
 
 def test_a_classifier_is_not_tested_on_classes_that_it_was_not_trained_on() -> None:
     split = ("dataset=digits", "dataset.split=classes", "dataset.validation_per_class=1")
-    with pytest.raises(WrongCallError, match=r"Expected test=false with dataset\.split=classes"):
-        check_combinations(composed(*split))
-    check_combinations(composed(*split, "test=false"))
+    with pytest.raises(WrongCallError, match=r"Expected retrieval=auto with dataset\.split=classes"):
+        check_combinations(composed(*split, "retrieval=false"))
+    check_combinations(composed(*split, "retrieval=false", "test=false"))
+    check_combinations(composed(*split))

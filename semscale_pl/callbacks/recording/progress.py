@@ -14,7 +14,9 @@ from semscale_pl.progress import Progress, duration
 LONG_EPOCH = 10.0
 # From here on a number, as the loss of a diverging training, is shown with its power of ten.
 LARGE = 1e5
-SHOWN = {"train/loss": "loss", "train/balanced_accuracy": "train", "val/balanced_accuracy": "val"}
+SHOWN = {
+    "train/loss": "loss", "train/balanced_accuracy": "train", "val/balanced_accuracy": "val", "val/recall_at_1": "R@1",
+}  # fmt: skip
 
 
 class ProgressLine(ProgressBar):
