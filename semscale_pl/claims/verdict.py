@@ -94,7 +94,7 @@ def _seen(claim: Claim, effect: Effect | None) -> bool | None:
         return False if claim.expects == "at most" and effect.mean > margin else None
     inside, outside = {
         "more": (low > 0.0, high < margin),
-        "not less": (low > -margin, high < -margin),
+        "not less": (low > -margin, high < 0.0),
         "at most": (high <= margin, low > margin),
         "around 1": (low >= 1.0 / margin and high <= margin, low > 1.0 or high < 1.0),
     }[claim.expects]
