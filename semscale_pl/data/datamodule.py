@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -446,7 +447,10 @@ class ImbalancedDataModule(pl.LightningDataModule):
         # A generator of its own: building an iterator leaves torch's global one alone.
         generator = torch.Generator().manual_seed(derive_seed(self.seed, 2))
         start = partial(start_worker, rank=rank())
-        loading = {"num_workers": 0, "pin_memory": False} if self._keeps(dataset) else self.loader_options
+        kept = self._keeps(dataset)
+        if kept:  # workers, which Lightning recommends where there are cores for them, have nothing to do then
+            warnings.filterwarnings("ignore", message=".*does not have many workers")
+        loading = {"num_workers": 0, "pin_memory": False} if kept else self.loader_options
         options: dict[str, Any] = {"generator": generator, "worker_init_fn": start, **loading}
         return DataLoader(dataset, batch_sampler=batches, collate_fn=collate, **options)
 

@@ -8,6 +8,7 @@ from collections import deque
 
 from semscale_pl.progress import Progress, duration
 from semscale_pl.tables.cell_training import LOG, Outcome
+from semscale_pl.tables.time_limit import Pace, read_pace
 
 
 class TableProgress:
@@ -18,6 +19,7 @@ class TableProgress:
         # The first cells also import everything, so the estimate comes from the latest.
         self._latest: deque[float] = deque(maxlen=8)
         self._reported: set[str] = set()
+        self._paces: list[Pace] = []  # of the cells that stopped in time
         self._display = Progress("cell {}", keep=True, ticking=True)
         if missing:
             sys.stderr.write(f"{total} {what}, {total - missing} of them already there, {missing} to run\n")
@@ -28,6 +30,8 @@ class TableProgress:
         self.done += 1
         if not outcome.absent and not outcome.unfinished:
             self._latest.append(outcome.seconds)
+        if outcome.unfinished and (pace := read_pace(outcome.run.folder)) is not None:
+            self._paces.append(pace)
         line, left = f"{outcome.run.cell.label}: {self._ending(outcome)}", self._left()
         if not self._display.live:
             self._display.line(f"[{self.done}/{self.missing}] {line}; {left}", always=True)
@@ -54,7 +58,10 @@ class TableProgress:
 
     def _left(self) -> str:
         remaining = self.missing - self.done
-        if remaining and not self._latest:
+        # Cells that stopped say how long a whole one takes, also before any has come to its end.
+        seconds = list(self._latest) or [pace.epochs * pace.epoch + pace.end for pace in self._paces]
+        if remaining and not any(seconds):
             return "no estimate yet"
-        mean = sum(self._latest) / len(self._latest) if self._latest else 0.0
-        return f"about {duration(mean * math.ceil(remaining / self.jobs))} left"
+        mean = sum(seconds) / len(seconds) if seconds else 0.0
+        rest = sum(pace.seconds_left for pace in self._paces) / self.jobs
+        return f"about {duration(mean * math.ceil(remaining / self.jobs) + rest)} left"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from semscale_pl.progress import duration
 from semscale_pl.tables.time_limit import OutOfTime, Pace, write_pace
 
 
@@ -40,7 +41,8 @@ class StopInTime(pl.Callback):
         pace = self._measured(trainer)
         is_last = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs
         if time.monotonic() + pace.seconds_to_next(is_last) > self._stop_at:
-            raise OutOfTime(f"stopped in time after epoch {pace.completed} of {pace.epochs}")
+            rest = f", about {duration(pace.seconds_left)} left of it" if pace.epoch else ""
+            raise OutOfTime(f"stopped in time after epoch {pace.completed} of {pace.epochs}{rest}")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Measure the last epoch."""

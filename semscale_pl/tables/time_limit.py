@@ -45,6 +45,11 @@ class Pace:
         """Return the seconds that the next epoch needs, with what follows it where it is the last one."""
         return _MARGIN * (self.epoch + (self.end if is_last else 0.0))
 
+    @property
+    def seconds_left(self) -> float:
+        """Seconds of its epochs that are still to come, and of what follows them."""
+        return max(0, self.epochs - self.completed) * self.epoch + self.end
+
 
 class TimeLimit:
     """The moment, on the clock that all processes of a machine share, by which cells have to stop.

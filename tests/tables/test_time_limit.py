@@ -14,8 +14,9 @@ import pytest
 from semscale_pl.config.composing import config_dir
 from semscale_pl.tables import stopping
 from semscale_pl.tables.cache import CellRun
-from semscale_pl.tables.cell_training import CHECKPOINT, Failure, Task, train_cell
+from semscale_pl.tables.cell_training import CHECKPOINT, Failure, Outcome, Task, train_cell
 from semscale_pl.tables.engine import how_far, run_table
+from semscale_pl.tables.progress import TableProgress
 from semscale_pl.tables.schema import TRAIN, Cell, parse_table
 from semscale_pl.tables.time_limit import Pace, TimeLimit, expected_pace, read_pace, write_pace
 
@@ -83,7 +84,9 @@ def test_a_cell_stops_after_an_epoch_and_ends_as_an_unbroken_one(
     clock = itertools.count()
     # A second passes with each look at the clock, of which an epoch takes two.
     monkeypatch.setattr(stopping, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
-    assert train_cell(cell_task(broken, stop_at=4.5)) == Failure("stopped in time after epoch 1 of 3", unfinished=True)
+    assert train_cell(cell_task(broken, stop_at=4.5)) == Failure(
+        "stopped in time after epoch 1 of 3, about 6 s left of it", unfinished=True
+    )
     assert not (broken / "metrics.json").exists()
     assert (broken / CHECKPOINT).is_file()
     assert how_far(run_in(broken)) == "after epoch 1 of 3"
@@ -102,3 +105,14 @@ def test_a_damaged_checkpoint_is_no_reason_to_fail(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / CHECKPOINT).write_bytes(b"PK\x03\x04 cut short")
     assert train_cell(cell_task(tmp_path)) is None
+
+
+def test_cells_that_stopped_give_an_estimate_of_all(
+    content: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pace(tmp_path, Pace(1.0, 4.0, 8.0, completed=126, epochs=200))
+    run = SimpleNamespace(cell=SimpleNamespace(label="CE"), folder=tmp_path)
+    progress = TableProgress(total=5, missing=5, jobs=2)
+    progress.advance(Outcome(run, 504.0, Failure("stopped in time", unfinished=True)))  # type: ignore[arg-type]
+    # Four whole cells of 808 s and 304 s of this one, two at a time.
+    assert "[1/5] CE: stopped in time; about 29 min 28 s left" in capsys.readouterr().err
