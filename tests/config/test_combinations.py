@@ -80,6 +80,8 @@ def test_a_refusal_names_the_head_it_got() -> None:
         (["loss=norm_softmax"], "classifier=cosine with loss=norm_softmax.*Add classifier=cosine"),
         (["loss=norm_softmax", "classifier=cosine", "classifier.scale=20"], "got 20. Set loss.temperature"),
         (["loss=circle", "classifier=cosine", "reweighting=semantic_scale_prior"], "adds to logits, which are cosines"),
+        (["loss=ldam", "classifier=cosine", "reweighting=semantic_scale_prior"], "adds to logits, which are cosines"),
+        (["loss=ldam", "classifier=cosine", "reweighting=mean_score"], "mean_score adds to logits, which are cosines"),
         (["loss=proxy_anchor", "classifier=cosine", "mixing=mixup"], "mixing=none with loss=proxy_anchor"),
         (["loss=ldam", "classifier=centres"], "Add classifier=cosine"),
     ],
