@@ -23,7 +23,7 @@ OF_EXTRAS ?= tests/models/test_open_clip_backbone.py tests/models/test_adapters.
   tests/data/test_saved_datasets.py tests/data/test_packed.py tests/data/test_data_configs.py tests/test_configs.py \
   tests/features/test_formats.py tests/features/test_shards.py tests/training/test_sweep.py tests/cli/test_embed.py \
   tests/measuring/test_class_weights.py
-TABLES := table1 table2 table3 calibration subsets ablations appendix-d7 appendix-h2
+TABLES := table1 table2 table3 table4 table5 calibration subsets ablations appendix-d5 appendix-d7 appendix-h2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all test-extras lint types bench bench-measure embeddings gpu-check clean $(TABLES:%=reproduce-%)
@@ -102,9 +102,12 @@ embeddings: $(INSTALLED) ## features of CIFAR-100, RSSCN7 and MNIST by Efficient
 reproduce-table1: ## Table 1: class accuracy against n, E_n, S', W and S; PROFILE=paper|reduced|demo, JOBS=N
 reproduce-table2: ## Table 2: ImageNet-LT and iNaturalist 2018
 reproduce-table3: ## Table 3: CE and DSB-CE on balanced ImageNet and CIFAR-100, eight backbones
+reproduce-table4: ## Table 4: retrieval on CUB-2011 and Cars196, NormSoftmax, SoftTriple and their DSB forms
+reproduce-table5: ## Table 5: retrieval with long-tailed CIFAR-100
 reproduce-calibration: ## published figures of CIFAR-100-LT, ResNet-32, against ours, DSB beside them
 reproduce-subsets: ## App. H3: accuracy on the thirds of the classes by semantic scale
 reproduce-ablations: ## alpha, n, W, pool, normalization and so on, one choice at a time
+reproduce-appendix-d5: ## App. D5: retrieval on Cars196-LT, mini-ImageNet and CIFAR-100
 reproduce-appendix-d7: ## App. D7: remote sensing, accuracy and confusion matrices
 reproduce-appendix-h2: ## App. H2: DSB beside difficulty-based weights, with model bias
 
