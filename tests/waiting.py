@@ -58,6 +58,14 @@ def on_device(*tensors: Tensor) -> Iterator[None]:
         yield
 
 
+def moved_by_the_epoch(weighting: Any) -> list[Tensor]:
+    """Return what a re-weighting has put on the device before the first step of an epoch."""
+    split = getattr(weighting, "_split", None)
+    parts = (getattr(weighting, "weights", None), getattr(split, "counts", None), getattr(split, "frequencies", None))
+    made = getattr(weighting, "_made", None)  # the terms of weights that stay the same
+    return [part for part in (*parts, made and made[2].class_weights) if part is not None]
+
+
 class _PythonCalls(TorchFunctionMode):
     def __init__(self, known: dict[int, Any], filled: dict[int, Any]) -> None:
         super().__init__()

@@ -317,6 +317,8 @@ def _check_similarities(cfg: DictConfig) -> None:
             f"them itself, but got {scale}. Set {own} instead."
         )
     adds = _OF_LOGITS.get(_class_name(cfg, "reweighting"))
+    if OmegaConf.select(cfg, "reweighting.form") == "prior":
+        adds = "reweighting.form=prior"
     if adds is not None:
         # A prior belongs to scaled logits (Menon et al. 2021, eq. 10): to cosines it would count `scale` times.
         raise WrongCallError(

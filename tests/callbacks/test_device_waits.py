@@ -11,7 +11,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from waiting import WaitedError, on_device
+from waiting import WaitedError, moved_by_the_epoch, on_device
 from watching import Build
 
 from semscale_pl.callbacks.recording import recorder
@@ -40,7 +40,7 @@ class Steps(pl.Callback):
         tensors: list[Tensor] = [*batch, *pl_module.parameters(), *pl_module.buffers()]
         if pool is not None:
             tensors += list(pool.buffers())
-        tensors += _moved_by_the_epoch(pl_module.weighting)
+        tensors += moved_by_the_epoch(pl_module.weighting)
         self._stack.enter_context(on_device(*tensors))
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -49,14 +49,6 @@ class Steps(pl.Callback):
 
     def on_exception(self, *args: Any) -> None:
         self._stack.close()
-
-
-def _moved_by_the_epoch(weighting: Any) -> list[Tensor]:
-    """Return what a re-weighting has put on the device before the first step of an epoch."""
-    split = getattr(weighting, "_split", None)
-    parts = (getattr(weighting, "weights", None), getattr(split, "counts", None), getattr(split, "frequencies", None))
-    made = getattr(weighting, "_made", None)  # the terms of weights that stay the same
-    return [part for part in (*parts, made and made[2].class_weights) if part is not None]
 
 
 REWEIGHTINGS = {

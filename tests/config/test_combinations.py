@@ -82,6 +82,10 @@ def test_a_refusal_names_the_head_it_got() -> None:
         (["loss=circle", "classifier=cosine", "reweighting=semantic_scale_prior"], "adds to logits, which are cosines"),
         (["loss=ldam", "classifier=cosine", "reweighting=semantic_scale_prior"], "adds to logits, which are cosines"),
         (["loss=ldam", "classifier=cosine", "reweighting=mean_score"], "mean_score adds to logits, which are cosines"),
+        (
+            ["loss=ldam", "classifier=cosine", "reweighting=class_geometry", "reweighting.form=prior"],
+            "reweighting.form=prior adds to logits, which are cosines",
+        ),
         (["loss=proxy_anchor", "classifier=cosine", "mixing=mixup"], "mixing=none with loss=proxy_anchor"),
         (["loss=ldam", "classifier=centres"], "Add classifier=cosine"),
     ],

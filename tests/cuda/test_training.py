@@ -16,7 +16,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import nn
-from waiting import on_device
+from waiting import moved_by_the_epoch, on_device
 
 from semscale_pl.callbacks.recording import recorder
 from semscale_pl.callbacks.recording.finiteness import FinitenessWatch
@@ -163,6 +163,7 @@ class NoWaits(pl.Callback):
             torch.cuda.set_sync_debug_mode("error")
         else:
             buffers = [] if pool is None else list(pool.buffers())
+            buffers += moved_by_the_epoch(pl_module.weighting)
             self._stack.enter_context(on_device(*batch, *pl_module.parameters(), *pl_module.buffers(), *buffers))
 
     def on_train_batch_end(self, *_: Any) -> None:
