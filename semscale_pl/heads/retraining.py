@@ -56,7 +56,8 @@ class _Training:
         self, trained: Trained, start: Callable[[], nn.Module], finish: Callable[[nn.Module], Affine]
     ) -> Finished:
         weights = self._weights(trained)
-        log_prior = (trained.counts / trained.counts.sum()).log() if self.weights == "balanced_softmax" else None
+        shares = trained.counts.double() / trained.counts.sum()
+        log_prior = shares.log() if self.weights == "balanced_softmax" else None
 
         def make(lr: float, epochs: int) -> Affine:
             head = start()

@@ -82,6 +82,7 @@ CALLS: dict[str, tuple[str, str | None]] = {
     "demo": ("", "table.json"),
     "data": ("verify dataset=digits", None),
     "bench": ("pool_step --help", None),
+    "claims": ("out=out/claims.md", "claims.md"),
 }
 
 
