@@ -212,12 +212,7 @@ def weigh_scales(
 
 
 def weights_of_scales(
-    scales: Tensor,
-    frequencies: Tensor,
-    normalization: str = "sample",
-    power: float = 1.0,
-    floor: float = 0.05,
-    max_ratio: float = 100.0,
+    scales: Tensor, frequencies: Tensor, normalization: str, power: float, floor: float, max_ratio: float
 ) -> Tensor:
     """Return the class weights (C,) of :func:`weigh_scales` alone, in few operations: each costs a card its launch."""
     if scales.ndim != 1 or scales.shape[0] == 0:

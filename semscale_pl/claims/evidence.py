@@ -49,8 +49,10 @@ def evidence_of(claim: Claim, results: Path) -> list[Evidence]:
         ValueError: a result is damaged, or lacks what a test names.
     """
     found = [test for test in claim.tests if test.row and (results / test.result / "table.json").is_file()]
-    comparisons = sum(bool(test.against) + bool(test.control) for test in found)
-    level = 1.0 - 0.05 / max(1, comparisons)
+    comparisons = {
+        (test.result, test.column, test.row, other) for test in found for other in (test.against, test.control) if other
+    }
+    level = 1.0 - 0.05 / max(1, len(comparisons))
     return [_of_table(test, results, level) if test.row else _of_study(test, results) for test in claim.tests]
 
 

@@ -47,4 +47,6 @@ def _check(labels: torch.Tensor, names: list[str], part: str, cfg: DictConfig) -
             f"{len(lonely)} of the classes have 1, for example {names[lonely[0]]!r}: {cure}{without}."
         )
     if int((counts > 0).sum()) < 2:
+        if not without:
+            cure = "lower dataset.train_classes" if part == "test" else "raise dataset.validation_classes"
         raise WrongCallError(f"Expected at least 2 classes in the {what} to tell apart, but got 1: {cure}{without}.")

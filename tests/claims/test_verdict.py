@@ -130,6 +130,13 @@ def test_differences_of_a_table_are_paired_and_corrected_over_the_claim(tmp_path
         assert effect is not None
         assert effect.mean == pytest.approx(differences.mean())
         assert (effect.low, effect.high) == pytest.approx((differences.mean() - reach, differences.mean() + reach))
+    # Where the row without it is the control as well, there is one comparison.
+    (evidence,) = evidence_of(
+        claim(tests=(Test("data", "result", row="DSB", against="plain", control="plain"),)), tmp_path
+    )
+    differences = rows["DSB"] - rows["plain"]
+    assert evidence.effect == evidence.control is not None
+    assert evidence.control.low == pytest.approx(stats.ttest_1samp(differences, 0.0).confidence_interval(0.95).low)
     with pytest.raises(ValueError, match="to have a row 'DBS'"):
         evidence_of(claim(tests=(Test("data", "result", row="DBS", against="plain"),)), tmp_path)
 

@@ -172,7 +172,8 @@ def test_refuses_to_watch_what_is_not_searched() -> None:
         (["dataset.validation_per_class=1", "retrieval=true"], r"10 of the classes have 1, for example '0': hold out"),
         (["dataset.validation_classes=1"], "Expected dataset.split=classes with dataset.validation_classes=1"),
         ([*NEW_CLASSES[:2], "dataset.validation_classes=5"], "leave at least 2 of the 6 classes to train, but got 5"),
-        ([*NEW_CLASSES[:2], "dataset.validation_classes=1"], "at least 2 classes in the validation part"),
+        ([*NEW_CLASSES[:2], "dataset.validation_classes=1"], "the validation part .* raise dataset.validation_classes"),
+        ([NEW_CLASSES[0], "dataset.train_classes=9"], "the test set .* lower dataset.train_classes"),
         ([*NEW_CLASSES, "dataset.validation_per_class=1"], "got 1, 0.0, 2. Set one of them"),
     ],
 )
